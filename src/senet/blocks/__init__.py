@@ -1,0 +1,1 @@
+"""What a block computes: squeeze-and-excitation and the units it is put into."""

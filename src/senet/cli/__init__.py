@@ -1,0 +1,1 @@
+"""The `senet` command: one short file per command."""

@@ -1,0 +1,1 @@
+"""Where images come from, the class mapping, decoding, augmentation and loading."""

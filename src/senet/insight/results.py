@@ -1,0 +1,226 @@
+"""What a comparison found, as plain data: the one results format.
+
+Everything the terminal table and the page show is in a `Comparison`. It holds numbers and text
+only (no tensors, no models), so that `senet.report` can read a ``results.json`` without torch.
+Errors are in percent, times in the unit their name says, and a difference is always SE minus plain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+
+Variant = Literal["plain", "se"]
+Outcome = Literal["better", "worse", "inconclusive"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochMetrics:
+    """One epoch of one training.
+
+    Attributes:
+        epoch: counted from 1.
+        learning_rate: of the epoch's last step.
+        train_loss: mean cross-entropy over the epoch's batches, as trained (label smoothing included).
+        test_loss: mean cross-entropy over the test images, without label smoothing.
+        top1_error: percent of test images whose first guess is wrong.
+        top5_error: percent of test images without the right class among five guesses, or ``None``
+            with five classes or fewer.
+        train_seconds: time spent training the epoch, waiting for data included.
+    """
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    test_loss: float
+    top1_error: float
+    top5_error: float | None
+    train_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """One finished training: its learning curve and its last epoch's answer for every test image."""
+
+    seed: int
+    variant: Variant
+    history: tuple[EpochMetrics, ...]
+    predictions: tuple[int, ...]
+    folder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Repeated measurements: the median, the 20th and the 80th percentile, and how many."""
+
+    median: float
+    p20: float
+    p80: float
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkCost:
+    """What one network costs.
+
+    Attributes:
+        parameters: trainable parameters.
+        multiply_adds: of convolutions and fully connected layers, for one image.
+        training_images_per_second: forward, backward and optimiser step, data loading excluded.
+        inference_ms_per_image: forward in evaluation mode, milliseconds.
+        peak_memory_bytes: most tensor memory alive during one training step.
+    """
+
+    parameters: int
+    multiply_adds: int
+    training_images_per_second: Spread
+    inference_ms_per_image: Spread
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredCost:
+    """Both networks measured side by side: in one process, in turns.
+
+    Attributes:
+        training_time_ratio: SE over plain time of a training step, pair by pair.
+        inference_time_ratio: SE over plain time of inference, pair by pair.
+        batch_size: images per training step and per inference call.
+        device: for example ``"cpu, 2 threads"``.
+    """
+
+    plain: NetworkCost
+    se: NetworkCost
+    training_time_ratio: Spread
+    inference_time_ratio: Spread
+    batch_size: int
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A difference (SE minus plain, percentage points) with its confidence interval.
+
+    Attributes:
+        confidence: for example 0.95.
+        method: how it was computed, in words a reader can look up.
+        over: what the interval generalises over.
+        count: how many of those there were.
+        p_value: of the test that belongs to the method, against no difference.
+    """
+
+    difference: float
+    low: float
+    high: float
+    confidence: float
+    method: str
+    over: Literal["seeds", "test images"]
+    count: int
+    p_value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the comparison shows, in one sentence.
+
+    Attributes:
+        outcome: of SE against plain, by top-1 error.
+        sentence: for a reader who sees nothing else.
+        more_seeds: how many more seeds would be needed to show a difference of the size seen
+            (80 % power); ``None`` where the outcome is clear or the number cannot be told.
+    """
+
+    outcome: Outcome
+    sentence: str
+    more_seeds: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedImage:
+    """A test image that SE fixed (plain wrong, SE right) or broke (the reverse).
+
+    Attributes:
+        name: where the image is, for example a file's path.
+        label: index of its class.
+        plain_prediction: class index the plain network gave, most common over the seeds counted.
+        se_prediction: the same of its SE twin.
+        seeds_changed: in how many seeds the pair disagreed in this direction.
+        thumbnail: ``data:image/png;base64,…``
+    """
+
+    name: str
+    label: int
+    plain_prediction: int
+    se_prediction: int
+    seeds_changed: int
+    thumbnail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSummary:
+    """Which images were used.
+
+    Attributes:
+        name: short name for titles.
+        location: what the user gave.
+        split: how training and test images were told apart, as a sentence.
+        unreadable: ``(name, reason)`` of every image that was skipped.
+        train_counts: training images of each class, in class order.
+        image_size: side in pixels of what the network sees.
+        channels: 1 for greyscale, 3 for RGB.
+    """
+
+    name: str
+    location: str
+    split: str
+    classes: tuple[str, ...]
+    train_counts: tuple[int, ...]
+    test_labels: tuple[int, ...]
+    image_size: int
+    channels: int
+    unreadable: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A plain network against its SE twin: the content of ``results.json``.
+
+    Attributes:
+        created: ISO 8601 time at which the comparison ended.
+        command: the one command that repeats it.
+        model: name of the plain network.
+        se: the fields of the twin's `SEConfig`.
+        recipe: the fields of the `Recipe` both were trained with, seed apart.
+        seeds: one training of each network per seed.
+        versions: of senet, Python, torch and what else decides the result.
+        runs: all trainings, plain before SE, in the order of ``seeds``.
+        top1: difference in top-1 error of the last epoch.
+        top5: the same for top-5 error; ``None`` with five classes or fewer.
+        fixed: test images SE fixed, those fixed in most seeds first.
+        broken: test images SE broke.
+        seconds: wall time of all trainings.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    created: str
+    command: str
+    model: str
+    se: dict[str, Any]
+    recipe: dict[str, Any]
+    seeds: tuple[int, ...]
+    versions: dict[str, str]
+    data: DataSummary
+    runs: tuple[TrainingRun, ...]
+    cost: MeasuredCost
+    top1: Interval
+    top5: Interval | None
+    verdict: Verdict
+    fixed: tuple[ChangedImage, ...]
+    broken: tuple[ChangedImage, ...]
+    seconds: float
+
+    def runs_of(self, variant: Variant) -> list[TrainingRun]:
+        """Return the trainings of one network in the order of the seeds."""
+        return [run for run in self.runs if run.variant == variant]

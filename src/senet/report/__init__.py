@@ -1,0 +1,1 @@
+"""Results as JSON, terminal tables and one self-contained HTML page."""

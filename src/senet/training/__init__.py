@@ -1,0 +1,1 @@
+"""Recipe, loop and checkpoint for one network."""
