@@ -1,3 +1,68 @@
-"""Squeeze-and-Excitation networks for PyTorch (Hu et al., arXiv:1709.01507)."""
+"""Squeeze-and-Excitation networks for PyTorch (Hu et al., arXiv:1709.01507).
+
+model = senet.create_model("se_resnet50", num_classes=10)
+comparison, folder = senet.compare("photos/", model="resnet18", seeds=5)
+senet.write_report(comparison, folder)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from senet.blocks.se_config import SEConfig as SEConfig
+    from senet.blocks.squeeze_excitation import SqueezeExcitation as SqueezeExcitation
+    from senet.data.images import open_images as open_images
+    from senet.errors import SenetError as SenetError
+    from senet.experiments.compare import compare as compare
+    from senet.experiments.single import train_one as train_one
+    from senet.insight.cost import network_cost as network_cost
+    from senet.insight.results import Comparison as Comparison
+    from senet.networks.zoo import create_model as create_model
+    from senet.networks.zoo import list_models as list_models
+    from senet.report.write import write_report as write_report
+    from senet.training.recipe import Recipe as Recipe
 
 __version__ = "0.1.0"
+
+# Loaded when first used: importing senet, and so `senet --help`, must not import torch.
+_HOMES = {
+    "Comparison": "senet.insight.results",
+    "Recipe": "senet.training.recipe",
+    "SEConfig": "senet.blocks.se_config",
+    "SenetError": "senet.errors",
+    "SqueezeExcitation": "senet.blocks.squeeze_excitation",
+    "compare": "senet.experiments.compare",
+    "create_model": "senet.networks.zoo",
+    "list_models": "senet.networks.zoo",
+    "network_cost": "senet.insight.cost",
+    "open_images": "senet.data.images",
+    "train_one": "senet.experiments.single",
+    "write_report": "senet.report.write",
+}
+
+__all__ = [
+    "Comparison",
+    "Recipe",
+    "SEConfig",
+    "SenetError",
+    "SqueezeExcitation",
+    "compare",
+    "create_model",
+    "list_models",
+    "network_cost",
+    "open_images",
+    "train_one",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"senet has no attribute {name!r}; it has {', '.join(__all__)}.")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

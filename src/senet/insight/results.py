@@ -42,13 +42,24 @@ class EpochMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """One finished training: its learning curve and its last epoch's answer for every test image."""
+    """One finished training.
+
+    Attributes:
+        seed: of initial weights, order and augmentation.
+        variant: which of the two networks.
+        history: the learning curve.
+        predictions: the last epoch's first guess for every test image.
+        folder: with its checkpoints, relative to the comparison's folder.
+        in_top5: whether each test image's class was among the last epoch's five guesses; ``None``
+            with five classes or fewer.
+    """
 
     seed: int
     variant: Variant
     history: tuple[EpochMetrics, ...]
     predictions: tuple[int, ...]
     folder: str
+    in_top5: tuple[bool, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +130,14 @@ class Interval:
     over: Literal["seeds", "test images"]
     count: int
     p_value: float
+
+    @property
+    def decimals(self) -> int:
+        """Decimals to show: two, or as many as it takes to see on which side of zero a bound lies."""
+        if self.low <= 0 <= self.high:
+            return 2
+        nearest_bound = min(abs(self.low), abs(self.high))
+        return next((n for n in range(2, 6) if round(nearest_bound, n) > 0), 6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,3 +243,11 @@ class Comparison:
     def runs_of(self, variant: Variant) -> list[TrainingRun]:
         """Return the trainings of one network in the order of the seeds."""
         return [run for run in self.runs if run.variant == variant]
+
+
+def signed(value: float, decimals: int = 2) -> str:
+    """Return a difference as text: its sign always shown, a true minus, and zero without a sign."""
+    text = f"{abs(value):,.{decimals}f}"
+    if float(text.replace(",", "")) == 0:
+        return text
+    return f"{'−' if value < 0 else '+'}{text}"

@@ -1,0 +1,56 @@
+"""Convolution, BatchNorm, ReLU and, in an SE-VGG, the SE block."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from senet.blocks.cost import Cost, CostedModule, Shape, chain_cost
+from senet.blocks.se_config import SEConfig
+from senet.blocks.squeeze_excitation import SqueezeExcitation
+
+
+class ConvUnit(CostedModule):
+    """Convolution, BatchNorm, ReLU, then SE where asked for.
+
+    SE follows the non-linearity of the convolution, as Section 3.3 has it for VGG.
+    Keeps the size of the map with stride 1: the padding is half the kernel.
+
+    Args:
+        in_channels: of the input.
+        out_channels: of the output, and of the SE block.
+        kernel_size: side of the kernel, odd.
+        stride: of the convolution.
+        bias: whether the convolution has one in spite of the BatchNorm.
+        eps: of the BatchNorm.
+        se: the SE block, or ``None`` for the plain unit.
+
+    Raises:
+        SenetError: the reduction is larger than ``out_channels``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        bias: bool = False,
+        eps: float = 1e-5,
+        se: SEConfig | None = None,
+    ) -> None:
+        super().__init__()
+        padding = kernel_size // 2
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
+        self.bn = nn.BatchNorm2d(out_channels, eps=eps)
+        self.relu = nn.ReLU(inplace=True)
+        self.se = None if se is None else SqueezeExcitation.from_config(out_channels, se)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, out_channels, H, W) for (N, in_channels, H, W) with stride 1."""
+        y: Tensor = self.relu(self.bn(self.conv(x)))
+        return y if self.se is None else self.se(y)
+
+    def cost(self, shape: Shape) -> tuple[Cost, Shape]:
+        """Return the cost for one image of ``shape`` and the shape of the output."""
+        return chain_cost(self.children(), shape)

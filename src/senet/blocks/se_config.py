@@ -1,0 +1,120 @@
+"""The choices of an SE block, as plain data: every ablation of the paper's Section 6 is a field.
+
+Does not import torch: the command line builds its options from these fields.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from senet.errors import SenetError, nearest
+
+Squeeze = Literal["avg", "max"]
+Activation = Literal["relu", "silu", "gelu", "hard_swish"]
+Gate = Literal["sigmoid", "tanh", "relu", "hard_sigmoid"]
+Placement = Literal["standard", "pre", "post", "identity", "conv3x3"]
+
+_CHOICES = {
+    "squeeze": get_args(Squeeze),
+    "activation": get_args(Activation),
+    "gate": get_args(Gate),
+    "placement": get_args(Placement),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SEConfig:
+    """What an SE block computes and where in a network it sits.
+
+    The defaults are those of the released SE networks. The first seven fields belong to the block,
+    ``placement`` to the residual unit and ``stages`` to the network.
+
+    Raises:
+        SenetError: a field has a value that is not allowed.
+    """
+
+    reduction: int = field(
+        default=16, metadata={"help": "reduction ratio r: the hidden layer has channels / r units"}
+    )
+    squeeze: Squeeze = field(
+        default="avg", metadata={"help": "how a channel's map becomes one number: its mean or its maximum"}
+    )
+    activation: Activation = field(
+        default="relu", metadata={"help": "non-linearity between the two fully connected layers"}
+    )
+    gate: Gate = field(
+        default="sigmoid", metadata={"help": "non-linearity that turns the excitation into channel weights"}
+    )
+    bias: bool = field(default=True, metadata={"help": "give the two fully connected layers a bias"})
+    min_hidden: int = field(default=4, metadata={"help": "the hidden layer never has fewer units than this"})
+    divisor: int = field(
+        default=1, metadata={"help": "round the hidden layer to the nearest multiple of this number"}
+    )
+    placement: Placement = field(
+        default="standard",
+        metadata={
+            "help": "where SE sits in a residual unit: standard (end of the branch, before the sum), "
+            "pre (start of the branch), post (after the sum), identity (on the shortcut) or "
+            "conv3x3 (after the 3x3 convolution)"
+        },
+    )
+    stages: tuple[int, ...] | None = field(
+        default=None,
+        metadata={"help": "stages that get SE, numbered as in the paper (conv2_x is 2); default: all"},
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("reduction", "min_hidden", "divisor"):
+            require_positive(name, getattr(self, name))
+        for name, allowed in _CHOICES.items():
+            _require_one_of(name, getattr(self, name), allowed)
+        if not isinstance(self.bias, bool):
+            raise SenetError(f"bias must be true or false, not {self.bias!r}.")
+        if self.stages is not None:
+            object.__setattr__(self, "stages", _checked_stages(self.stages))
+
+    def hidden_width(self, channels: int) -> int:
+        """Return the number of hidden units for ``channels`` channels.
+
+        That is ``channels // reduction``, at least ``min_hidden``. With a ``divisor`` it is the
+        multiple nearest to that, halves upwards, never below ``min_hidden`` nor ``divisor``:
+        the rule of timm's ``make_divisible`` as its SE module calls it (``round_limit=0``).
+
+        Raises:
+            SenetError: fewer channels than the reduction; their hidden layer would be empty.
+        """
+        if self.reduction > channels:
+            raise SenetError(
+                f"The reduction {self.reduction} is larger than the {channels} channels it would reduce: "
+                f"choose a reduction of at most {channels}."
+            )
+        nearest_multiple = (2 * (channels // self.reduction) + self.divisor) // (2 * self.divisor)
+        smallest_multiple = -(-self.min_hidden // self.divisor)
+        return max(nearest_multiple, smallest_multiple) * self.divisor
+
+
+def require_positive(name: str, value: Any) -> None:
+    """Raise `SenetError` unless ``value``, called ``name``, is a whole number of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise SenetError(f"{name} must be a whole number of at least 1, not {value!r}.")
+
+
+def _require_one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        hint = nearest(value, allowed) if isinstance(value, str) else ""
+        raise SenetError(f"{name} {value!r} is not known: choose one of {', '.join(allowed)}.{hint}")
+
+
+def _checked_stages(stages: Any) -> tuple[int, ...]:
+    """Return the stages in ascending order, as a tuple (JSON gives a list)."""
+    if not isinstance(stages, tuple | list) or not stages:
+        raise SenetError(
+            f"stages must be a list of stage numbers such as 2, 3, 4, not {stages!r}: "
+            "leave it out for all stages."
+        )
+    for stage in stages:
+        require_positive("Each of the stages", stage)
+    if len(set(stages)) < len(stages):
+        raise SenetError(f"stages names a stage twice in {tuple(stages)}: name each one once.")
+    return tuple(sorted(stages))

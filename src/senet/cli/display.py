@@ -1,0 +1,205 @@
+"""What the terminal shows while networks train, and after."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from senet.insight.results import Comparison, EpochMetrics, Variant
+
+if TYPE_CHECKING:
+    from senet.experiments.single import TrainedNetwork
+
+MOST_NAMED = 10
+VARIANT_NAMES: dict[Variant, str] = {"plain": "plain", "se": "SE"}
+
+
+class Display:
+    """Draws one live line in a terminal, or prints a line per epoch where there is none.
+
+    It is the progress of an experiment and of each of its trainings. The live line tells which
+    training of how many, the epoch, the mean loss of the epoch, images per second and the time left
+    for all trainings.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[state]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+            expand=True,
+        )
+        self.task: TaskID | None = None
+        self.number = self.total = 1
+        self.title = ""
+        self.steps_before = self.steps_of_all = 0
+        self.speed = _Speed()
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    # An experiment
+
+    def checking(self, done: int, total: int) -> None:
+        """Draw how many images have been looked at."""
+        self._draw("looking at the images", done, total, f"{done:,} of {total:,}")
+
+    def describe(self, facts: dict[str, str]) -> None:
+        """Print what is about to be trained."""
+        table = Table.grid(padding=(0, 2))
+        for label, text in facts.items():
+            table.add_row(f"[dim]{label}[/dim]", _plain(text))
+        self.console.print(table)
+        self.console.print()
+
+    def training(self, *, number: int, total: int, seed: int, variant: Variant) -> Display:
+        """Note which training is next; this display watches it."""
+        self.number, self.total = number, total
+        self.title = f"training {number} of {total} · seed {seed} · {VARIANT_NAMES[variant]}"
+        return self
+
+    def measuring(self) -> None:
+        """Draw that cost is being measured."""
+        if self.console.is_terminal:
+            self._draw("measuring time and memory side by side", 1, 1, "a few seconds")
+        else:
+            self.console.print("measuring time and memory side by side")
+
+    # One training
+
+    def begin(self, *, epochs: int, batches: int, done_epochs: int, done_batches: int) -> None:
+        """Note how long the training is and where it stands."""
+        self.epochs, self.batches = epochs, batches
+        steps = epochs * batches
+        self.steps_of_all = self.total * steps
+        self.steps_before = (self.number - 1) * steps
+        self.speed.resume()
+        if done_epochs == epochs:
+            self.console.print(f"{self.title}: was finished before")
+        elif done_epochs or done_batches:
+            self.console.print(
+                f"{self.title}: going on in epoch {done_epochs + 1} after batch {done_batches}"
+            )
+
+    def step(self, *, epoch: int, batch: int, loss: float, images: int) -> None:
+        """Draw the step."""
+        self.speed.add(images)
+        done = self.steps_before + (epoch - 1) * self.batches + batch
+        left = self.speed.seconds_for(self.steps_of_all - done)
+        state = (
+            f"epoch {epoch}/{self.epochs} · loss {loss:.3f} · "
+            f"{self.speed.images_per_second():,.0f} images/s · {_clock(left)} left"
+        )
+        self._draw(self.title, done, self.steps_of_all, state)
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        """Print the last epoch of a training; where nothing is drawn, every epoch."""
+        error = f"test error {metrics.top1_error:.2f} %"
+        if metrics.epoch == self.epochs:
+            self.console.print(f"{self.title}: {error}")
+        elif not self.console.is_terminal:
+            left = self.speed.seconds_for(
+                self.steps_of_all - self.steps_before - metrics.epoch * self.batches
+            )
+            self.console.print(
+                f"{self.title} · epoch {metrics.epoch}/{self.epochs} · loss {metrics.train_loss:.3f} · "
+                f"{error} · {self.speed.images_per_second():,.0f} images/s · {_clock(left)} left"
+            )
+
+    def note(self, text: str) -> None:
+        """Print a sentence."""
+        self.console.print(_plain(text))
+
+    # The end
+
+    def conclude(self, comparison: Comparison, page: Path) -> None:
+        """Print the table, the verdict, what was skipped, and where the page is."""
+        from senet.report.table import as_rich, notes, rows
+
+        self.console.print()
+        self.console.print(as_rich(rows(comparison)))
+        for note in notes(comparison):
+            self.console.print(f"[dim]{_plain(note)}[/dim]")
+        self.console.print()
+        self.console.print(f"[bold]{_plain(comparison.verdict.sentence)}[/bold]")
+        self._name_skipped(comparison.data.unreadable)
+        self.console.print(f"\nThe page to look at: {_plain(str(page))}", soft_wrap=True)
+
+    def trained(self, network: TrainedNetwork) -> None:
+        """Print the last epoch's errors and where the checkpoint is."""
+        last = network.result.history[-1]
+        top5 = "" if last.top5_error is None else f", top-5 {last.top5_error:.2f} %"
+        self.console.print(
+            f"\n[bold]Test error after epoch {last.epoch}: top-1 {last.top1_error:.2f} %{top5}[/bold]"
+        )
+        self._name_skipped(network.unreadable)
+        self.console.print(f"Checkpoint and metrics: {_plain(str(network.folder))}", soft_wrap=True)
+
+    def _name_skipped(self, skipped: tuple[tuple[str, str], ...]) -> None:
+        if skipped:
+            self.console.print(f"\nSkipped as unreadable: {len(skipped)}")
+            for name, reason in skipped[:MOST_NAMED]:
+                self.console.print(f"  {_plain(name)}: {_plain(reason)}", soft_wrap=True)
+            if len(skipped) > MOST_NAMED:
+                self.console.print(f"  and {len(skipped) - MOST_NAMED} more, all named in the results")
+
+    def _draw(self, title: str, done: int, total: int, state: str) -> None:
+        if self.task is None:
+            self.task = self.bar.add_task(title, total=total, state=state)
+        self.bar.update(self.task, description=title, completed=done, total=total, state=state)
+
+
+class _Speed:
+    """Images per second now, and how long a number of steps takes."""
+
+    def __init__(self) -> None:
+        self.seconds = self.steps = 0.0
+        self.recent = 0.0
+        self.last = time.perf_counter()
+
+    def resume(self) -> None:
+        """Start the clock again after something that is not training."""
+        self.last = time.perf_counter()
+
+    def add(self, images: int) -> None:
+        """Count one step."""
+        now = time.perf_counter()
+        elapsed, self.last = now - self.last, now
+        self.seconds += elapsed
+        self.steps += 1
+        rate = images / max(elapsed, 1e-9)
+        self.recent = rate if self.steps == 1 else 0.9 * self.recent + 0.1 * rate
+
+    def images_per_second(self) -> float:
+        """Return a moving average over the last steps."""
+        return self.recent
+
+    def seconds_for(self, steps: int) -> float:
+        """Return how long so many steps take at the mean speed so far, testing included."""
+        return steps * self.seconds / max(self.steps, 1)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _plain(text: str) -> str:
+    """Return ``text`` with nothing in it taken for markup: a file may be called [red]."""
+    from rich.markup import escape
+
+    return escape(text)

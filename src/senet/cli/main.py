@@ -1,0 +1,67 @@
+"""The ``senet`` command.
+
+Imports no torch before a command needs it, so that ``senet --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+from senet import __version__
+from senet.cli import compare, models, train
+from senet.cli.options import Parser
+from senet.errors import SenetError, TrainingInterrupted
+
+COMMANDS = (compare, train, models)
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+def build_parser() -> Parser:
+    """Return the parser of all commands."""
+    parser = Parser(
+        prog="senet",
+        description="Squeeze-and-Excitation for PyTorch: put it in, prove what it buys, pay nothing for it.",
+        epilog="'senet COMMAND --help' tells more. 'senet compare' alone runs the main job in minutes.",
+    )
+    parser.add_argument("--version", action="version", version=f"senet {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    for command in COMMANDS:
+        sub = commands.add_parser(command.NAME, help=command.SUMMARY, description=command.DESCRIPTION)
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 2 for bad input, 130 for Ctrl-C."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = shlex.join(["senet", *words])
+    try:
+        arguments = build_parser().parse_args(words)
+        arguments.command = command
+        arguments.run(arguments)
+    except TrainingInterrupted as stop:
+        _complain(f"{stop} To go on: {command}")
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        _complain(f"Stopped. What was finished is kept. To go on: {command}")
+        return EXIT_INTERRUPTED
+    except SenetError as error:
+        _complain(str(error))
+        return EXIT_BAD_INPUT
+    except BrokenPipeError:
+        # Whoever read the output, `head` for example, has seen enough.
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def _complain(text: str) -> None:
+    print(f"senet: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Options that ``senet compare`` and ``senet train`` share."""
+
+from __future__ import annotations
+
+import argparse
+
+from senet.blocks.se_config import SEConfig
+from senet.cli.options import add_settings
+from senet.training.recipe import Recipe
+
+
+def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where images come from, where results go, and all settings of SE and training."""
+    parser.add_argument(
+        "data",
+        nargs="?",
+        metavar="DATA",
+        help="a folder of class folders (with train/ and val/ or test/, or without), a parquet file or "
+        "folder in Hugging Face layout, or the name of a dataset on the Hub; "
+        "without it the embedded Fashion-MNIST subset is used",
+    )
+    parser.add_argument("--out", metavar="FOLDER", help="run folder (default: one under runs/)")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to train")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that decode images (default: one per core, up to 8)",
+    )
+    parser.add_argument(
+        "--test-fraction",
+        type=float,
+        default=0.2,
+        metavar="X",
+        help="share of the images to test on where they come without a split (default: 0.2)",
+    )
+    add_settings(parser, "training", Recipe)
+    add_settings(parser, "squeeze and excitation", SEConfig)

@@ -1,0 +1,51 @@
+"""``senet train``: one network, with the engine that comparisons use."""
+
+from __future__ import annotations
+
+import argparse
+
+from senet.blocks.se_config import SEConfig
+from senet.cli.options import given_settings, with_given
+from senet.cli.shared import add_shared_arguments
+from senet.training.recipe import Recipe
+
+NAME = "train"
+SUMMARY = "train one network"
+DESCRIPTION = (
+    "Trains one network with the engine that 'senet compare' uses. Writes checkpoint.pt, metrics.csv "
+    "and settings.json to the run folder. The same command goes on after an interruption."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument(
+        "--model", required=True, metavar="NAME", help="network, for example resnet20 or se_resnet20"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="decides every random choice (default: 0)"
+    )
+    add_shared_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train and print the last epoch's errors."""
+    from senet.cli.display import Display
+    from senet.experiments.single import train_one
+
+    recipe = with_given(Recipe(), arguments)
+    with Display() as display:
+        network = train_one(
+            arguments.data,
+            model=arguments.model,
+            se=given_settings(arguments, SEConfig),
+            recipe=recipe,
+            seed=arguments.seed,
+            out=arguments.out,
+            device=arguments.device,
+            workers=arguments.workers,
+            test_fraction=arguments.test_fraction,
+            command=arguments.command,
+            progress=display,
+        )
+    display.trained(network)

@@ -1,0 +1,156 @@
+"""From the bytes of a picture file to an upright image in greyscale or RGB."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from senet.errors import SenetError
+
+# Formats that Pillow decodes by itself; others (EPS, for one) start programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+
+# A quarter of a gigabyte as RGB. A header that claims more is refused before anything is decoded.
+MOST_PIXELS = 89_478_485
+
+ORIENTATION_TAG = 0x0112
+LONGEST_REASON = 120
+
+
+class UnreadableImage(SenetError):
+    """One image cannot be decoded.
+
+    Attributes:
+        name: which image, for example a file's path.
+        reason: why, in a few words.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} cannot be read as an image: {reason}; repair or remove it.")
+        self.name = name
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[UnreadableImage], tuple[str, str]]:
+        """Pickle by name and reason, so that the error crosses from worker processes."""
+        return UnreadableImage, (self.name, self.reason)
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What decoding an image shows: its upright size in pixels and whether it is greyscale."""
+
+    width: int
+    height: int
+    greyscale: bool
+
+
+def decode(content: bytes | memoryview, name: str, smallest: int | None = None) -> Image.Image:
+    """Decode a picture file.
+
+    The image comes back upright (EXIF orientation applied) in mode "L" or "RGB". 16-bit greyscale is
+    scaled to 8 bits, CMYK becomes RGB, transparent parts show white, and of several frames or pages
+    the first is taken.
+
+    Args:
+        content: the whole file.
+        name: what to call the image in an error.
+        smallest: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as both sides stay at
+            least this many pixels; ``None`` decodes at full size.
+
+    Raises:
+        UnreadableImage: the content is not a supported picture, is damaged, has pixels without an
+            agreed range, or claims more than `MOST_PIXELS` pixels.
+    """
+    return _decode(content, name, smallest)[0]
+
+
+def examine(content: bytes | memoryview, name: str) -> ImageFacts:
+    """Decode a picture as cheaply as still shows damage, and tell its size and colour.
+
+    Raises:
+        UnreadableImage: as `decode`.
+    """
+    image, (width, height) = _decode(content, name, smallest=1)
+    return ImageFacts(width, height, image.mode == "L")
+
+
+def _decode(
+    content: bytes | memoryview, name: str, smallest: int | None
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Return the image and the size it has when decoded at full size."""
+    if not len(content):
+        raise UnreadableImage(name, "it is empty")
+    try:
+        # Pillow warns on stderr about files it then decodes well, and from every worker process.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                return _load(image, name, smallest)
+    except (UnreadableImage, MemoryError):
+        raise
+    except Exception as error:
+        # Damaged content makes Pillow raise nearly any exception (the fuzz test found several kinds).
+        raise UnreadableImage(name, _reason(error)) from error
+
+
+def _load(image: Image.Image, name: str, smallest: int | None) -> tuple[Image.Image, tuple[int, int]]:
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise UnreadableImage(
+            name, f"its header claims {width} × {height} pixels and at most {MOST_PIXELS:,} are decoded"
+        )
+    if smallest is not None:
+        image.draft(None, (smallest, smallest))
+    image.load()
+    if image.getexif().get(ORIENTATION_TAG, 1) in (5, 6, 7, 8):
+        width, height = height, width
+    ImageOps.exif_transpose(image, in_place=True)
+    return _to_grey_or_rgb(image, name), (width, height)
+
+
+def _to_grey_or_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode.startswith("I"):
+        return _from_16_bits(image, name)
+    if image.mode == "F":
+        raise UnreadableImage(name, "its pixels are floating-point numbers, whose range is not known")
+    if image.has_transparency_data:
+        return _over_white(image)
+    target = "L" if image.mode in ("1", "L") else "RGB"
+    return image if image.mode == target else image.convert(target)
+
+
+def _from_16_bits(image: Image.Image, name: str) -> Image.Image:
+    # Pillow's own conversion clips at 255 for some of these modes, which turns the image white.
+    values = np.asarray(image).astype(np.int64)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise UnreadableImage(name, f"its pixels lie between {low} and {high}, and 0 to 65535 is allowed")
+    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    grey = image.mode in ("1", "L", "LA", "La")
+    mode, layered_mode = ("L", "LA") if grey else ("RGB", "RGBA")
+    layered = image if image.mode == layered_mode else image.convert(layered_mode)
+    below = Image.new(mode, image.size, "white")
+    below.paste(layered.convert(mode), mask=layered.getchannel("A"))
+    return below
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, Image.DecompressionBombError):
+        claimed = re.search(r"\d+", text)
+        pixels = f"{int(claimed[0]):,}" if claimed else "too many"
+        return f"its header claims {pixels} pixels and at most {MOST_PIXELS:,} are decoded"
+    if isinstance(error, UnidentifiedImageError):
+        return "it is not a picture in a supported format (" + ", ".join(FORMATS) + ")"
+    if "truncated" in text.lower():
+        return "the file is cut short"
+    return f"it is damaged ({text[:LONGEST_REASON] or type(error).__name__})"

@@ -1,0 +1,131 @@
+"""Image data sets of the Hugging Face Hub, downloaded as parquet files and then read as such."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+
+from senet.data.parquet import open_parquet_files, split_files
+from senet.data.source import ImageData
+from senet.data.split import TEST_NAMES, TRAIN_NAMES, listed
+from senet.errors import SenetError, nearest
+
+NAME = re.compile(r"(?P<repository>\w[\w.-]*(/\w[\w.-]*)?)(:(?P<config>[\w.-]+))?")
+
+# The repository's own files, then the parquet copy the Hub makes of most other data sets.
+REVISIONS = (None, "refs/convert/parquet")
+
+
+def is_hub_name(data: str) -> bool:
+    """Tell whether ``data`` has the form ``owner/name``, ``name`` or either with ``:config``."""
+    return NAME.fullmatch(data) is not None
+
+
+def open_hub(data: str, *, test_fraction: float, seed: int) -> ImageData:
+    """Download (once; the Hub's cache is used) and open a data set such as ``owner/name:config``.
+
+    Raises:
+        SenetError: `huggingface_hub` is missing, the data set does not exist, needs permission or has
+            no parquet files, the network is down, or as `open_parquet_files`.
+    """
+    match = NAME.fullmatch(data)
+    assert match is not None, "open_images asks is_hub_name first"
+    try:
+        import huggingface_hub.errors
+    except ImportError as error:
+        raise SenetError(
+            f"{data!r} is neither a file nor a folder here; to look for it on the Hugging Face Hub, first "
+            'run pip install "senet[hub]".'
+        ) from error
+    repository = match["repository"]
+    for revision in REVISIONS:
+        files = [file for file in _files(huggingface_hub, repository, revision) if file.endswith(".parquet")]
+        if files:
+            break
+    else:
+        raise SenetError(
+            f"The data set {repository} on the Hugging Face Hub has no parquet files: download it yourself "
+            "and give its folder of class folders."
+        )
+    chosen = split_files(_of_config(files, match["config"], repository))
+    root = _download(huggingface_hub, repository, revision, [*chosen.train, *chosen.test])
+    opened = open_parquet_files(root, chosen, test_fraction=test_fraction, seed=seed)
+    return dataclasses.replace(opened, name=repository.rsplit("/", maxsplit=1)[-1], location=data)
+
+
+def _of_config(files: list[str], wanted: str | None, repository: str) -> list[str]:
+    """Choose the files of one configuration: the top folder, unless that only names a part."""
+    configs: dict[str, list[str]] = {}
+    for file in sorted(files):
+        folders = PurePosixPath(file).parts[:-1]
+        unnamed = not folders or folders[0].lower() in ("data", *TRAIN_NAMES, *TEST_NAMES)
+        configs.setdefault("default" if unnamed else folders[0], []).append(file)
+    if wanted is None and len(configs) == 1:
+        return next(iter(configs.values()))
+    if wanted is None and "default" in configs:
+        return configs["default"]
+    if wanted is None:
+        raise SenetError(
+            f"The data set {repository} has the configurations {listed(list(configs))}: choose one as "
+            f"{repository}:{next(iter(configs))}."
+        )
+    if wanted not in configs:
+        raise SenetError(
+            f"The data set {repository} has no configuration {wanted!r}, only {listed(list(configs))}."
+            + nearest(wanted, configs)
+        )
+    return configs[wanted]
+
+
+def _files(hub: ModuleType, repository: str, revision: str | None) -> list[str]:
+    """List a repository's files; without a network, those that an earlier download left in the cache."""
+    try:
+        return list(hub.HfApi().list_repo_files(repository, repo_type="dataset", revision=revision))
+    except hub.errors.RevisionNotFoundError:
+        return []
+    except Exception as error:
+        # The errors of a network that is down belong to the HTTP client, which differs by version.
+        missing = isinstance(error, hub.errors.RepositoryNotFoundError)
+        cached = [] if missing else _cached(hub, repository, revision)
+        if not cached:
+            raise _explained(hub, repository, error) from error
+        return cached
+
+
+def _cached(hub: ModuleType, repository: str, revision: str | None) -> list[str]:
+    try:
+        folder = hub.snapshot_download(
+            repository, repo_type="dataset", revision=revision, local_files_only=True
+        )
+    except hub.errors.LocalEntryNotFoundError:
+        return []
+    return [path.relative_to(folder).as_posix() for path in Path(folder).rglob("*.parquet")]
+
+
+def _download(hub: ModuleType, repository: str, revision: str | None, files: list[str]) -> Path:
+    try:
+        return Path(
+            hub.snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=files)
+        )
+    except Exception as error:
+        raise _explained(hub, repository, error) from error
+
+
+def _explained(hub: ModuleType, repository: str, error: Exception) -> SenetError:
+    if isinstance(error, hub.errors.GatedRepoError):
+        return SenetError(
+            f"The data set {repository} needs permission: ask on huggingface.co/datasets/{repository}, "
+            "then log in with `hf auth login`."
+        )
+    if isinstance(error, hub.errors.RepositoryNotFoundError):
+        return SenetError(
+            f"{repository!r} is neither a file nor a folder here, nor a data set on the Hugging Face Hub "
+            "that you may see: check the spelling, or log in with `hf auth login`."
+        )
+    reason = " ".join(str(error).split())[:160] or type(error).__name__
+    return SenetError(
+        f"{repository!r} is neither a file nor a folder here, and it could not be downloaded from the "
+        f"Hugging Face Hub ({reason}): check the network and try again."
+    )

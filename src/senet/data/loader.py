@@ -1,0 +1,220 @@
+"""Batches in an order, and with random choices, that depend only on (seed, epoch, image)."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+from collections.abc import Iterator
+from random import Random
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from senet.data.source import ImageSource, Indices, Pixels
+from senet.data.transforms import Choices, Transform
+from senet.errors import SenetError
+from senet.randomness import seed_from
+
+PREFETCHED_BATCHES = 2
+
+# One batch to be loaded: the epoch and the index of each image.
+Task = list[tuple[int, int]]
+
+
+class Batch(NamedTuple):
+    """One batch.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64.
+        indices: (N,) int64, the images' positions in the source.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+class ImageLoader:
+    """Batches of one source; make it with `make_loader`."""
+
+    def __init__(
+        self, images: _TransformedImages, *, batch_size: int, seed: int, workers: int, train: bool
+    ) -> None:
+        self._images = images
+        self._batch_size = batch_size
+        self._seed = seed
+        self._train = train
+        self._workers = workers
+        self._order = _Order()
+        self._processes: DataLoader[Batch | str] | None = None
+        self._iterations = 0
+
+    def __len__(self) -> int:
+        """Return the batches of a whole epoch."""
+        images = len(self._images.source)
+        if self._train and images >= self._batch_size:
+            return images // self._batch_size
+        return math.ceil(images / self._batch_size)
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+        """Return the batches of one epoch from ``start_batch`` on.
+
+        Only one epoch is under way at a time: starting another ends the one before.
+
+        Raises:
+            SenetError: ``start_batch`` lies outside the epoch, or, while iterating, an image cannot be
+                read or a worker process died.
+        """
+        if not 0 <= start_batch <= len(self):
+            raise SenetError(
+                f"Batch {start_batch} of an epoch of {len(self)} batches was asked for: the images or the "
+                "batch size are not those of before."
+            )
+        self._iterations += 1
+        return self._iterate(self._iterations, epoch, start_batch)
+
+    def close(self) -> None:
+        """End the worker processes; the next epoch starts new ones."""
+        self._iterations += 1
+        self._processes = None
+
+    def _iterate(self, iteration: int, epoch: int, start_batch: int) -> Iterator[Batch]:
+        if iteration == self._iterations:
+            self._order.tasks = self._tasks(epoch, start_batch)
+            batches = self._batches()
+        while iteration == self._iterations:
+            try:
+                batch = next(batches, None)
+            except RuntimeError as error:
+                if not str(error).startswith("DataLoader worker (pid"):
+                    raise
+                self.close()
+                raise SenetError(
+                    "A process loading images was ended from outside, most likely for lack of memory or of "
+                    f"shared memory (/dev/shm): use fewer workers than {self._workers} or smaller batches."
+                ) from error
+            if isinstance(batch, str):
+                self.close()
+                raise SenetError(batch)
+            if batch is None:
+                return
+            yield batch
+
+    def _tasks(self, epoch: int, start_batch: int) -> list[Task]:
+        count = len(self._images.source)
+        order = np.arange(count)
+        if self._train:
+            generator = np.random.Generator(np.random.PCG64(seed_from("order", self._seed, epoch)))
+            order = generator.permutation(count)
+        starts = range(start_batch * self._batch_size, len(self) * self._batch_size, self._batch_size)
+        return [
+            [(epoch, index) for index in order[start : start + self._batch_size].tolist()] for start in starts
+        ]
+
+    def _batches(self) -> Iterator[Batch | str]:
+        if self._workers == 0:
+            return (self._images.__getitems__(task) for task in self._order)
+        if self._processes is None:
+            self._processes = DataLoader(
+                self._images,
+                batch_sampler=self._order,
+                num_workers=self._workers,
+                collate_fn=_as_it_is,
+                worker_init_fn=_start_worker,
+                # Only fork shares the images held in memory.
+                multiprocessing_context="fork" if sys.platform == "linux" else None,
+                prefetch_factor=PREFETCHED_BATCHES,
+                persistent_workers=True,
+                # Without its own generator, each epoch would draw from torch's global one.
+                generator=torch.Generator(),
+            )
+        return iter(self._processes)
+
+
+def make_loader(
+    source: ImageSource, transform: Transform, *, batch_size: int, seed: int, workers: int, train: bool
+) -> ImageLoader:
+    """Make a loader.
+
+    The batches are the same whatever ``workers`` is, and an epoch started at batch k gives exactly the
+    rest of the epoch.
+
+    Args:
+        source: the images.
+        transform: what is done to each.
+        batch_size: images per batch.
+        seed: of the order and of the augmentation.
+        workers: processes that load; 0 loads in this one.
+        train: shuffle, and leave out an incomplete last batch unless it is the only one.
+
+    Raises:
+        SenetError: there are no images, or a number is out of range.
+    """
+    if len(source) == 0:
+        raise SenetError("There are no images to load.")
+    if batch_size < 1:
+        raise SenetError(f"The batch size is {batch_size}, and 1 at least is needed.")
+    if workers < 0:
+        raise SenetError(f"There are {workers} workers, and 0 or more are possible.")
+    images = _TransformedImages(source, transform, seed)
+    return ImageLoader(images, batch_size=batch_size, seed=seed, workers=workers, train=train)
+
+
+class _TransformedImages(Dataset[Batch | str]):
+    """Whole batches by epoch and indices; a message in place of a batch that cannot be loaded."""
+
+    def __init__(self, source: ImageSource, transform: Transform, seed: int) -> None:
+        self.source = source
+        self._transform = transform
+        self._seed = seed
+
+    def __getitems__(self, task: Task) -> Batch | str:
+        indices = np.array([index for _, index in task], dtype=np.int64)
+        choices = [self._choices(epoch, index) for epoch, index in task]
+        try:
+            images = self._load(indices, choices)
+        except SenetError as error:
+            # torch rebuilds exceptions of workers from their text, which would lose the sentence.
+            return str(error)
+        labels = self.source.labels[indices]
+        return Batch(torch.from_numpy(images), torch.from_numpy(labels), torch.from_numpy(indices))
+
+    def _load(self, indices: Indices, choices: list[Choices]) -> Pixels:
+        transform = self._transform
+        images = np.empty((len(indices), transform.channels, transform.size, transform.size), np.uint8)
+        pixels = self.source.pixels(indices)
+        if pixels is not None and transform.needs_no_resampling(pixels):
+            for image_CHW, image, choice in zip(images, pixels, choices, strict=True):
+                image_CHW[...] = transform.finish(image, choice).transpose(2, 0, 1)
+        else:
+            for image_CHW, index, choice in zip(images, indices.tolist(), choices, strict=True):
+                image = self.source.read(index, transform.smallest(choice))
+                image_CHW[...] = transform(image, choice)
+        return images
+
+    def _choices(self, epoch: int, index: int) -> Choices:
+        return self._transform.draw(Random(seed_from("augment", self._seed, epoch, index)))
+
+
+class _Order:
+    """The batches still to be loaded; torch asks for them anew at the start of each iteration."""
+
+    def __init__(self) -> None:
+        self.tasks: list[Task] = []
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _start_worker(worker: int) -> None:
+    # Ctrl-C reaches the whole group of processes; only the main one is to answer.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

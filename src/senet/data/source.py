@@ -1,0 +1,195 @@
+"""The one interface through which senet sees images, and the sources that need no file format."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from senet.data.decode import ImageFacts, UnreadableImage, decode, examine
+from senet.errors import SenetError
+
+__all__ = ["ArraySource", "EncodedSource", "ImageData", "ImageSource", "Subset", "UnreadableImage"]
+
+Pixels = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.int64]
+
+
+class ImageSource(ABC):
+    """A numbered list of labelled images.
+
+    Sources can be pickled, so that worker processes get their own.
+
+    Attributes:
+        classes: names; a label is an index into them.
+        labels: (N,) int64.
+    """
+
+    classes: tuple[str, ...]
+    labels: Indices
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def read(self, index: int, smallest: int | None = None) -> Image.Image:
+        """Return one image, upright, in mode "L" or "RGB".
+
+        Args:
+            index: from 0 to ``len(self) - 1``.
+            smallest: the image may come back smaller than stored where that saves time, but with
+                both sides at least this many pixels; ``None`` asks for the size as stored.
+
+        Raises:
+            UnreadableImage: the image is damaged.
+        """
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """Return where the image is, in words for people."""
+
+    def examine(self, index: int) -> ImageFacts:
+        """Decode one image for its size and colour only, raising `UnreadableImage` as `read` does."""
+        image = self.read(index)
+        return ImageFacts(*image.size, greyscale=image.mode == "L")
+
+    def pixels(self, indices: Indices) -> Pixels | None:
+        """Return images (N, H, W, C) that lie decoded in memory; ``None`` where they do not."""
+        return None
+
+
+class EncodedSource(ImageSource):
+    """Images stored as picture files: a subclass only fetches the bytes."""
+
+    @abstractmethod
+    def content(self, index: int) -> bytes | memoryview:
+        """Return the bytes of one picture file, or raise `UnreadableImage`."""
+
+    def read(self, index: int, smallest: int | None = None) -> Image.Image:
+        """Return one image as `ImageSource.read` says."""
+        return decode(self.content(index), self.name(index), smallest)
+
+    def examine(self, index: int) -> ImageFacts:
+        """Decode one image, a JPEG at an eighth of its size, and tell its full size and colour."""
+        return examine(self.content(index), self.name(index))
+
+
+class ArraySource(ImageSource):
+    """Images held in memory as one array.
+
+    Args:
+        images: uint8, (N, H, W) greyscale or (N, H, W, C) with one or three channels.
+        labels: N whole numbers, each an index into ``classes``.
+        classes: names.
+        names: one per image; numbered where left out.
+
+    Raises:
+        SenetError: shapes, types or labels do not fit together.
+    """
+
+    def __init__(
+        self,
+        images: npt.NDArray[np.generic],
+        labels: npt.ArrayLike,
+        classes: Sequence[str],
+        names: Sequence[str] | None = None,
+    ) -> None:
+        if images.dtype != np.uint8:
+            raise SenetError(f"Images are of type {images.dtype}, and uint8 (0 to 255) is needed.")
+        if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
+            raise SenetError(
+                f"Images have shape {images.shape}, and (N, H, W), (N, H, W, 1) or (N, H, W, 3) is needed."
+            )
+        if 0 in images.shape[1:]:
+            raise SenetError(f"Images have shape {images.shape}: there are no pixels in them.")
+        label_array = np.asarray(labels)
+        if not np.issubdtype(label_array.dtype, np.integer) or label_array.shape != images.shape[:1]:
+            raise SenetError(
+                f"Labels have shape {label_array.shape} and type {label_array.dtype}, "
+                f"and {len(images)} whole numbers are needed, one per image."
+            )
+        if names is not None and len(names) != len(images):
+            raise SenetError(f"There are {len(names)} names for {len(images)} images.")
+        self.classes = tuple(classes)
+        self.labels = label_array.astype(np.int64)
+        require_labels_in_range(self.labels, self.classes, "the array of labels")
+        self._images: Pixels = images.reshape(*images.shape[:3], -1).astype(np.uint8, copy=False)
+        self._names = None if names is None else tuple(names)
+
+    def read(self, index: int, smallest: int | None = None) -> Image.Image:
+        """Return one image at its stored size."""
+        image = self._images[index]
+        return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+
+    def name(self, index: int) -> str:
+        """Return the given name or "image 7"."""
+        return f"image {index}" if self._names is None else self._names[index]
+
+    def pixels(self, indices: Indices) -> Pixels:
+        """Return images (N, H, W, C)."""
+        return self._images[indices]
+
+
+class Subset(ImageSource):
+    """Some images of another source, in the order given."""
+
+    def __init__(self, source: ImageSource, indices: Indices) -> None:
+        self.source: ImageSource = source
+        self.indices = indices
+        if isinstance(
+            source, Subset
+        ):  # refer to the whole itself, so that reading never goes through a chain
+            self.source, self.indices = source.source, source.indices[indices]
+        self.classes = source.classes
+        self.labels = source.labels[indices]
+
+    def read(self, index: int, smallest: int | None = None) -> Image.Image:
+        """Return one image as `ImageSource.read` says."""
+        return self.source.read(int(self.indices[index]), smallest)
+
+    def name(self, index: int) -> str:
+        """Return the name the image has in the whole source."""
+        return self.source.name(int(self.indices[index]))
+
+    def examine(self, index: int) -> ImageFacts:
+        """Examine one image as the whole source does."""
+        return self.source.examine(int(self.indices[index]))
+
+    def pixels(self, indices: Indices) -> Pixels | None:
+        """Return images (N, H, W, C) where the whole source holds them decoded."""
+        return self.source.pixels(self.indices[indices])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageData:
+    """Training and test images with one class mapping.
+
+    Attributes:
+        name: short, for titles.
+        location: what the user gave.
+        train: images to train on; their classes decide the mapping.
+        test: images never trained on.
+        classes: names; a label is an index into them.
+        split: how training and test images were told apart, as a sentence.
+    """
+
+    name: str
+    location: str
+    train: ImageSource
+    test: ImageSource
+    classes: tuple[str, ...]
+    split: str
+
+
+def require_labels_in_range(labels: Indices, classes: Sequence[str], where: str) -> None:
+    """Raise `SenetError` unless every label is an index into ``classes``."""
+    wrong = labels[(labels < 0) | (labels >= len(classes))]
+    if len(wrong):
+        raise SenetError(
+            f"{len(wrong):,} labels in {where} lie outside 0 to {len(classes) - 1} (the first is "
+            f"{wrong[0]}): an image without a class, often marked -1, can be neither trained on nor tested."
+        )

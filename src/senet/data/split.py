@@ -1,0 +1,83 @@
+"""Telling training and test images apart, and the rules every class mapping keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from senet.data.source import Indices
+from senet.errors import SenetError
+from senet.randomness import seed_from
+
+TRAIN_NAMES = ("train", "training")
+# A test part is often published without labels, so a validation part is preferred.
+TEST_NAMES = ("val", "valid", "validation", "test", "testing")
+
+MOST_NAMED = 5
+
+
+def stratified_split(
+    labels: Indices, classes: Sequence[str], *, test_fraction: float, seed: int
+) -> tuple[Indices, Indices, str]:
+    """Split the images of each class at random, by the same fraction in every class.
+
+    The choice depends only on the seed, the class's name and the number of its images, so another
+    class coming or going changes nothing in the rest.
+
+    Returns:
+        Indices of the training images and of the test images, both ascending, and a sentence.
+
+    Raises:
+        SenetError: the fraction is not between 0 and 1, or a class has fewer than two images.
+    """
+    if not 0 < test_fraction < 1:
+        raise SenetError(f"The test fraction is {test_fraction}, and it must lie between 0 and 1.")
+    tests = []
+    for label, name in enumerate(classes):
+        members = np.flatnonzero(labels == label)
+        if len(members) < 2:
+            raise SenetError(
+                f"Class {name!r} has {len(members)} image: two at least are needed to train on one and test "
+                "on another; add images or remove the class."
+            )
+        count = min(max(round(len(members) * test_fraction), 1), len(members) - 1)
+        generator = np.random.Generator(np.random.PCG64(seed_from("split", seed, name)))
+        tests.append(generator.permutation(members)[:count])
+    test = np.sort(np.concatenate(tests)).astype(np.int64)
+    train = np.setdiff1d(np.arange(len(labels), dtype=np.int64), test)
+    sentence = (
+        f"No validation or test part was given, so {test_fraction:.4g} of each class was set aside at random "
+        f"(seed {seed}): {len(train):,} training and {len(test):,} test images."
+    )
+    return train, test, sentence
+
+
+def require_two_classes(classes: Sequence[str], where: str, hint: str = "") -> None:
+    """Raise `SenetError` when there is nothing to tell apart."""
+    if len(classes) < 2:
+        found = f"only the class {classes[0]!r}" if classes else "no class"
+        raise SenetError(f"There is {found} in {where}, and a network needs two at least.{hint}")
+
+
+def require_every_class(labels: Indices, classes: Sequence[str], where: str) -> None:
+    """Raise `SenetError` when a class has no image at all."""
+    counts = np.bincount(labels, minlength=len(classes))
+    missing = [name for name, count in zip(classes, counts, strict=True) if count == 0]
+    if missing:
+        raise SenetError(
+            f"No image in {where} belongs to {listed(missing)}: add images or remove the class names."
+        )
+
+
+def without_test_images(labels: Indices, classes: Sequence[str]) -> str:
+    """Return a sentence on classes that have no test image, or ``""``."""
+    missing = [classes[label] for label in sorted(set(range(len(classes))) - set(labels.tolist()))]
+    return f" There is no test image of {listed(missing)}." if missing else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return ``"'a', 'b' and 7 more"``."""
+    shown = ", ".join(repr(name) for name in names[:MOST_NAMED])
+    more = len(names) - MOST_NAMED
+    return f"{shown} and {more:,} more" if more > 0 else shown

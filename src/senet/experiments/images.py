@@ -1,0 +1,144 @@
+"""Images made ready for an experiment: checked, described, and the recipe fitted to them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from senet.data.check import CheckedImages, check_images
+from senet.data.images import open_images
+from senet.data.source import ImageSource
+from senet.data.statistics import channel_statistics
+from senet.errors import SenetError
+from senet.insight.results import DataSummary
+from senet.training.images import TrainingImages, prepare_images, test_transform
+from senet.training.recipe import Recipe
+
+# Up to this side, images are padded and cropped as CIFAR's are; larger ones are cropped and resized.
+LARGEST_SMALL_IMAGE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadyImages:
+    """Checked images and the recipe fitted to them.
+
+    Attributes:
+        recipe: with ``crop`` and ``image_size`` chosen.
+        mean: of each channel of the training images, 0 to 1.
+        std: of each channel.
+        fingerprint: differs where names, labels or split differ.
+    """
+
+    checked: CheckedImages
+    recipe: Recipe
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        return self.checked.data.classes
+
+    @property
+    def small(self) -> bool:
+        """Whether the images are as small as CIFAR's."""
+        return self.checked.median_size <= LARGEST_SMALL_IMAGE
+
+    def loaders(self, *, seed: int, workers: int) -> TrainingImages:
+        """Return the loaders of one training."""
+        data = self.checked.data
+        return prepare_images(
+            data.train,
+            data.test,
+            self.recipe,
+            channels=self.checked.channels,
+            mean=self.mean,
+            std=self.std,
+            seed=seed,
+            workers=workers,
+        )
+
+    def summary(self) -> DataSummary:
+        """Return what the report says about the images."""
+        data = self.checked.data
+        counts = np.bincount(data.train.labels, minlength=len(data.classes))
+        return DataSummary(
+            name=data.name,
+            location=data.location,
+            split=data.split,
+            classes=data.classes,
+            train_counts=tuple(counts.tolist()),
+            test_labels=tuple(data.test.labels.tolist()),
+            image_size=self.recipe.image_size,
+            channels=self.checked.channels,
+            unreadable=self.checked.unreadable,
+        )
+
+
+def ready_images(
+    location: str | Path | None,
+    recipe: Recipe,
+    *,
+    test_fraction: float,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> ReadyImages:
+    """Open and check images, and choose what the recipe leaves to them.
+
+    Args:
+        location: a folder, a parquet file or folder, a Hub name, or ``None`` for the embedded images.
+        recipe: how to train; ``crop`` and ``image_size`` may be automatic.
+        test_fraction: share of the images to test on where they come without a split.
+        workers: processes that decode.
+        progress: told how many of all images have been checked.
+
+    Raises:
+        SenetError: the images cannot be used; the sentence says why.
+    """
+    data = open_images(location, test_fraction=test_fraction)
+    checked = check_images(data, workers=workers, progress=progress)
+    fitted = fit_recipe(recipe, checked.median_size, len(checked.data.train))
+    mean, std = channel_statistics(
+        checked.data.train, test_transform(fitted, checked.channels), workers=workers
+    )
+    return ReadyImages(
+        checked=checked,
+        recipe=fitted,
+        mean=mean,
+        std=std,
+        fingerprint=_fingerprint(checked.data.train, checked.data.test),
+    )
+
+
+def fit_recipe(recipe: Recipe, median_size: int, count: int) -> Recipe:
+    """Return ``recipe`` with an automatic crop and image size chosen for images of this size.
+
+    Args:
+        recipe: how to train.
+        median_size: of the images' shorter sides, pixels.
+        count: training images.
+
+    Raises:
+        SenetError: there are too few images to train on.
+    """
+    if count < 2:
+        raise SenetError(f"There are {count} training images; training needs at least 2.")
+    crop = recipe.crop
+    if crop == "auto":
+        crop = "pad" if median_size <= LARGEST_SMALL_IMAGE else "resized"
+    size = recipe.image_size or (median_size if crop == "pad" else min(224, median_size))
+    return replace(recipe, crop=crop, image_size=size)
+
+
+def _fingerprint(*sources: ImageSource) -> str:
+    digest = hashlib.blake2b(digest_size=12)
+    for source in sources:
+        digest.update(np.ascontiguousarray(source.labels).tobytes())
+        for index in range(len(source)):
+            digest.update(source.name(index).encode("utf-8", "surrogateescape") + b"\0")
+    return digest.hexdigest()

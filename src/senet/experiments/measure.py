@@ -1,0 +1,105 @@
+"""What a network and its SE twin cost, measured side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from senet.insight.cost import network_cost
+from senet.insight.memory import peak_memory_bytes
+from senet.insight.results import MeasuredCost, NetworkCost, Spread
+from senet.insight.stopwatch import SideBySide, spread, time_side_by_side
+from senet.training.device import describe_device
+from senet.training.recipe import Recipe
+
+
+def measure_cost(
+    plain: nn.Module,
+    se: nn.Module,
+    recipe: Recipe,
+    *,
+    channels: int,
+    device: torch.device,
+    seconds: float,
+) -> MeasuredCost:
+    """Measure training and inference of both networks in turns, on random images.
+
+    Args:
+        plain: the network without SE; trained for the measurement, so give a copy.
+        se: its twin, likewise.
+        recipe: gives batch size, image size and precision.
+        channels: of the images.
+        device: where to measure.
+        seconds: how long training and inference are measured, each.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shape = (recipe.batch_size, channels, recipe.image_size, recipe.image_size)
+    images = torch.randn(shape, generator=generator).to(device, memory_format=torch.channels_last)
+    networks = [each.to(device, memory_format=torch.channels_last) for each in (plain, se)]  # type: ignore[call-overload]
+    steps = [_Step(network, images, recipe) for network in networks]
+    memory = [peak_memory_bytes(step.train, step.held(), device) for step in steps]
+    training = time_side_by_side(steps[0].train, steps[1].train, device=device, seconds=seconds)
+    inference = time_side_by_side(steps[0].infer, steps[1].infer, device=device, seconds=seconds)
+
+    def cost(which: int, times: Callable[[SideBySide], tuple[float, ...]]) -> NetworkCost:
+        counted = network_cost(networks[which], (channels, recipe.image_size, recipe.image_size))
+        return NetworkCost(
+            parameters=counted.parameters,
+            multiply_adds=counted.multiply_adds,
+            training_images_per_second=_scaled(times(training), lambda each: len(images) / each),
+            inference_ms_per_image=_scaled(times(inference), lambda each: 1000 * each / len(images)),
+            peak_memory_bytes=memory[which],
+        )
+
+    return MeasuredCost(
+        plain=cost(0, lambda both: both.first),
+        se=cost(1, lambda both: both.second),
+        training_time_ratio=training.ratio(),
+        inference_time_ratio=inference.ratio(),
+        batch_size=len(images),
+        device=describe_device(device),
+    )
+
+
+def _scaled(times: tuple[float, ...], scale: Callable[[float], float]) -> Spread:
+    return spread([scale(each) for each in times])
+
+
+class _Step:
+    """One training step and one inference call of one network."""
+
+    def __init__(self, network: nn.Module, images: Tensor, recipe: Recipe) -> None:
+        self.network, self.images = network, images
+        self.labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
+        self.optimiser = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=recipe.momentum)
+        self.autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+
+    def train(self) -> None:
+        self.network.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        with self.autocast:
+            scores = self.network(self.images)
+        functional.cross_entropy(scores.float(), self.labels).backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+
+    @torch.inference_mode()
+    def infer(self) -> None:
+        self.network.eval()
+        with self.autocast:
+            self.network(self.images)
+
+    def held(self) -> list[Tensor]:
+        """Return the tensors that live through a step: images, weights, statistics, momentum."""
+        self.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        momentum = [
+            value
+            for state in self.optimiser.state.values()
+            for value in state.values()
+            if isinstance(value, Tensor)
+        ]
+        return [self.images, *chain(self.network.parameters(), self.network.buffers()), *momentum]

@@ -1,0 +1,156 @@
+"""Everything that is decided, and can be wrong, before the first training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from senet.blocks.se_config import SEConfig
+from senet.data.source import ArraySource
+from senet.errors import SenetError
+from senet.experiments.images import ReadyImages, ready_images
+from senet.experiments.run_folder import claim_folder
+from senet.experiments.twins import build_twins
+from senet.insight.cost import network_cost
+from senet.networks.zoo import default_se, plain_name
+from senet.training.device import choose_device, describe_device
+from senet.training.recipe import Recipe
+
+DEFAULT_SMALL_MODEL = "resnet8"
+DEFAULT_MODEL = "resnet18"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What will be trained, on what, and where it is kept.
+
+    Attributes:
+        model: name of the plain network.
+        se: the twin's SE blocks; ``None`` where only the plain network is trained.
+        workers: processes that decode images.
+        identity: what the experiment is, as plain values; a folder holds one identity.
+    """
+
+    model: str
+    se: SEConfig | None
+    images: ReadyImages
+    device: torch.device
+    workers: int
+    folder: Path
+    identity: dict[str, Any]
+
+    def networks(self, seed: int) -> tuple[nn.Module, ...]:
+        """Return the plain network and, where there is SE, its twin, with this seed's initial values."""
+        return _networks(self.model, self.se, self.images, seed)
+
+    def epochs(self) -> str:
+        """Return for example ``"1 epoch"``."""
+        count = self.images.recipe.epochs
+        return f"{count} epoch{'s' if count > 1 else ''}"
+
+    def facts(self) -> dict[str, str]:
+        """Return what a user wants to know before it starts: label to text."""
+        data, size = self.images.checked.data, self.images.recipe.image_size
+        facts = {
+            "images": f"{data.name}: {len(data.train):,} to train, {len(data.test):,} to test, "
+            f"{len(data.classes)} classes, seen at {size}×{size}",
+            "split": data.split,
+            "device": f"{describe_device(self.device)}, {self.images.recipe.precision}",
+            "folder": str(self.folder),
+        }
+        skipped = self.images.checked.unreadable
+        if skipped:
+            facts["skipped"] = f"{len(skipped)} unreadable, named at the end"
+        return facts
+
+
+def make_plan(
+    data: str | Path | None,
+    *,
+    model: str | None,
+    with_se: bool,
+    se: SEConfig | Mapping[str, Any] | None,
+    recipe: Recipe,
+    out: str | Path | None,
+    device: str,
+    workers: int | None,
+    test_fraction: float,
+    command: str,
+    job: Literal["compare", "train"],
+    seed: int | None = None,
+    checking: Callable[[int, int], None] | None,
+) -> Plan:
+    """Check everything a user gave, claim the run folder, and return the plan.
+
+    Args are those of `senet.compare`, besides:
+        with_se: whether there is a twin, or only the plain network.
+        job: a folder made for one job is refused for the other.
+        seed: where only one is trained.
+        checking: told how many of all images have been looked at.
+
+    Raises:
+        SenetError: something cannot be used; no folder has been made then.
+    """
+    if workers is not None and workers < 0:
+        raise SenetError(f"workers is {workers}; it must be 0 (no extra processes) or more.")
+    if not 0 < test_fraction < 1:
+        raise SenetError(f"test_fraction is {test_fraction}; it must lie between 0 and 1.")
+    chosen = choose_device(device)
+    if model is not None and with_se:
+        resolve_se(plain_name(model), se)  # what is wrong is told before all images are looked at
+    count = min(8, os.cpu_count() or 1) if workers is None else workers
+    images = ready_images(data, recipe, test_fraction=test_fraction, workers=count, progress=checking)
+    if workers is None and isinstance(images.checked.data.train, ArraySource):
+        count = 0  # nothing to decode: processes would only cost time
+    name = plain_name(model or (DEFAULT_SMALL_MODEL if images.small else DEFAULT_MODEL))
+    config = resolve_se(name, se) if with_se else None
+    _try_networks(name, config, images)
+    identity = {
+        "job": job,
+        "seed": seed,
+        "model": name,
+        "se": None if config is None else asdict(config),
+        "recipe": asdict(images.recipe),
+        "images": images.fingerprint,
+        "device": chosen.type,
+    }
+    default = f"{images.checked.data.name}-{f'se_{name}' if job == 'train' and with_se else name}"
+    folder = claim_folder(Path(out) if out else None, default, identity, command)
+    return Plan(
+        model=name, se=config, images=images, device=chosen, workers=count, folder=folder, identity=identity
+    )
+
+
+def resolve_se(name: str, se: SEConfig | Mapping[str, Any] | None) -> SEConfig:
+    """Return the SE blocks of a network's twin.
+
+    Args:
+        name: of the plain network.
+        se: all settings, or only those that differ from the network's default SE, or ``None``.
+
+    Raises:
+        SenetError: a setting does not exist or is out of range, or the network is unknown.
+    """
+    if isinstance(se, SEConfig):
+        return se
+    known = {each.name for each in fields(SEConfig)}
+    for setting in se or {}:
+        if setting not in known:
+            raise SenetError(f"SE has no setting {setting!r}; it has {', '.join(sorted(known))}.")
+    return replace(default_se(name), **(se or {}))
+
+
+def _networks(name: str, se: SEConfig | None, images: ReadyImages, seed: int) -> tuple[nn.Module, ...]:
+    return build_twins(name, se, classes=len(images.classes), channels=images.checked.channels, seed=seed)
+
+
+def _try_networks(name: str, se: SEConfig | None, images: ReadyImages) -> None:
+    size = images.recipe.image_size
+    for network in _networks(name, se, images, seed=0):
+        network_cost(network, (images.checked.channels, size, size))

@@ -1,0 +1,112 @@
+"""Train one network with the engine that comparisons use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from senet.blocks.se_config import SEConfig
+from senet.errors import SenetError
+from senet.experiments.plan import make_plan
+from senet.experiments.progress import ComparisonProgress, SilentComparison
+from senet.networks.zoo import plain_name
+from senet.training.lock import lock_folder
+from senet.training.loop import TrainingResult, train
+from senet.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedNetwork:
+    """A network after its training.
+
+    Attributes:
+        model: with the last epoch's weights; their moving average where the recipe asks for one.
+        classes: names in the order of the model's outputs.
+        result: learning curve and answers to the test images.
+        unreadable: ``(name, reason)`` of every image that was skipped.
+        folder: with checkpoint, metrics and settings.
+    """
+
+    model: nn.Module
+    classes: tuple[str, ...]
+    result: TrainingResult
+    unreadable: tuple[tuple[str, str], ...]
+    folder: Path
+
+
+def train_one(
+    data: str | Path | None = None,
+    *,
+    model: str,
+    se: SEConfig | Mapping[str, Any] | None = None,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    test_fraction: float = 0.2,
+    command: str = "senet.train_one(…)",
+    progress: ComparisonProgress | None = None,
+) -> TrainedNetwork:
+    """Train one network; the same call goes on where an interrupted one stopped.
+
+    ``se_resnet20`` trained with seed 0 ends with the weights of the first SE training of a
+    comparison of ``resnet20`` with the same recipe.
+
+    Args are those of `senet.compare`, besides:
+        model: name of the network, with ``se_`` for SE.
+        se: the SE blocks, for a name that starts with ``se_``; by default the network's own.
+        seed: of initial weights, order and augmentation.
+
+    Returns:
+        The trained network. Its folder holds ``checkpoint.pt``, ``metrics.csv`` and ``settings.json``.
+
+    Raises:
+        SenetError: something given cannot be used; the sentence says what to do.
+        TrainingInterrupted: Ctrl-C; the same call goes on from there.
+    """
+    progress = progress or SilentComparison()
+    with_se = plain_name(model) != model
+    if se and not with_se:
+        raise SenetError(
+            f"SE settings have no effect on the plain network {model!r}: name 'se_{model}' or drop them."
+        )
+    plan = make_plan(
+        data,
+        model=model,
+        with_se=with_se,
+        se=se,
+        recipe=recipe or Recipe(),
+        out=out,
+        device=device,
+        workers=workers,
+        test_fraction=test_fraction,
+        command=command,
+        job="train",
+        seed=seed,
+        checking=progress.checking,
+    )
+    progress.describe({**plan.facts(), "network": model, "training": f"{plan.epochs()}, seed {seed}"})
+    with lock_folder(plan.folder):
+        network = plan.networks(seed)[-1]
+        result = train(
+            network,
+            plan.images.loaders(seed=seed, workers=plan.workers),
+            plan.images.recipe,
+            seed=seed,
+            folder=plan.folder,
+            device=plan.device,
+            identity=plan.identity,
+            progress=progress.training(number=1, total=1, seed=seed, variant="se" if with_se else "plain"),
+        )
+    return TrainedNetwork(
+        model=network,
+        classes=plan.images.classes,
+        result=result,
+        unreadable=plan.images.checked.unreadable,
+        folder=plan.folder,
+    )

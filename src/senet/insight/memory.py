@@ -1,0 +1,76 @@
+"""How much tensor memory a piece of work needs at its peak."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+def peak_memory_bytes(work: Callable[[], object], held: Iterable[Tensor], device: torch.device) -> int:
+    """Return the most bytes of tensors alive at one moment while ``work`` runs.
+
+    On CUDA this is the allocator's own count. On a CPU every tensor that an operator returns is
+    counted from then until it is freed; scratch memory inside an operator is not seen.
+
+    Args:
+        work: for example one training step; run once, after one run to warm up.
+        held: tensors that exist before and after, such as parameters.
+        device: where ``work`` runs.
+    """
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        torch.cuda.synchronize(device)
+        return int(torch.cuda.max_memory_allocated(device))
+    live = _LiveStorages()
+    with live:
+        work()
+    storages: dict[int, int] = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in held
+    }
+    return live.peak + sum(storages.values())
+
+
+class _LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the storages of all tensors that operators return, until each is freed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.live = 0
+        self.peak = 0
+        self._seen: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        inputs = {
+            leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)
+        }
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self._count(leaf.untyped_storage(), inputs)
+        self.peak = max(self.peak, self.live)
+        return result
+
+    def _count(self, storage: torch.UntypedStorage, inputs: set[int]) -> None:
+        key = storage._cdata
+        # An operator that works in place returns a storage that may have existed all along.
+        if key in self._seen or key in inputs:
+            return
+        size = storage.nbytes()
+        self._seen.add(key)
+        self.live += size
+        weakref.finalize(storage, self._free, key, size)
+
+    def _free(self, key: int, size: int) -> None:
+        self._seen.discard(key)
+        self.live -= size

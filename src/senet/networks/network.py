@@ -1,0 +1,102 @@
+"""The one class all networks are instances of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from senet.blocks.cost import Cost, CostedModule, NoPixelLeftError, Shape, cost_of
+from senet.errors import SenetError
+from senet.networks.specs import NetworkSpec
+
+
+class Network(CostedModule):
+    """Named layers that run one after the other, built from a spec by `senet.networks.build.build_network`.
+
+    Args:
+        spec: what the network is.
+        layers: name to layer, in the order in which they run.
+
+    Attributes:
+        spec: what the network is.
+        smallest_input: least height and least width in pixels that leave at least one pixel at
+            every layer.
+    """
+
+    def __init__(self, spec: NetworkSpec, layers: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.in_channels = spec.in_channels
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+        self.smallest_input = self._find_smallest_input()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the class scores before the softmax, (N, num_classes), for images (N, C, H, W).
+
+        Raises:
+            SenetError: another number of dimensions or channels, or images too small to leave
+                a pixel.
+        """
+        self._check_images(x)
+        for layer in self.children():
+            x = layer(x)
+        return x
+
+    def cost(self, shape: Shape) -> tuple[Cost, Shape]:
+        """Return the cost for one image of ``shape``, (C, H, W), and the shape of the output.
+
+        Raises:
+            SenetError: another number of channels, or an image too small to leave a pixel.
+        """
+        total = Cost(parameters=0, multiply_adds=0)
+        output = shape
+        for name, layer in self.named_children():
+            try:
+                cost, output = cost_of(layer, output)
+            except NoPixelLeftError as error:
+                raise NoPixelLeftError(
+                    f"An input of {shape[1]}×{shape[2]} pixels leaves no pixel at {name} of "
+                    f"{self.spec.name}; {self._smallest_sentence()}"
+                ) from error
+            total += cost
+        return total, output
+
+    def _check_images(self, x: Tensor) -> None:
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise SenetError(
+                f"This {self.spec.name} takes images as (N, {self.in_channels}, height, width), "
+                f"not a tensor of shape {tuple(x.shape)}."
+            )
+        if x.shape[2] < self.smallest_input or x.shape[3] < self.smallest_input:
+            raise SenetError(
+                f"Images of {x.shape[2]}×{x.shape[3]} pixels are too small for {self.spec.name}; "
+                f"{self._smallest_sentence()}"
+            )
+
+    def _smallest_sentence(self) -> str:
+        side = self.smallest_input
+        return f"the smallest it can see are {side}×{side}: use larger images."
+
+    def _find_smallest_input(self) -> int:
+        # Height and width shrink independently, and a larger one never leaves less.
+        self.smallest_input = 0
+        side = 1
+        while True:
+            try:
+                self.cost((self.in_channels, side, side))
+            except NoPixelLeftError:
+                side += 1
+            else:
+                return side
+
+
+@contextmanager
+def at_site(spec: NetworkSpec, site: str) -> Iterator[None]:
+    """Say where in the network a block was refused, for example because of its reduction."""
+    try:
+        yield
+    except SenetError as error:
+        raise SenetError(f"SE at {site} of {spec.name}: {error}") from error

@@ -1,0 +1,161 @@
+"""A network as a spec: the plain network and its SE twin differ in one field, ``se``.
+
+Does not import torch, so that names and settings can be listed at once.
+Stages are numbered as in the paper: stage s is conv s_x, the stem being conv1.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+from senet.blocks.se_config import SEConfig, require_positive
+from senet.errors import SenetError
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec(ABC):
+    """What all networks have.
+
+    Attributes:
+        name: of the plain network.
+        input_size: side in pixels of the images it was designed for.
+        num_classes: outputs of the classifier.
+        in_channels: of the images; 1 for greyscale, 3 for RGB.
+        default_se: the SE of the twin called ``se_<name>``.
+        se: the SE of this network, or ``None`` for the plain one.
+
+    Raises:
+        SenetError: a number below 1; a stage the network does not have; a placement its units do
+            not offer.
+    """
+
+    name: str
+    input_size: int = 224
+    num_classes: int = 1000
+    in_channels: int = 3
+    default_se: SEConfig = SEConfig()
+    se: SEConfig | None = None
+
+    def __post_init__(self) -> None:
+        require_positive("num_classes", self.num_classes)
+        require_positive("in_channels", self.in_channels)
+        if self.se is None:
+            return
+        for stage in self.se.stages or ():
+            if stage not in self.stages:
+                raise SenetError(
+                    f"{self.name} has no stage {stage} that could get SE: "
+                    f"choose from {', '.join(map(str, self.stages))}."
+                )
+        if self.se.placement != "standard" and not self.is_residual:
+            raise SenetError(
+                f"The placement {self.se.placement!r} needs residual units and {self.name} has none: "
+                "use 'standard', or a ResNet."
+            )
+
+    @property
+    @abstractmethod
+    def stages(self) -> tuple[int, ...]:
+        """The stages that can get SE."""
+
+    @property
+    def is_residual(self) -> bool:
+        """Whether the network is made of residual units."""
+        return False
+
+    def se_in(self, stage: int) -> SEConfig | None:
+        """Return the SE of ``stage``, or ``None`` where it gets none."""
+        if self.se is None or (self.se.stages is not None and stage not in self.se.stages):
+            return None
+        return self.se
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bottleneck:
+    """The inside of bottleneck units.
+
+    Attributes:
+        widths: channels of the 3x3 convolution, stage by stage.
+        groups: of the 3x3 convolution.
+        stride_in: the convolution that strides, in the first unit of a stage.
+    """
+
+    widths: tuple[int, ...]
+    groups: int = 1
+    stride_in: Literal["1x1", "3x3"] = "1x1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetSpec(NetworkSpec):
+    """ResNet (He et al. 2016), ResNeXt (Xie et al. 2017) and the CIFAR ResNets.
+
+    Attributes:
+        depths: units per stage.
+        outputs: channels each stage puts out.
+        bottleneck: the inside of its units, or ``None`` for basic units.
+        stem: one 7x7 convolution of stride 2, or one 3x3 of stride 1.
+        stem_channels: of that convolution.
+        pool: the 3x3 max pool of stride 2 behind the stem. ``"ceil"``: no padding, sizes rounded
+            up, as in the released SE networks. ``"padded"``: one pixel of padding, as in
+            torchvision. ``None``: no pool.
+    """
+
+    depths: tuple[int, ...]
+    outputs: tuple[int, ...]
+    bottleneck: Bottleneck | None = None
+    stem: Literal["7x7", "3x3"] = "7x7"
+    stem_channels: int = 64
+    pool: Literal["ceil", "padded"] | None = "padded"
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Behind the stem, conv1: conv2_x and so on."""
+        return tuple(range(2, 2 + len(self.depths)))
+
+    @property
+    def is_residual(self) -> bool:
+        """All placements of SE are possible."""
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class VGGSpec(NetworkSpec):
+    """VGG with BatchNorm (Simonyan and Zisserman 2015).
+
+    Attributes:
+        depths: 3x3 convolutions per stage; a 2x2 max pool ends each stage.
+        widths: their channels.
+        hidden: units of the two hidden fully connected layers.
+        dropout: probability behind each of those two.
+    """
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+    hidden: int = 4096
+    dropout: float = 0.5
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """VGG's first convolutions are stage 1: it has no stem."""
+        return tuple(range(1, 1 + len(self.depths)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoogLeNetSpec(NetworkSpec):
+    """GoogLeNet (Szegedy et al. 2015) with BatchNorm, without auxiliary classifiers.
+
+    Attributes:
+        modules: the Inception modules by name; the digit is the stage, and a max pool stands
+            between two stages. Widths as `InceptionModule` takes them.
+        dropout: probability before the classifier.
+    """
+
+    modules: tuple[tuple[str, tuple[int, int, int, int, int, int]], ...]
+    dropout: float = 0.2
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Those with Inception modules."""
+        return tuple(sorted({int(name[0]) for name, _ in self.modules}))

@@ -1,0 +1,182 @@
+"""The one table from name to spec. Imports torch only when a network is built.
+
+Forms chosen where the field has several:
+
+* ``resnet50``, ``101``, ``152`` are the paper's: stride 2 in the first 1x1 convolution, max pool
+  without padding (released prototxt files). ``resnet50b``, ``101b``, ``152b`` stride in the 3x3 and
+  pad the pool: torchvision's and timm's ResNets, whose weights load directly.
+* ``resnet18`` and ``resnet34``, which the authors released no files of, take torchvision's form.
+* ``resnext*`` stride in the 3x3 and pool without padding, as released.
+* ``vgg*_bn`` keep the convolutions' biases beside the BatchNorm, as torchvision does.
+* ``googlenet`` is torchvision's: BatchNorm, 3x3 in place of 5x5, no auxiliary classifiers.
+* ``resnet8`` to ``resnet110`` are the 6n+2 CIFAR networks with post-activation units and projection
+  shortcuts. Their stages have 16, 32 and 64 channels, so the paper's reduction of 16 leaves hidden
+  layers of 1, 2 and 4 units. Their default SE therefore has ``min_hidden=1``, which keeps the paper's
+  widths; elsewhere a hidden layer has at least 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from senet.blocks.se_config import SEConfig
+from senet.errors import SenetError, nearest
+from senet.networks.specs import Bottleneck, GoogLeNetSpec, NetworkSpec, ResNetSpec, VGGSpec
+
+if TYPE_CHECKING:
+    from senet.networks.network import Network
+
+SE_PREFIX = "se_"
+
+_BASIC_DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+_RESNET_DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+_VGG_DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+_BOTTLENECK_OUTPUTS = (256, 512, 1024, 2048)
+_RESNET_WIDTHS = (64, 128, 256, 512)
+_RESNEXT_WIDTHS = (128, 256, 512, 1024)
+_INCEPTION_MODULES = (
+    ("3a", (64, 96, 128, 16, 32, 32)),
+    ("3b", (128, 128, 192, 32, 96, 64)),
+    ("4a", (192, 96, 208, 16, 48, 64)),
+    ("4b", (160, 112, 224, 24, 64, 64)),
+    ("4c", (128, 128, 256, 24, 64, 64)),
+    ("4d", (112, 144, 288, 32, 64, 64)),
+    ("4e", (256, 160, 320, 32, 128, 128)),
+    ("5a", (256, 160, 320, 32, 128, 128)),
+    ("5b", (384, 192, 384, 48, 128, 128)),
+)
+
+
+def _imagenet_networks() -> Iterator[NetworkSpec]:
+    for layers, depths in _BASIC_DEPTHS.items():
+        yield ResNetSpec(name=f"resnet{layers}", depths=depths, outputs=_RESNET_WIDTHS)
+    for layers, depths in _RESNET_DEPTHS.items():
+        yield ResNetSpec(
+            name=f"resnet{layers}",
+            depths=depths,
+            outputs=_BOTTLENECK_OUTPUTS,
+            bottleneck=Bottleneck(widths=_RESNET_WIDTHS, stride_in="1x1"),
+            pool="ceil",
+        )
+        yield ResNetSpec(
+            name=f"resnet{layers}b",
+            depths=depths,
+            outputs=_BOTTLENECK_OUTPUTS,
+            bottleneck=Bottleneck(widths=_RESNET_WIDTHS, stride_in="3x3"),
+            pool="padded",
+        )
+    for layers in (50, 101):
+        yield ResNetSpec(
+            name=f"resnext{layers}_32x4d",
+            depths=_RESNET_DEPTHS[layers],
+            outputs=_BOTTLENECK_OUTPUTS,
+            bottleneck=Bottleneck(widths=_RESNEXT_WIDTHS, groups=32, stride_in="3x3"),
+            pool="ceil",
+        )
+    for layers, convolutions in _VGG_DEPTHS.items():
+        yield VGGSpec(name=f"vgg{layers}_bn", depths=convolutions)
+    yield GoogLeNetSpec(name="googlenet", modules=_INCEPTION_MODULES)
+
+
+def _cifar_networks() -> Iterator[NetworkSpec]:
+    for layers in (8, 20, 32, 56, 110):
+        yield ResNetSpec(
+            name=f"resnet{layers}",
+            input_size=32,
+            num_classes=10,
+            depths=((layers - 2) // 6,) * 3,
+            outputs=(16, 32, 64),
+            stem="3x3",
+            stem_channels=16,
+            pool=None,
+            default_se=SEConfig(min_hidden=1),
+        )
+
+
+_ZOO = {spec.name: spec for spec in (*_imagenet_networks(), *_cifar_networks())}
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Return the names that match a shell pattern such as ``"se_resnet*"``, twins behind their networks."""
+    names = [prefix + name for name in _ZOO for prefix in ("", SE_PREFIX)]
+    return [name for name in names if fnmatchcase(name, pattern)]
+
+
+def network_spec(name: str) -> NetworkSpec:
+    """Return the spec of a plain network or, for ``se_<name>``, of its twin with the default SE.
+
+    Raises:
+        SenetError: there is no such network.
+    """
+    plain = _ZOO.get(name.removeprefix(SE_PREFIX))
+    if plain is None:
+        raise SenetError(
+            f"There is no network called {name!r}.{nearest(name, list_models())} "
+            "`senet.networks.list_models()` names them all."
+        )
+    return replace(plain, se=plain.default_se) if name.startswith(SE_PREFIX) else plain
+
+
+def plain_name(name: str) -> str:
+    """Return the name of the network without SE: ``"resnet50"`` for itself and for ``"se_resnet50"``.
+
+    Raises:
+        SenetError: there is no such network.
+    """
+    return network_spec(name).name
+
+
+def default_se(name: str) -> SEConfig:
+    """Return the SE that ``se_<name>`` has; apply changes to it with `dataclasses.replace`.
+
+    Raises:
+        SenetError: there is no such network.
+    """
+    return network_spec(name).default_se
+
+
+def input_size(name: str) -> int:
+    """Return the side in pixels of the images the network was designed for: 224 or 32.
+
+    Raises:
+        SenetError: there is no such network.
+    """
+    return network_spec(name).input_size
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    in_channels: int = 3,
+    se: SEConfig | None = None,
+) -> Network:
+    """Build a network by name, with fresh weights.
+
+    Build it under ``torch.device("meta")`` to have the shapes without the memory.
+
+    Args:
+        name: one of `list_models`: ``"resnet50"``, or ``"se_resnet50"`` for its twin with the
+            default SE of its family.
+        num_classes: outputs; by default those of the data set the network was designed for,
+            1000 or 10.
+        in_channels: of the images.
+        se: the SE of the twin, in place of the default; with a plain name too.
+
+    Raises:
+        SenetError: no such network, a number below 1, or an SE this network cannot have.
+    """
+    from senet.networks.build import build_network
+
+    spec = network_spec(name)
+    return build_network(
+        replace(
+            spec,
+            num_classes=spec.num_classes if num_classes is None else num_classes,
+            in_channels=in_channels,
+            se=spec.se if se is None else se,
+        )
+    )

@@ -1,0 +1,34 @@
+"""Which device trains, and what it is called in a report."""
+
+from __future__ import annotations
+
+import torch
+
+from senet.errors import SenetError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device for ``"auto"`` (CUDA where there is one), ``"cpu"`` or ``"cuda"`` (``"cuda:1"``).
+
+    Raises:
+        SenetError: the name is unknown, or CUDA is asked for and not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or (number and not number.isdigit()):
+        raise SenetError(f"The device is {name!r}; choose auto, cpu, cuda or cuda:NUMBER.")
+    if int(number or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count() or "no"
+        raise SenetError(f"The device is {name!r} but torch finds {found} CUDA devices: use --device cpu.")
+    return torch.device(name)
+
+
+def describe_device(device: torch.device) -> str:
+    """Return for example ``"cpu, 2 threads"`` or ``"NVIDIA H100"``."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"cpu, {threads} thread{'s' if threads > 1 else ''}"

@@ -1,0 +1,88 @@
+"""The images of one training, ready for the loop: loaders and normalisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from senet.data.loader import ImageLoader, make_loader
+from senet.data.source import ImageSource
+from senet.data.transforms import EvalTransform, TrainTransform
+from senet.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingImages:
+    """What a training reads.
+
+    Attributes:
+        train: training batches, in an order that depends on seed and epoch only.
+        test: test batches, always in the same order.
+        mean: of each channel, in units of the full range 0 to 1.
+        std: of each channel, in the same units.
+    """
+
+    train: ImageLoader
+    test: ImageLoader
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def prepare_images(
+    train: ImageSource,
+    test: ImageSource,
+    recipe: Recipe,
+    *,
+    channels: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    seed: int,
+    workers: int,
+) -> TrainingImages:
+    """Return the loaders that ``recipe`` asks for.
+
+    Args:
+        train: training images.
+        test: test images.
+        recipe: with ``crop`` and ``image_size`` chosen, not automatic.
+        channels: 1 or 3.
+        mean: of each channel, 0 to 1.
+        std: of each channel, 0 to 1.
+        seed: decides order and augmentation.
+        workers: processes that decode and augment; 0 does it in this process.
+    """
+    assert recipe.crop != "auto", "choose the crop first"
+    augment = TrainTransform(
+        size=recipe.image_size, channels=channels, crop=recipe.crop, flip=recipe.flip, erasing=recipe.erasing
+    )
+    plain = test_transform(recipe, channels)
+    batch = recipe.batch_size
+    return TrainingImages(
+        train=make_loader(train, augment, batch_size=batch, seed=seed, workers=workers, train=True),
+        test=make_loader(test, plain, batch_size=max(batch, 64), seed=seed, workers=workers, train=False),
+        mean=mean,
+        std=std,
+    )
+
+
+def test_transform(recipe: Recipe, channels: int) -> EvalTransform:
+    """Return what is done to test images."""
+    assert recipe.crop != "auto", "choose the crop first"
+    return EvalTransform(size=recipe.image_size, channels=channels, crop=recipe.crop)
+
+
+class Normalise:
+    """Bytes (N, C, H, W) to floats of mean 0 and standard deviation 1, on the training device."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
+        self.device = device
+        self.mean = torch.tensor(mean, device=device).view(1, -1, 1, 1) * 255
+        self.factor = 1 / (torch.tensor(std, device=device).view(1, -1, 1, 1) * 255)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return float32 images in channels_last layout on the device."""
+        moved = images.to(self.device, non_blocking=True)
+        floats = moved.to(torch.float32, memory_format=torch.channels_last)
+        return floats.sub_(self.mean).mul_(self.factor)

@@ -1,0 +1,93 @@
+import dataclasses
+import subprocess
+import sys
+from typing import get_args, get_type_hints
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from senet.blocks.se_config import SEConfig
+from senet.errors import SenetError
+from tests.references import import_timm
+
+
+def test_hidden_width_over_the_reductions_and_widths():
+    for reduction in range(1, 4097):
+        exact = SEConfig(reduction=reduction, min_hidden=1)
+        padded = SEConfig(reduction=reduction)
+        for channels in range(reduction, 4097, 1 + reduction // 16):
+            assert exact.hidden_width(channels) == channels // reduction
+            assert padded.hidden_width(channels) == max(4, channels // reduction)
+        if reduction > 1:
+            with pytest.raises(SenetError, match=rf"reduction {reduction} .* {reduction - 1} channels"):
+                exact.hidden_width(reduction - 1)
+
+
+@settings(deadline=None)
+@given(st.data(), st.integers(1, 4096), st.integers(1, 64), st.integers(1, 64))
+def test_hidden_width_is_the_nearest_allowed_multiple(data, channels, min_hidden, divisor):
+    reduction = data.draw(st.integers(1, channels))
+    config = SEConfig(reduction=reduction, min_hidden=min_hidden, divisor=divisor)
+    width = config.hidden_width(channels)
+    wanted = max(channels // reduction, min_hidden)
+    allowed = [m for m in range(divisor, wanted + 2 * divisor, divisor) if m >= min_hidden]
+    assert width in allowed
+    assert abs(width - wanted) == min(abs(m - wanted) for m in allowed)
+
+
+@pytest.mark.parametrize("channels", [64, 96, 216, 320, 576, 608, 1056, 2048])
+@pytest.mark.parametrize("divisor", [2, 4, 8, 16])
+def test_a_divisor_rounds_as_timm_does(channels, divisor):
+    import_timm()
+    from timm.layers import SEModule
+
+    ours = SEConfig(reduction=16, min_hidden=1, divisor=divisor).hidden_width(channels)
+    theirs = SEModule(channels, rd_ratio=1 / 16, rd_divisor=divisor).fc1.out_channels
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("reduction", 0, "reduction must be a whole number of at least 1, not 0"),
+        ("reduction", -16, "not -16"),
+        ("reduction", 16.0, "not 16.0"),
+        ("reduction", True, "not True"),
+        ("min_hidden", 0, "min_hidden must be"),
+        ("divisor", "8", "divisor must be"),
+        ("squeeze", "mean", "squeeze 'mean' is not known: choose one of avg, max"),
+        ("activation", "ReLU", "choose one of relu, silu"),
+        ("gate", "sigmoyd", "Did you mean 'sigmoid'"),
+        ("gate", None, "gate None is not known"),
+        ("bias", 1, "bias must be true or false"),
+        ("placement", "after", "choose one of standard, pre, post, identity, conv3x3"),
+        ("stages", (), "stages must be a list of stage numbers"),
+        ("stages", 2, "stages must be a list of stage numbers"),
+        ("stages", (2, 2), "names a stage twice"),
+        ("stages", (0,), "at least 1, not 0"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_sentence(field, value, words):
+    with pytest.raises(SenetError, match=words.replace("(", r"\(")):
+        SEConfig(**{field: value})
+
+
+def test_stages_read_back_from_json_are_equal():
+    assert SEConfig(stages=[4, 2]) == SEConfig(stages=(2, 4))
+    assert hash(SEConfig(stages=[2])) == hash(SEConfig(stages=(2,)))
+
+
+def test_every_field_can_become_an_option():
+    hints = get_type_hints(SEConfig)
+    for field in dataclasses.fields(SEConfig):
+        assert field.metadata["help"]
+        choices = get_args(hints[field.name]) if isinstance(field.default, str) else ()
+        for choice in choices:
+            assert getattr(SEConfig(**{field.name: choice}), field.name) == choice
+    assert get_args(hints["squeeze"]) == ("avg", "max")
+
+
+def test_the_settings_need_no_torch():
+    code = "import sys, senet.blocks.se_config, senet.networks.zoo; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+import pytest
+
+from senet.blocks.se_config import SEConfig
+from senet.cli.options import Parser, add_settings, given_settings, with_given
+from senet.errors import SenetError
+from senet.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    count: int = field(default=3, metadata={"help": "how many, at 100 %"})
+    shape: Literal["round", "square"] = field(default="round", metadata={"help": "which shape"})
+    loud: bool = field(default=False, metadata={"help": "be loud"})
+    stages: tuple[int, ...] | None = field(default=None, metadata={"help": "which stages"})
+
+
+def parse(*words: str, settings: type = Settings) -> argparse.Namespace:
+    parser = Parser(prog="senet")
+    add_settings(parser, "settings", settings)
+    return parser.parse_args(words)
+
+
+def test_only_what_was_given_counts() -> None:
+    assert given_settings(parse(), Settings) == {}
+    given = parse("--count", "5", "--loud", "--stages", "2", "4")
+    assert given_settings(given, Settings) == {"count": 5, "loud": True, "stages": (2, 4)}
+    assert with_given(Settings(shape="square"), given) == Settings(
+        count=5, shape="square", loud=True, stages=(2, 4)
+    )
+    assert given_settings(parse("--no-loud"), Settings) == {"loud": False}
+
+
+@pytest.mark.parametrize("words", [("--count", "x"), ("--shape", "oval"), ("--stages",), ("--unknown",)])
+def test_a_wrong_word_is_one_sentence(words: tuple[str, ...]) -> None:
+    with pytest.raises(SenetError, match="--help"):
+        parse(*words)
+
+
+def test_help_survives_percent_signs() -> None:
+    parser = Parser(prog="senet")
+    add_settings(parser, "settings", Settings)
+    assert "at 100 % (default: 3)" in parser.format_help()
+
+
+@pytest.mark.parametrize("settings", [Recipe, SEConfig])
+def test_every_field_is_an_option(settings: type) -> None:
+    for each in fields(settings):
+        option = f"--{each.name.replace('_', '-')}"
+        words = [option]
+        if each.type != "bool":
+            words.append(str(each.default) if each.default not in (None, ()) else "2")
+        assert each.name in given_settings(parse(*words, settings=settings), settings), option

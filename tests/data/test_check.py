@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from senet.data.check import check_images
+from senet.data.folder import open_folder
+from senet.data.source import ImageData, ImageSource
+from senet.errors import SenetError
+
+from .pictures import SpySource, class_folders, encoded, names_of, noise, numbered_arrays, parquet, write
+
+
+def folders(root: Path, cats: int = 75, dogs: int = 75) -> ImageData:
+    return open_folder(class_folders(root, {"cat": cats, "dog": dogs}), test_fraction=0.2, seed=0)
+
+
+def data_of(train: ImageSource, test: ImageSource) -> ImageData:
+    return ImageData(name="x", location="x", train=train, test=test, classes=train.classes, split="x")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:60])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_picture_among_good_ones_is_left_out_and_named(tmp_path: Path, workers: int) -> None:
+    data = folders(tmp_path)
+    name = data.train.name(70)
+    cut(tmp_path / name)
+    checked = check_images(data, workers=workers)
+    assert [found for found, _ in checked.unreadable] == [name]
+    assert "cut short" in checked.unreadable[0][1]
+    kept = names_of(data.train)
+    kept.remove(name)
+    assert names_of(checked.data.train) == kept
+    assert checked.data.train.labels.tolist() == np.delete(data.train.labels, 70).tolist()
+    assert checked.data.test is data.test
+    for index in range(len(checked.data.train)):
+        checked.data.train.read(index)
+
+
+def test_a_damaged_test_picture_is_left_out_too(tmp_path: Path) -> None:
+    data = folders(tmp_path)
+    cut(tmp_path / data.test.name(3))
+    checked = check_images(data, workers=0)
+    assert checked.unreadable[0][0] == data.test.name(3)
+    assert len(checked.data.test) == 29 and checked.data.train is data.train
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_more_than_one_percent_is_refused_with_numbers_names_and_reasons(
+    tmp_path: Path, workers: int
+) -> None:
+    data = folders(tmp_path)
+    for index in range(5):
+        cut(tmp_path / data.train.name(index))
+    first = data.train.name(0)
+    with pytest.raises(
+        SenetError, match=rf"5 of 150 images .*1% .*{first}: the file is cut short.*and 2 more"
+    ):
+        check_images(data, workers=workers)
+
+
+def test_exactly_one_percent_is_allowed(tmp_path: Path) -> None:
+    data = folders(tmp_path, 50, 50)
+    cut(tmp_path / data.train.name(0))
+    assert len(check_images(data, workers=0).unreadable) == 1
+
+
+def test_one_of_few_is_more_than_one_percent(tmp_path: Path) -> None:
+    data = folders(tmp_path, 10, 10)
+    cut(tmp_path / data.train.name(0))
+    with pytest.raises(SenetError, match="1 of 20 images cannot be read"):
+        check_images(data, workers=0)
+
+
+@pytest.mark.parametrize(("part", "said"), [("train", "training"), ("val", "test")])
+def test_a_class_that_loses_every_picture_is_named(tmp_path: Path, part: str, said: str) -> None:
+    class_folders(tmp_path / "train", {"cat": 150, "dog": 1})
+    class_folders(tmp_path / "val", {"cat": 2, "dog": 1})
+    cut(tmp_path / part / "dog" / "000.png")
+    data = open_folder(tmp_path, test_fraction=0.2, seed=0)
+    with pytest.raises(SenetError, match=f"Every {said} image of 'dog' is unreadable.*{part}/dog/000.png"):
+        check_images(data, workers=0)
+
+
+def test_channels_and_sizes() -> None:
+    grey = SpySource(lambda i: encoded(noise(100 + 10 * i, 200, channels=1), "JPEG"), [0, 1, 0])
+    colour = SpySource(lambda i: encoded(noise(300, 300), "JPEG"), [0, 1])
+    checked = check_images(data_of(grey, grey), workers=0)
+    assert checked.channels == 1
+    assert (checked.median_width, checked.median_height, checked.median_size) == (110, 200, 110)
+    assert check_images(data_of(grey, colour), workers=0).channels == 3
+    assert check_images(data_of(colour, grey), workers=0).median_size == 300
+
+
+def test_the_median_of_shorter_sides_mixes_upright_and_wide_pictures() -> None:
+    mixed = SpySource(lambda i: encoded(noise(*((40, 90) if i % 2 else (90, 40)))), [0, 1, 0, 1])
+    checked = check_images(data_of(mixed, mixed), workers=0)
+    assert (checked.median_width, checked.median_height, checked.median_size) == (65, 65, 40)
+
+
+def test_arrays_in_memory_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = numbered_arrays(20, size=28)
+    monkeypatch.setattr(type(arrays), "examine", lambda *_: pytest.fail("decoded"))
+    checked = check_images(data_of(arrays, arrays), workers=2)
+    assert (checked.channels, checked.median_size, checked.unreadable) == (1, 28, ())
+    assert checked.data.train is arrays
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_progress_rises_to_the_total(tmp_path: Path, workers: int) -> None:
+    told: list[tuple[int, int]] = []
+    check_images(folders(tmp_path), workers=workers, progress=lambda *numbers: told.append(numbers))
+    done = [number for number, _ in told]
+    assert done == sorted(set(done)) and done[-1] == 150 and len(done) >= 3
+    assert {total for _, total in told} == {150}
+
+
+def test_parquet_files_are_checked_in_workers(tmp_path: Path) -> None:
+    contents = [encoded(noise(8, 8, seed=number)) for number in range(150)]
+    contents[40] = contents[40][:50]
+    parquet(tmp_path / "train.parquet", [0, 1] * 75, contents=contents)
+    parquet(tmp_path / "test.parquet", [0, 1])
+    from senet.data.images import open_images
+
+    checked = check_images(open_images(tmp_path), workers=2)
+    assert [name for name, _ in checked.unreadable] == ["train.parquet row 40 (40.png)"]
+
+
+def test_a_bomb_is_left_out(tmp_path: Path) -> None:
+    from .test_decode import bomb
+
+    data = folders(tmp_path)
+    write(tmp_path / data.train.name(0), bomb(20_000, 20_000))
+    assert "400,000,000 pixels" in check_images(data, workers=0).unreadable[0][1]
+
+
+class Killer(SpySource):
+    def content(self, index: int) -> bytes:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_a_worker_that_is_killed_is_explained() -> None:
+    killer: Any = Killer(lambda index: b"", [0, 1])
+    with pytest.raises(SenetError, match="ended from outside, most likely for lack of memory"):
+        check_images(data_of(killer, killer), workers=1)
+
+
+def test_a_negative_number_of_workers_is_refused() -> None:
+    arrays = numbered_arrays(4)
+    with pytest.raises(SenetError, match="-1 workers"):
+        check_images(data_of(arrays, arrays), workers=-1)

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from senet.data import transforms as room
+from senet.data.source import ArraySource
+from senet.data.transforms import CENTRE, Choices, EvalTransform, TrainTransform, Transform
+from senet.errors import SenetError
+
+from .pictures import noise, quadrants, smooth
+
+RATIOS = np.geomspace(3 / 4, 4 / 3, 50).tolist()
+
+unit = st.floats(0, 1, exclude_max=True)
+all_choices = st.builds(Choices, *[unit] * len(Choices._fields))
+
+
+def hwc(pixels: np.ndarray) -> np.ndarray:
+    return pixels.transpose(1, 2, 0)
+
+
+def train(crop: str = "pad", **options: object) -> TrainTransform:
+    return TrainTransform(**{"size": 8, "channels": 3, "crop": crop, "flip": False, **options})  # type: ignore[arg-type]
+
+
+@settings(deadline=None)
+@given(image=st.sampled_from([(8, 8), (8, 13), (30, 9), (4, 4)]), choices=all_choices)
+@pytest.mark.parametrize("crop", ["pad", "resized"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_output_has_its_shape(
+    crop: str, channels: int, image: tuple[int, int], choices: Choices
+) -> None:
+    for transform in (
+        train(crop, channels=channels, flip=True, erasing=0.5),
+        EvalTransform(size=8, channels=channels, crop=crop),  # type: ignore[arg-type]
+    ):
+        for picture in (noise(*image), noise(*image, channels=1)):
+            array = transform(picture, choices)
+            assert array.shape == (channels, 8, 8) and array.dtype == np.uint8
+            assert array.flags["C_CONTIGUOUS"]
+
+
+@settings(deadline=None)
+@given(choices=all_choices)
+def test_padded_crop_is_a_window_of_the_padded_image(choices: Choices) -> None:
+    picture = noise(8, 8)
+    padded = np.pad(np.asarray(picture), ((4, 4), (4, 4), (0, 0)))
+    top, left = math.floor(choices.top * 9), math.floor(choices.left * 9)
+    expected = padded[top : top + 8, left : left + 8]
+    assert np.array_equal(hwc(train()(picture, choices)), expected)
+
+
+def test_every_window_of_the_padded_image_occurs() -> None:
+    picture, transform, random = noise(8, 8), train(), Random(0)
+    seen = {transform(picture, transform.draw(random)).tobytes() for _ in range(2000)}
+    assert len(seen) == 81
+
+
+def test_larger_images_are_brought_to_size_before_padding() -> None:
+    choices = CENTRE._replace(top=4.5 / 9, left=4.5 / 9)  # the window without padding
+    expected = smooth(16, 16).resize((8, 8), Image.Resampling.BILINEAR)
+    assert np.array_equal(hwc(train()(smooth(16, 16), choices)), np.asarray(expected))
+
+
+@settings(deadline=None)
+@given(choices=all_choices)
+def test_flip_mirrors_half_of_the_images_and_nothing_else(choices: Choices) -> None:
+    for crop in ("pad", "resized"):
+        plain = train(crop)(noise(11, 8), choices)
+        flipped = train(crop, flip=True)(noise(11, 8), choices)
+        assert np.array_equal(flipped, plain[:, :, ::-1] if choices.flip < 0.5 else plain)
+
+
+@settings(deadline=None)
+@given(width=st.integers(20, 300), height=st.integers(20, 300), choices=all_choices)
+def test_the_random_rectangle_keeps_to_its_area_and_ratio(width: int, height: int, choices: Choices) -> None:
+    w, h = room._random_rectangle(width, height, choices)
+    area = (0.08 + 0.92 * choices.area) * width * height
+    assert 0 < w <= width and 0 < h <= height
+    assert w * h <= area * (1 + 1e-9)
+    fits = any(math.sqrt(area * r) <= width and math.sqrt(area / r) <= height for r in RATIOS)
+    if fits:
+        assert w * h == pytest.approx(area) and 3 / 4 - 1e-9 <= w / h <= 4 / 3 + 1e-9
+
+
+def test_areas_are_spread_evenly_and_ratios_reach_both_ends() -> None:
+    random, transform = Random(0), train("resized")
+    rectangles = [room._random_rectangle(400, 300, transform.draw(random)) for _ in range(4000)]
+    areas = np.array([w * h for w, h in rectangles]) / (400 * 300)
+    ratios = np.array([w / h for w, h in rectangles])
+    assert np.abs(np.quantile(areas, [0.25, 0.5, 0.75]) - [0.31, 0.54, 0.77]).max() < 0.02
+    assert ratios.min() < 0.77 and ratios.max() > 1.31
+
+
+@settings(deadline=None)
+@given(
+    width=st.integers(30, 900),
+    height=st.integers(30, 900),
+    denominator=st.sampled_from([1, 2, 4, 8]),
+    choices=all_choices,
+)
+def test_what_is_cut_out_of_a_reduced_image_never_has_to_be_enlarged(
+    width: int, height: int, denominator: int, choices: Choices
+) -> None:
+    transform = train("resized")
+    reduced = math.ceil(width / denominator), math.ceil(height / denominator)
+    if denominator > 1 and min(reduced) < transform.smallest(choices):
+        return  # decoding would not have reduced so far
+    w, h = room._random_rectangle(*reduced, choices)
+    if denominator > 1:
+        assert min(w, h) >= 8 - 1e-6
+
+
+def test_a_large_part_allows_a_small_decoding_and_a_small_part_does_not() -> None:
+    transform = train("resized", size=224)
+    assert transform.smallest(CENTRE._replace(area=0.9999)) == 259  # 224 / sqrt(3/4)
+    assert transform.smallest(CENTRE._replace(area=0.0)) == 915  # 224 / sqrt(0.08 * 3/4)
+    assert train("pad").smallest(CENTRE) == 8
+
+
+@settings(deadline=None)
+@given(choices=all_choices)
+def test_the_resized_crop_shows_the_rectangle(choices: Choices) -> None:
+    picture = smooth(60, 40)
+    w, h = room._random_rectangle(60, 40, choices)
+    left, top = choices.left * (60 - w), choices.top * (40 - h)
+    shown = hwc(train("resized")(picture, choices)).astype(float)
+    # The picture is a ramp, so each pixel tells where it came from.
+    columns = left + (np.arange(8) + 0.5) * w / 8
+    rows = top + (np.arange(8) + 0.5) * h / 8
+    assert np.abs(shown[4, 1:7, 0] - (columns[1:7] - 0.5) * 255 / 59).max() < 4
+    assert np.abs(shown[1:7, 4, 1] - (rows[1:7] - 0.5) * 255 / 39).max() < 5
+
+
+def test_erasing_blackens_a_rectangle_of_the_announced_size() -> None:
+    white, random = Image.new("L", (32, 32), 255), Random(0)
+    transform = train("resized", size=32, channels=1, erasing=0.5)
+    erased = areas = 0
+    for _ in range(1000):
+        array = transform(white, transform.draw(random))[0]
+        rows, columns = (np.flatnonzero((array == 0).any(axis=axis)) for axis in (1, 0))
+        if len(rows):
+            assert (array[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 0).all()
+            area = len(rows) * len(columns) / 32**2
+            assert 0.01 < area < 0.38
+            erased, areas = erased + 1, areas + area
+    assert 430 < erased < 570
+    assert 0.15 < areas / erased < 0.20
+
+
+def test_erasing_leaves_the_source_alone() -> None:
+    picture = noise(8, 8)
+    before = picture.tobytes()
+    EvalTransform(size=8, channels=3, crop="pad")(picture, CENTRE)
+    train(erasing=1.0)(picture, Choices(top=4.5 / 9, left=4.5 / 9))
+    assert picture.tobytes() == before
+    source = ArraySource(np.full((2, 8, 8), 9, np.uint8), [0, 1], ("a", "b"))
+    train(channels=1, erasing=1.0).finish(source.pixels(np.array([0]))[0], Choices(top=4.5 / 9, left=4.5 / 9))
+    assert (np.asarray(source.read(0)) == 9).all()
+
+
+def test_small_images_are_tested_whole_or_by_their_centre() -> None:
+    transform = EvalTransform(size=8, channels=3, crop="pad")
+    assert np.array_equal(hwc(transform(noise(8, 8), CENTRE)), np.asarray(noise(8, 8)))
+    assert np.array_equal(hwc(transform(noise(14, 8), CENTRE)), np.asarray(noise(14, 8))[:, 3:11])
+    assert transform.smallest(CENTRE) == 8
+
+
+def test_photographs_are_tested_by_the_centre_of_256() -> None:
+    transform = EvalTransform(size=224, channels=3, crop="resized")
+    assert transform.shorter_side == transform.smallest(CENTRE) == 256
+    picture = smooth(500, 375)
+    whole = np.asarray(picture.resize((341, 256), Image.Resampling.BILINEAR))
+    assert np.array_equal(hwc(transform(picture, CENTRE)), whole[16:240, 58:282])
+
+
+def test_evaluation_has_no_choice() -> None:
+    transform = EvalTransform(size=8, channels=3, crop="resized")
+    random = Random(0)
+    before = random.getstate()
+    assert transform.draw(random) == CENTRE and random.getstate() == before
+
+
+def test_choices_are_drawn_alike_whatever_is_switched_on() -> None:
+    one = train(flip=True, erasing=0.5).draw(Random(5))
+    assert one == train("resized").draw(Random(5)) and len(set(one)) == len(one)
+
+
+def test_colours_are_converted() -> None:
+    grey = EvalTransform(size=8, channels=1, crop="pad")(quadrants(8, 8), CENTRE)
+    assert np.array_equal(grey[0], np.asarray(quadrants(8, 8, "L")))
+    colour = EvalTransform(size=8, channels=3, crop="pad")(quadrants(8, 8, "L"), CENTRE)
+    assert (colour == colour[0]).all() and np.array_equal(colour[0], grey[0])
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: EvalTransform(size=0, channels=3, crop="pad"), "size is 0"),
+        (lambda: EvalTransform(size=8, channels=4, crop="pad"), "4 channels"),
+        (
+            lambda: EvalTransform(size=8, channels=3, crop="auto"),
+            "'auto', and it must be one of pad, resized",
+        ),
+        (lambda: train(erasing=1.5), "erasing is 1.5"),
+    ],
+)
+def test_bad_values_are_refused(make: Callable[[], Transform], said: str) -> None:
+    with pytest.raises(SenetError, match=said):
+        make()

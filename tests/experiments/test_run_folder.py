@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from senet.errors import SenetError
+from senet.experiments.run_folder import SETTINGS_NAME, claim_folder
+
+ONE = {"model": "resnet8", "recipe": {"epochs": 3, "step_epochs": (1, 2)}}
+TWO = {"model": "resnet8", "recipe": {"epochs": 4, "step_epochs": (1, 2)}}
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_same_experiment_goes_on_and_another_gets_a_new_folder() -> None:
+    assert claim_folder(None, "My Photos!-resnet8", ONE, "senet compare") == Path("runs/my-photos-resnet8")
+    assert claim_folder(None, "My Photos!-resnet8", ONE, "senet compare") == Path("runs/my-photos-resnet8")
+    assert claim_folder(None, "My Photos!-resnet8", TWO, "senet compare") == Path("runs/my-photos-resnet8-2")
+    assert claim_folder(None, "My Photos!-resnet8", TWO, "senet compare") == Path("runs/my-photos-resnet8-2")
+
+
+def test_settings_hold_command_identity_and_versions() -> None:
+    folder = claim_folder(Path("x"), "", ONE, "senet compare --out x")
+    settings = json.loads((folder / SETTINGS_NAME).read_text())
+    assert settings["command"] == "senet compare --out x"
+    assert settings["identity"]["recipe"]["epochs"] == 3
+    assert {"senet", "torch", "python", "numpy", "pillow"} <= settings["versions"].keys()
+
+
+def test_a_named_folder_of_another_experiment_is_refused() -> None:
+    claim_folder(Path("x"), "", ONE, "")
+    with pytest.raises(SenetError, match=r"recipe\.epochs is 3 there and 4 here.*--out"):
+        claim_folder(Path("x"), "", TWO, "")
+
+
+def test_a_folder_of_other_files_is_refused_and_left_alone() -> None:
+    Path("x").mkdir()
+    Path("x/thesis.txt").write_text("years of work")
+    with pytest.raises(SenetError, match="not a senet run"):
+        claim_folder(Path("x"), "", ONE, "")
+    assert [each.name for each in Path("x").iterdir()] == ["thesis.txt"]
+
+
+def test_damaged_settings_are_refused_by_name() -> None:
+    claim_folder(Path("x"), "", ONE, "")
+    (Path("x") / SETTINGS_NAME).write_text("{half")
+    with pytest.raises(SenetError, match=r"settings\.json cannot be read"):
+        claim_folder(Path("x"), "", ONE, "")
+
+
+def test_a_file_in_the_way_is_refused() -> None:
+    Path("x").write_text("")
+    with pytest.raises(SenetError, match="x"):
+        claim_folder(Path("x"), "", ONE, "")

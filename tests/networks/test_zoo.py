@@ -1,0 +1,110 @@
+import dataclasses
+
+import pytest
+import torch
+
+from senet.blocks import SEConfig
+from senet.blocks.cost import parameter_count
+from senet.errors import SenetError
+from senet.networks import create_model, default_se, input_size, list_models, network_spec, plain_name
+from tests.networks.published import ABLATIONS, ABLATIONS_WITH_BIAS, PUBLISHED
+
+
+def size(name, **choices):
+    """Return the parameters and multiply-adds at the native size."""
+    with torch.device("meta"):
+        model = create_model(name, **choices)
+    side = input_size(name)
+    cost, output = model.cost((choices.get("in_channels", 3), side, side))
+    assert cost.parameters == parameter_count(model)
+    assert output == (model.spec.num_classes,)
+    return cost.parameters, cost.multiply_adds
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes(name):
+    assert size(name) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize(("choices", "expected"), ABLATIONS, ids=str)
+def test_sizes_of_the_ablations(choices, expected):
+    assert size("resnet50", se=SEConfig(bias=False, **choices)) == expected
+
+
+@pytest.mark.parametrize("reduction", ABLATIONS_WITH_BIAS)
+def test_sizes_with_biases(reduction):
+    assert size("resnet50", se=SEConfig(reduction=reduction))[0] == ABLATIONS_WITH_BIAS[reduction]
+
+
+def test_cifar_networks_for_100_classes():
+    # pytorchcv's (se)resnet110_cifar100.
+    assert size("resnet110", num_classes=100)[0] == 1_736_564
+    assert size("se_resnet110", num_classes=100)[0] == 1_750_802
+
+
+def test_every_network_has_a_twin():
+    names = list_models()
+    assert len(names) == len(set(names)) == 40
+    for name in names:
+        assert plain_name(name) in names
+        assert f"se_{plain_name(name)}" in names
+    assert list_models("*resnet8") == ["resnet8", "se_resnet8"]
+    assert list_models("se_vgg1[13]*") == ["se_vgg11_bn", "se_vgg13_bn"]
+    assert list_models("nothing*") == []
+
+
+def test_twin_and_plain_differ_in_one_field():
+    for name in list_models("se_*"):
+        twin, plain = network_spec(name), network_spec(plain_name(name))
+        assert plain.se is None
+        assert twin == dataclasses.replace(plain, se=default_se(name))
+        assert default_se(plain_name(name)) == default_se(name)
+        assert input_size(name) == (32 if plain.num_classes == 10 else 224)
+
+
+def test_se_overrides_the_default_under_either_name():
+    config = SEConfig(reduction=4)
+    expected = size("se_resnet8", se=config)
+    assert size("resnet8", se=config) == expected
+    assert expected != size("se_resnet8") != size("resnet8")
+
+
+def test_only_the_cifar_networks_allow_a_single_hidden_unit():
+    assert default_se("resnet20") == SEConfig(min_hidden=1)
+    assert default_se("resnet50") == default_se("googlenet") == default_se("vgg16_bn") == SEConfig()
+
+
+@pytest.mark.parametrize(
+    ("name", "choices", "words"),
+    [
+        ("resnet51", {}, "no network called 'resnet51'. Did you mean .*'resnet50'"),
+        ("se_resnet51", {}, "no network called 'se_resnet51'. Did you mean .*'se_resnet50'"),
+        ("se_se_resnet50", {}, "no network called 'se_se_resnet50'"),
+        ("", {}, "no network called ''"),
+        ("resnet8", {"num_classes": 0}, "num_classes must be a whole number of at least 1, not 0"),
+        ("resnet8", {"in_channels": 0}, "in_channels must be a whole number of at least 1, not 0"),
+        ("resnet8", {"in_channels": 3.0}, "not 3.0"),
+        ("resnet8", {"se": SEConfig(stages=(5,))}, "resnet8 has no stage 5 .* choose from 2, 3, 4"),
+        ("resnet50", {"se": SEConfig(stages=(1,))}, "no stage 1 .* choose from 2, 3, 4, 5"),
+        ("vgg16_bn", {"se": SEConfig(stages=(1, 6))}, "no stage 6 .* choose from 1, 2, 3, 4, 5"),
+        ("googlenet", {"se": SEConfig(stages=(2,))}, "no stage 2 .* choose from 3, 4, 5"),
+        ("vgg16_bn", {"se": SEConfig(placement="pre")}, "'pre' needs residual units and vgg16_bn has none"),
+        ("googlenet", {"se": SEConfig(placement="post")}, "'post' needs residual units"),
+        (
+            "resnet8",
+            {"se": SEConfig(reduction=32)},
+            "SE at layer1.0 of resnet8: The reduction 32 .* 16 channels",
+        ),
+        ("resnet50", {"se": SEConfig(reduction=300)}, "layer1.0 of resnet50: .* 300 .* 256 channels"),
+        (
+            "resnet50",
+            {"se": SEConfig(reduction=300, placement="conv3x3", stages=(4, 5))},
+            "layer3.0 of resnet50: .* 256 channels",
+        ),
+        ("vgg16_bn", {"se": SEConfig(reduction=65)}, "stage1.0 of vgg16_bn: .* 64 channels"),
+        ("googlenet", {"se": SEConfig(reduction=257)}, "inception3a of googlenet: .* 256 channels"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_in_one_sentence(name, choices, words):
+    with torch.device("meta"), pytest.raises(SenetError, match=words):
+        create_model(name, **choices)

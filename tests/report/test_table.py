@@ -1,0 +1,132 @@
+import io
+import re
+import statistics
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from senet.insight.results import Spread
+from senet.report import table
+from tests.report import factory
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    return factory.usual()
+
+
+def row(comparison, metric):
+    return next(row for row in table.rows(comparison) if row.metric.value == metric)
+
+
+def test_errors_are_means_of_the_last_epoch_over_the_seeds(comparison):
+    found = row(comparison, "Top-1 error")
+    for variant, cell in (("plain", found.plain), ("se", found.se)):
+        errors = [
+            100
+            * statistics.fmean(
+                p != t for p, t in zip(run.predictions, comparison.data.test_labels, strict=True)
+            )
+            for run in comparison.runs_of(variant)
+        ]
+        assert str(cell) == f"{statistics.fmean(errors):.2f} % (± {statistics.stdev(errors):.2f})"
+    top1 = comparison.top1
+    assert top1.low < top1.difference < top1.high < 0, "the factory's SE network should be better"
+    signs = f"−{-top1.difference:.2f} points (−{-top1.low:.2f} to −{-top1.high:.2f})"
+    assert str(found.difference) == signs
+
+
+def test_costs(comparison):
+    assert [str(cell) for cell in row(comparison, "Parameters").cells()] == [
+        "Parameters",
+        "272,474",
+        "275,866",
+        "+1.2 % (+3,392)",
+    ]
+    assert [str(cell) for cell in row(comparison, "Multiply-adds").cells()[1:]] == [
+        "40.81 million",
+        "40.82 million",
+        "+0.01 % (+3,392)",
+    ]
+    assert [str(cell) for cell in row(comparison, "Training speed").cells()] == [
+        "Training speed (images per second)",
+        "1,412 (1,388 to 1,432)",
+        "1,300 (1,270 to 1,320)",
+        "+8.6 % time (+7.1 to +10.4)",
+    ]
+    assert [str(cell) for cell in row(comparison, "Inference time").cells()[1:]] == [
+        "0.211 (0.208 to 0.217)",
+        "0.226 (0.221 to 0.233)",
+        "+6.7 % time (+4.8 to +9.1)",
+    ]
+    assert [str(cell) for cell in row(comparison, "Peak memory").cells()[1:]] == [
+        "283 MiB",
+        "304 MiB",
+        "+7.3 %",
+    ]
+
+
+def test_one_seed_without_top5():
+    comparison = factory.two_classes()
+    assert [r.metric.value for r in table.rows(comparison)][:2] == ["Top-1 error", "Parameters"]
+    assert row(comparison, "Top-1 error").plain.detail == ""
+    assert "standard deviation" not in table.notes(comparison)[0]
+    assert "95 % interval over test images" in table.notes(comparison)[0]
+
+
+def test_notes_say_how_speeds_were_measured(comparison):
+    assert (
+        "side by side, alternating, 30 pairs, batch size 128, on cpu, 2 threads" in table.notes(comparison)[1]
+    )
+    ratio = Spread(median=1, p20=1, p80=1, count=50)
+    other = replace(comparison, cost=replace(comparison.cost, inference_time_ratio=ratio))
+    assert "30 pairs for training and 50 for inference" in table.notes(other)[1]
+
+
+def test_terminal_table_fits_80_columns(comparison):
+    wide = replace(comparison, cost=factory.cost(se_parameters=1_234_567_890))
+    for shown in (comparison, wide):
+        stream = io.StringIO()
+        Console(file=stream, width=80).print(table.as_rich(table.rows(shown)))
+        text = stream.getvalue()
+        assert max(map(len, text.splitlines())) <= 80
+        assert "…" not in text
+        for cell in (cell for r in table.rows(shown) for cell in r.cells()):
+            assert cell.value in text and cell.detail in text
+        # A row is two lines and a gap: nothing wraps.
+        assert len(text.strip().splitlines()) == 1 + 3 * len(table.rows(shown))
+
+
+def test_markdown_and_html_show_the_same_cells(comparison):
+    markdown, html = table.as_markdown(table.rows(comparison)), table.as_html(table.rows(comparison))
+    lines = markdown.splitlines()
+    assert lines[0] == "|  | plain | SE | SE − plain |"
+    assert {line.count("|") for line in lines} == {5}
+    for line, r in zip(lines[2:], table.rows(comparison), strict=True):
+        assert line == "| " + " | ".join(map(str, r.cells())) + " |"
+    texts = re.findall(r"<(?:span|small)>(.*?)</", html)
+    assert texts == [t for r in table.rows(comparison) for c in r.cells() for t in (c.value, c.detail) if t]
+    assert re.findall(r'data-label="(.*?)"', html)[:3] == ["plain", "SE", "SE − plain"]
+
+
+def test_markup_in_cells_is_escaped():
+    cells = [table.Cell("<b>|", "a|b")] * 4
+    assert "<b>" not in table.as_html([table.Row(*cells)])
+    assert table.as_markdown([table.Row(*cells)]).splitlines()[2].count(" | ") == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.01234, "0.0123"),
+        (1.2345, "1.23"),
+        (9.999, "10.0"),
+        (123.4, "123"),
+        (1234.5, "1,234"),
+        (-0.5, "−0.500"),
+    ],
+)
+def test_significant(value, text):
+    assert table.significant(value) == text

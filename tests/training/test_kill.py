@@ -1,0 +1,81 @@
+"""kill -9 at any moment: the same command ends with the same bits."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from senet.training.checkpoint import load_checkpoint
+from senet.training.loop import CHECKPOINT_NAME
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+import torch
+from senet.training.progress import Silent
+from tests.small import small_recipe, small_train
+
+class Slow(Silent):
+    def step(self, **event):
+        time.sleep(0.004)
+
+torch.set_num_threads(1)
+recipe = small_recipe(epochs=25, ema_decay=0.95, erasing=0.5)
+small_train(Path(sys.argv[1]), recipe, progress=Slow(), checkpoint_seconds=0)
+"""
+MOST_STARTS = 60
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder)], cwd=Path(__file__).parents[2])
+
+
+def test_killed_again_and_again_ends_with_the_same_bits(tmp_path: Path) -> None:
+    assert start(tmp_path / "whole").wait() == 0
+    kills, moments = 0, random.Random(0)
+    for _ in range(MOST_STARTS):
+        before = last_saved(tmp_path / "killed")
+        process = start(tmp_path / "killed")
+        # Wait until this process has saved something, then kill at a random moment after that.
+        while process.poll() is None and last_saved(tmp_path / "killed") == before:
+            time.sleep(0.002)
+        if kills < 6:
+            time.sleep(moments.uniform(0, 0.25))
+            process.send_signal(signal.SIGKILL)
+        if process.wait() == 0:
+            break
+        kills += 1
+    assert process.returncode == 0 and kills >= 4
+    whole, killed = (load_checkpoint(tmp_path / name / CHECKPOINT_NAME) for name in ("whole", "killed"))
+    assert whole is not None and killed is not None
+    assert same(whole[0], killed[0])
+    metrics = [(tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", "killed")]
+    assert metrics[0] == metrics[1] and metrics[0].count(b"\n") == 26
+
+
+def last_saved(folder: Path) -> int:
+    """Return when a checkpoint was last put in place; a kill may come between two renames."""
+    times = [0]
+    for path in folder.glob("checkpoint*.pt"):
+        with contextlib.suppress(FileNotFoundError):
+            times.append(path.stat().st_mtime_ns)
+    return max(times)
+
+
+def same(first: object, second: object) -> bool:
+    """Tell whether two checkpoints hold the same bits, times apart."""
+    if isinstance(first, torch.Tensor):
+        return isinstance(second, torch.Tensor) and torch.equal(first, second)
+    if isinstance(first, dict) and isinstance(second, dict):
+        keys = [key for key in first if key not in ("seconds", "train_seconds")]
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in keys)
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(same, first, second))
+    return first == second
