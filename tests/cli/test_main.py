@@ -72,7 +72,7 @@ def test_help_tells_every_setting_with_its_default(capsys: pytest.CaptureFixture
     text = " ".join(capsys.readouterr().out.split())
     for expected in (
         "--epochs N",
-        "(default: 8)",
+        "(default: 6)",
         "--reduction N",
         "(default: 16)",
         "--placement",

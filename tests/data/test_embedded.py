@@ -61,7 +61,7 @@ def test_class_names_fit_what_the_pictures_show() -> None:
     assert by((slice(0, 8), everywhere))[:2] == ["Sneaker", "Sandal"]  # flat
     assert by((slice(0, 10), slice(20, 28)))[-1] == "Ankle boot"  # heel on the right, shaft above
     assert by((slice(16, 26), slice(2, 6)))[-1] == "Bag"  # a rectangle
-    sleeves = [name for name in by((slice(16, 26), slice(2, 6))) if name in CLASSES[0:5:2] + ("Shirt",)]
+    sleeves = [name for name in by((slice(16, 26), slice(2, 6))) if name in (*CLASSES[0:5:2], "Shirt")]
     assert sleeves == ["T-shirt/top", "Shirt", "Coat", "Pullover"]
 
 

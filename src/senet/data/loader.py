@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from random import Random
 from typing import Any, NamedTuple
@@ -133,7 +134,7 @@ class ImageLoader:
                 # Without its own generator, each epoch would draw from torch's global one.
                 generator=torch.Generator(),
             )
-        return iter(self._processes)
+        return _start(self._processes)
 
 
 def make_loader(
@@ -209,6 +210,21 @@ class _Order:
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.tasks)
+
+
+def _start(processes: DataLoader[Batch | str]) -> Iterator[Batch | str]:
+    """Start an iteration without torch's handler of SIGCHLD.
+
+    The handler would raise a worker's death wherever the main process happens to be, for instance
+    while it saves its state because the whole group of processes was told to stop. Without it, the
+    death shows when the next batch is asked for, within five seconds.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGCHLD) if in_main_thread and hasattr(signal, "SIGCHLD") else None
+    batches = iter(processes)
+    if before is not None:
+        signal.signal(signal.SIGCHLD, before)
+    return batches
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -32,8 +32,8 @@ class Recipe:
         SenetError: a value is out of range, or would have no effect.
     """
 
-    epochs: int = _setting(8, "passes over the training images")
-    batch_size: int = _setting(64, "images per training step")
+    epochs: int = _setting(6, "passes over the training images")
+    batch_size: int = _setting(32, "images per training step")
     learning_rate: float = _setting(0.1, "highest learning rate of SGD")
     momentum: float = _setting(0.9, "momentum of SGD: share of the last step kept")
     nesterov: bool = _setting(False, "use Nesterov momentum")
