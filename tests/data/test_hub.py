@@ -5,8 +5,9 @@ from __future__ import annotations
 import fnmatch
 import inspect
 import shutil
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,22 @@ class Hub:
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+def listening() -> Iterator[socket.socket]:
+    """Something that answers where the Hub is looked for."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def look_at(server: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, listening: socket.socket, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    look_at(listening, monkeypatch)
     fake = Hub(tmp_path)
     monkeypatch.setattr(
         huggingface_hub.HfApi, "list_repo_files", lambda api, *a, **o: fake.list_repo_files(*a, **o)
@@ -202,3 +218,22 @@ def test_without_huggingface_hub_the_extra_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(SenetError, match=r'neither a file nor a folder here.*pip install "senet\[hub\]"'):
         opened()
+
+
+def test_a_hub_out_of_reach_is_told_without_asking_again_and_again(
+    hub: Hub, listening: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(hub.root / "main", "data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet")
+    listening.close()  # nobody answers there any more
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda *_: pytest.fail("asked the Hub"))
+    with pytest.raises(
+        SenetError, match="neither a file nor a folder here, and the Hugging Face Hub cannot be"
+    ):
+        opened()
+
+
+def test_a_hub_out_of_reach_leaves_what_was_downloaded(hub: Hub, listening: socket.socket) -> None:
+    publish(hub.root / "main", "data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet")
+    first = opened()
+    listening.close()
+    assert len(opened().train) == len(first.train)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import socket
 from pathlib import Path, PurePosixPath
 from types import ModuleType
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from senet.data.parquet import open_parquet_files, split_files
 from senet.data.source import ImageData
@@ -14,6 +17,7 @@ from senet.errors import SenetError, nearest
 
 NAME = re.compile(r"(?P<repository>\w[\w.-]*(/\w[\w.-]*)?)(:(?P<config>[\w.-]+))?")
 
+SECONDS_TO_ANSWER = 10.0
 # The repository's own files, then the parquet copy the Hub makes of most other data sets.
 REVISIONS = (None, "refs/convert/parquet")
 
@@ -81,6 +85,14 @@ def _of_config(files: list[str], wanted: str | None, repository: str) -> list[st
 
 def _files(hub: ModuleType, repository: str, revision: str | None) -> list[str]:
     """List a repository's files; without a network, those that an earlier download left in the cache."""
+    if not _reachable(hub):
+        cached = _cached(hub, repository, revision)
+        if not cached:
+            raise SenetError(
+                f"{repository!r} is neither a file nor a folder here, and the Hugging Face Hub cannot be "
+                "reached: check the spelling of the path, or the network."
+            )
+        return cached
     try:
         return list(hub.HfApi().list_repo_files(repository, repo_type="dataset", revision=revision))
     except hub.errors.RevisionNotFoundError:
@@ -92,6 +104,18 @@ def _files(hub: ModuleType, repository: str, revision: str | None) -> list[str]:
         if not cached:
             raise _explained(hub, repository, error) from error
         return cached
+
+
+def _reachable(hub: ModuleType) -> bool:
+    """Tell whether the Hub answers; asked once, where huggingface_hub would try again for half a minute."""
+    if getproxies():
+        return True  # a proxy may answer where the Hub itself does not
+    address = urlsplit(hub.constants.ENDPOINT)
+    try:
+        socket.create_connection((address.hostname, address.port or 443), timeout=SECONDS_TO_ANSWER).close()
+    except OSError:
+        return False
+    return True
 
 
 def _cached(hub: ModuleType, repository: str, revision: str | None) -> list[str]:
