@@ -4,6 +4,7 @@ import errno
 import math
 import os
 import signal
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from senet.insight.results import EpochMetrics
 from senet.training.checkpoint import load_checkpoint
 from senet.training.loop import CHECKPOINT_NAME, train
 from senet.training.progress import Silent
+from senet.training.recipe import Recipe
 from tests.small import same_state, small_images, small_network, small_recipe, small_source, small_train
 
 CPU = torch.device("cpu")
@@ -223,3 +225,52 @@ def test_progress_hears_every_step_and_epoch(tmp_path: Path) -> None:
 
     small_train(tmp_path, small_recipe(epochs=2), progress=Listen())
     assert heard == [(1, b, 16) for b in range(1, 7)] + [1] + [(2, b, 16) for b in range(1, 7)] + [2]
+
+
+CHANGED: dict[str, dict[str, object]] = {
+    "epochs": {"epochs": 2},
+    "batch_size": {"batch_size": 24},
+    "learning_rate": {"learning_rate": 0.02},
+    "momentum": {"momentum": 0.5},
+    "nesterov": {"nesterov": True},
+    "weight_decay": {"weight_decay": 0.1},
+    "schedule": {"schedule": "step"},
+    "step_epochs": {"schedule": "step", "step_epochs": (2,)},
+    "step_factor": {"schedule": "step", "step_factor": 0.5},
+    "warmup_epochs": {"warmup_epochs": 0.0},
+    "label_smoothing": {"label_smoothing": 0.2},
+    "ema_decay": {"ema_decay": 0.5},
+    "image_size": {"image_size": 9},
+    "crop": {"crop": "resized"},
+    "flip": {"flip": False},
+    "erasing": {"erasing": 0.9},
+    "precision": {"precision": "bf16"},
+}
+
+
+def test_no_setting_of_the_recipe_is_ignored(tmp_path: Path) -> None:
+    assert CHANGED.keys() == {each.name for each in fields(Recipe)}
+    curves = {}
+    for name, changes in {"unchanged": {}, **CHANGED}.items():
+        _, result = small_train(tmp_path / name, small_recipe(**changes))
+        curves[name] = tuple((each.train_loss, each.test_loss) for each in result.history)
+    assert len(set(curves.values())) == len(CHANGED) + 1, "two settings gave the same curve"
+
+
+def test_every_step_draws_its_own_random_numbers(tmp_path: Path) -> None:
+    drawn: list[float] = []
+
+    class Draw(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = small_network()
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.training:
+                drawn.append(torch.rand(()).item())
+            scores: Tensor = self.network(x)
+            return scores
+
+    recipe = small_recipe(epochs=2)
+    train(Draw(), small_images(recipe), recipe, seed=0, folder=tmp_path, device=CPU)
+    assert len(set(drawn)) == len(drawn) == 12

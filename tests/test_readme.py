@@ -1,0 +1,59 @@
+"""What the README shows is what happens."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tools.make_docs import README, readme_with_results
+
+from senet.cli.main import build_parser, main
+
+ROOT = README.parent
+TEXT = README.read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+COMMANDS = [line for block in blocks("console") for line in block.splitlines()]
+
+
+def test_the_table_is_the_one_the_script_makes() -> None:
+    assert readme_with_results(TEXT) == TEXT, "run python tools/make_docs.py"
+
+
+@pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith("senet ")])
+def test_commands_are_understood(command: str) -> None:
+    arguments = build_parser().parse_args(shlex.split(command)[1:])
+    if arguments.run.__module__.endswith("models"):
+        assert main(shlex.split(command)[1:]) == 0
+
+
+def test_make_targets_exist() -> None:
+    targets = [each.split()[1] for each in COMMANDS if each.startswith("make ")]
+    assert targets == ["demo", "test"]
+    for target in targets:
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    (example,) = blocks("python")
+    assert len(example.strip().splitlines()) <= 12
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    sentence, page = done.stdout.strip().splitlines()
+    assert "95 % interval" in sentence
+    assert (tmp_path / page).read_text(encoding="utf-8").count("<svg") > 3
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", TEXT):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
