@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,6 +25,8 @@ SENET = [sys.executable, "-m", "senet.cli.main"]
 @pytest.fixture(autouse=True)
 def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # Nobody listens there: a test never asks the real Hub.
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
 
 
 @pytest.fixture
@@ -87,7 +90,7 @@ def test_help_tells_every_setting_with_its_default(capsys: pytest.CaptureFixture
     [
         ([], "arguments are required"),
         (["compose"], "invalid choice: 'compose'"),
-        (["compare", "nowhere"], "There is no nowhere|nowhere"),
+        (["compare", "nowhere"], "'nowhere' is neither a file nor a folder here"),
         (["compare", "photos", "--epochs", "-1"], "epochs is -1; it must be a whole number of at least 1"),
         (["compare", "photos", "--epochs", "many"], "invalid int value: 'many'"),
         (["compare", "photos", "--epoch-s", "1"], "Unrecognized arguments: --epoch-s"),
@@ -236,3 +239,21 @@ def test_ctrl_c_saves_and_ends_with_the_command_to_go_on(
     )
     assert "everything up to there is saved" in err
     assert Path("x/seed0-plain/checkpoint.pt").exists()
+
+
+def test_ctrl_c_during_an_import_is_no_traceback() -> None:
+    # A module that is interrupted while it is imported may turn Ctrl-C into an ImportError.
+    script = """
+import os, signal, sys
+from senet.cli import main as command
+def run(arguments):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt as stop:
+        raise ImportError("initialization failed") from stop
+command.models.run = run
+sys.exit(command.main(["models"]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (EXIT_INTERRUPTED, 1), done.stderr
+    assert "To go on: senet models" in done.stderr

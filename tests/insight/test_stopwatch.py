@@ -17,10 +17,11 @@ def test_spread_is_median_and_percentiles() -> None:
 
 def test_works_take_turns_and_the_first_of_a_pair_alternates() -> None:
     calls: list[str] = []
-    time_side_by_side(
+    both = time_side_by_side(
         lambda: calls.append("A"), lambda: calls.append("B"), device=CPU, seconds=0, least=4, warm_up=2
     )
     assert "".join(calls) == "ABBA" + "ABBAABBA"
+    assert len(both.first) == len(both.second) == 4, "the warm-up does not count"
 
 
 def test_ratio_is_second_over_first_pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,12 @@ Imports no torch before a command needs it, so that ``senet --help`` answers at 
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from types import FrameType
+from typing import Self
 
 from senet import __version__
 from senet.cli import compare, models, train
@@ -39,24 +43,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for bad input, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
     command = shlex.join(["senet", *words])
-    try:
-        arguments = build_parser().parse_args(words)
-        arguments.command = command
-        arguments.run(arguments)
-    except TrainingInterrupted as stop:
-        _complain(f"{stop} To go on: {command}")
-        return EXIT_INTERRUPTED
-    except KeyboardInterrupt:
-        _complain(f"Stopped. What was finished is kept. To go on: {command}")
-        return EXIT_INTERRUPTED
-    except SenetError as error:
-        _complain(str(error))
-        return EXIT_BAD_INPUT
-    except BrokenPipeError:
-        # Whoever read the output, `head` for example, has seen enough.
-        sys.stderr.close()
-        return 0
+    with _CtrlC() as ctrl_c:
+        try:
+            arguments = build_parser().parse_args(words)
+            arguments.command = command
+            arguments.run(arguments)
+        except TrainingInterrupted as stop:
+            _complain(f"{stop} To go on: {command}")
+            return EXIT_INTERRUPTED
+        except SenetError as error:
+            _complain(str(error))
+            return EXIT_BAD_INPUT
+        except BrokenPipeError:
+            # Whoever read the output, `head` for example, has seen enough.
+            sys.stderr.close()
+            return 0
+        except BaseException:
+            # An interrupted import, for one, ends as an ImportError.
+            if not ctrl_c.pressed:
+                raise
+            _complain(f"Stopped. What was finished is kept. To go on: {command}")
+            return EXIT_INTERRUPTED
     return 0
+
+
+class _CtrlC:
+    """Remembers that Ctrl-C was pressed, besides raising `KeyboardInterrupt` as usual."""
+
+    def __init__(self) -> None:
+        self.pressed = False
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _press(self, number: int, frame: FrameType | None) -> None:
+        self.pressed = True
+        raise KeyboardInterrupt
 
 
 def _complain(text: str) -> None:

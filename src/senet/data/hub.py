@@ -37,6 +37,7 @@ def open_hub(data: str, *, test_fraction: float, seed: int) -> ImageData:
     match = NAME.fullmatch(data)
     assert match is not None, "open_images asks is_hub_name first"
     try:
+        import huggingface_hub.constants
         import huggingface_hub.errors
     except ImportError as error:
         raise SenetError(

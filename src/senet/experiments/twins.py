@@ -33,7 +33,6 @@ def build_twins(
         plain = create_model(name, num_classes=classes, in_channels=channels)
         if se is None:
             return (plain,)
-        torch.manual_seed(seed_from("initial values of SE", seed))
         twin = create_model(name, num_classes=classes, in_channels=channels, se=se)
     missing, unexpected = twin.load_state_dict(plain.state_dict(), strict=False)
     assert not unexpected, f"the twin of {name} lacks {unexpected}"
