@@ -23,7 +23,7 @@ def test_is_the_weighted_sum_of_all_states() -> None:
     network = small_network()
     average = MovingAverage(network, 0.5)
     expected = network.state_dict()["0.weight"].double().clone()
-    for step in range(1, 30):
+    for step in range(1, 6):
         disturb(network, step)
         average.update(network)
         decay = min(0.5, (1 + step) / (10 + step))

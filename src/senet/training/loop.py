@@ -141,7 +141,7 @@ class _Loop:
         """Write a checkpoint, unless the weights are no longer worth one."""
         self.read_losses()
         if not all(bool(torch.isfinite(value).all()) for value in self.model.parameters()):
-            raise self.not_finite("A weight", math.nan, self.position.step)
+            raise self.not_finite("A weight", "nan or infinite", self.position.step)
         state = {
             "identity": self.identity,
             "position": asdict(self.position),
@@ -294,7 +294,7 @@ class _Loop:
             f"{len(self.images.train)}; everything up to there is saved."
         )
 
-    def not_finite(self, what: str, value: float, step: int) -> SenetError:
+    def not_finite(self, what: str, value: float | str, step: int) -> SenetError:
         """Return the error for a training that has diverged."""
         epoch, kept = self.position.epoch + 1, self.folder / CHECKPOINT_NAME
         last = (
