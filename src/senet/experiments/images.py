@@ -127,7 +127,7 @@ def fit_recipe(recipe: Recipe, median_size: int, count: int) -> Recipe:
         SenetError: there are too few images to train on.
     """
     if count < 2:
-        raise SenetError(f"There are {count} training images; training needs at least 2.")
+        raise SenetError(f"There is {count} training image; training needs at least 2.")
     crop = recipe.crop
     if crop == "auto":
         crop = "pad" if median_size <= LARGEST_SMALL_IMAGE else "resized"

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from senet.data.source import ArraySource
+from senet.errors import SenetError
+from senet.experiments.images import _fingerprint, fit_recipe, ready_images
+from senet.training.recipe import Recipe
+
+
+@pytest.mark.parametrize(
+    ("median_size", "crop", "size"),
+    [(28, "pad", 28), (64, "pad", 64), (65, "resized", 65), (150, "resized", 150), (500, "resized", 224)],
+)
+def test_crop_and_size_follow_the_images(median_size: int, crop: str, size: int) -> None:
+    fitted = fit_recipe(Recipe(), median_size, count=100)
+    assert (fitted.crop, fitted.image_size) == (crop, size)
+
+
+def test_what_the_user_chose_is_kept() -> None:
+    fitted = fit_recipe(Recipe(crop="resized", image_size=40, epochs=3), 28, count=100)
+    assert (fitted.crop, fitted.image_size, fitted.epochs) == ("resized", 40, 3)
+
+
+def test_one_image_cannot_be_trained_on() -> None:
+    with pytest.raises(SenetError, match="1 training image"):
+        fit_recipe(Recipe(), 28, count=1)
+
+
+def test_fingerprints_tell_labels_names_and_splits_apart() -> None:
+    pixels = np.zeros((4, 2, 2), np.uint8)
+
+    def source(labels: list[int], names: list[str]) -> ArraySource:
+        return ArraySource(pixels[: len(labels)], labels, ("a", "b"), names)
+
+    one, two = source([0, 1], ["x", "y"]), source([0, 1], ["u", "v"])
+    assert _fingerprint(one, two) == _fingerprint(source([0, 1], ["x", "y"]), two)
+    different = [
+        _fingerprint(one, two),
+        _fingerprint(two, one),
+        _fingerprint(source([1, 0], ["x", "y"]), two),
+        _fingerprint(source([0, 1], ["x", "z"]), two),
+        _fingerprint(source([0, 1, 0], ["x", "y", "u"]), source([1], ["v"])),
+    ]
+    assert len(set(different)) == len(different)
+
+
+def test_the_embedded_images_are_normalised_by_their_own_statistics() -> None:
+    ready = ready_images(None, Recipe(), test_fraction=0.2, workers=0, progress=None)
+    images = ready.checked.data.train
+    every_image = np.stack([np.asarray(images.read(index)) for index in range(0, len(images), 5)]) / 255
+    assert ready.mean[0] == pytest.approx(every_image.mean(), abs=0.01)
+    assert ready.std[0] == pytest.approx(every_image.std(), abs=0.01)
+    assert ready.small and ready.checked.channels == 1
+    assert ready.summary().train_counts == (500,) * 10
