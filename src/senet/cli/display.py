@@ -68,7 +68,7 @@ class Display:
     def training(self, *, number: int, total: int, seed: int, variant: Variant) -> Display:
         """Note which training is next; this display watches it."""
         self.number, self.total = number, total
-        self.title = f"training {number} of {total} · seed {seed} · {VARIANT_NAMES[variant]}"
+        self.title = f"run {number}/{total}, seed {seed}, {VARIANT_NAMES[variant]}"
         return self
 
     def measuring(self) -> None:
@@ -100,8 +100,8 @@ class Display:
         done = self.steps_before + (epoch - 1) * self.batches + batch
         left = self.speed.seconds_for(self.steps_of_all - done)
         state = (
-            f"epoch {epoch}/{self.epochs} · loss {loss:.3f} · "
-            f"{self.speed.images_per_second():,.0f} images/s · {_clock(left)} left"
+            f"epoch {epoch}/{self.epochs}, loss {loss:.3f}, "
+            f"{self.speed.images_per_second():,.0f} images/s, {_clock(left)} left"
         )
         self._draw(self.title, done, self.steps_of_all, state)
 
@@ -115,8 +115,8 @@ class Display:
                 self.steps_of_all - self.steps_before - metrics.epoch * self.batches
             )
             self.console.print(
-                f"{self.title} · epoch {metrics.epoch}/{self.epochs} · loss {metrics.train_loss:.3f} · "
-                f"{error} · {self.speed.images_per_second():,.0f} images/s · {_clock(left)} left"
+                f"{self.title}: epoch {metrics.epoch}/{self.epochs}, loss {metrics.train_loss:.3f}, "
+                f"{error}, {self.speed.images_per_second():,.0f} images/s, {_clock(left)} left"
             )
 
     def note(self, text: str) -> None:
