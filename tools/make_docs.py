@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import tempfile
 from pathlib import Path
 
 from senet.report.page import write_page
@@ -53,9 +54,10 @@ def main() -> None:
     if folder is not None:
         EXAMPLE.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "results.json", EXAMPLE)
-    page = EXAMPLE.with_name("report.html")
-    write_page(read_results(EXAMPLE), page)
-    take_picture(page, PICTURE)
+    with tempfile.TemporaryDirectory() as temporary:
+        page = Path(temporary) / "report.html"
+        write_page(read_results(EXAMPLE), page)
+        take_picture(page, PICTURE)
     README.write_text(readme_with_results(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 

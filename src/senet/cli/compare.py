@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from senet.blocks.se_config import SEConfig
-from senet.cli.options import given_settings, with_given
-from senet.cli.shared import add_shared_arguments
-from senet.training.recipe import Recipe
+from senet.cli.shared import add_shared_arguments, shared_arguments
 
 NAME = "compare"
 SUMMARY = "train a network and its SE twin on the same images and say what SE buys"
@@ -35,20 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
     from senet.experiments.compare import compare
     from senet.report.write import write_report
 
-    recipe = with_given(Recipe(), arguments)
+    options = shared_arguments(arguments)
     with Display() as display:
-        comparison, folder = compare(
-            arguments.data,
-            model=arguments.model,
-            se=given_settings(arguments, SEConfig),
-            recipe=recipe,
-            seeds=arguments.seeds,
-            out=arguments.out,
-            device=arguments.device,
-            workers=arguments.workers,
-            test_fraction=arguments.test_fraction,
-            command=arguments.command,
-            progress=display,
-        )
+        comparison, folder = compare(**options, seeds=arguments.seeds, progress=display)
     page = write_report(comparison, folder)
     display.conclude(comparison, page)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from senet.blocks.se_config import SEConfig
-from senet.cli.options import add_settings
+from senet.cli.options import add_settings, given_settings, with_given
 from senet.training.recipe import Recipe
 
 
@@ -36,3 +37,17 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_settings(parser, "training", Recipe)
     add_settings(parser, "squeeze and excitation", SEConfig)
+
+
+def shared_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what `senet.compare` and `senet.train_one` take alike, from the command line.
+
+    Raises:
+        SenetError: a setting of the training is out of range.
+    """
+    names = ("data", "model", "out", "device", "workers", "test_fraction", "command")
+    return {
+        **{name: getattr(arguments, name) for name in names},
+        "recipe": with_given(Recipe(), arguments),
+        "se": given_settings(arguments, SEConfig),
+    }

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from senet.blocks.se_config import SEConfig
-from senet.cli.options import given_settings, with_given
-from senet.cli.shared import add_shared_arguments
-from senet.training.recipe import Recipe
+from senet.cli.shared import add_shared_arguments, shared_arguments
 
 NAME = "train"
 SUMMARY = "train one network"
@@ -33,19 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     from senet.cli.display import Display
     from senet.experiments.single import train_one
 
-    recipe = with_given(Recipe(), arguments)
+    options = shared_arguments(arguments)
     with Display() as display:
-        network = train_one(
-            arguments.data,
-            model=arguments.model,
-            se=given_settings(arguments, SEConfig),
-            recipe=recipe,
-            seed=arguments.seed,
-            out=arguments.out,
-            device=arguments.device,
-            workers=arguments.workers,
-            test_fraction=arguments.test_fraction,
-            command=arguments.command,
-            progress=display,
-        )
+        network = train_one(**options, seed=arguments.seed, progress=display)
     display.trained(network)
