@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
 from senet.experiments.changed_images import changed_images
+from senet.experiments.command import python_call
 from senet.experiments.measure import measure_cost
 from senet.experiments.plan import Plan, make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
@@ -40,7 +40,7 @@ def compare(
     workers: int | None = None,
     test_fraction: float = 0.2,
     measure_seconds: float = 4.0,
-    command: str = "senet.compare(…)",
+    command: str | None = None,
     progress: ComparisonProgress | None = None,
 ) -> tuple[Comparison, Path]:
     """Train a network and its SE twin over several seeds and compare their last epochs.
@@ -61,7 +61,7 @@ def compare(
         workers: processes that decode images; ``None`` chooses.
         test_fraction: share of the images to test on where they come without a split.
         measure_seconds: how long training and inference are each timed, side by side, after the trainings.
-        command: what a reader should run to repeat this.
+        command: what a reader should run to repeat this; ``None`` writes down this call.
         progress: told what happens.
 
     Returns:
@@ -75,6 +75,17 @@ def compare(
     progress = progress or SilentComparison()
     if seeds < 1:
         raise SenetError(f"seeds is {seeds}; at least 1 is needed, and 3 or more to tell luck from effect.")
+    command = command or python_call(
+        "compare",
+        data=data,
+        model=model,
+        se=se,
+        recipe=recipe,
+        seeds=seeds,
+        out=out,
+        device=device,
+        test_fraction=test_fraction,
+    )
     plan = make_plan(
         data,
         model=model,
@@ -92,12 +103,10 @@ def compare(
     assert plan.se is not None
     progress.describe({**plan.facts(), "networks": _names(plan), "trainings": _trainings(plan, seeds)})
     with lock_folder(plan.folder):
-        started = time.perf_counter()
         runs = _train_all(plan, tuple(range(seeds)), progress)
-        seconds = time.perf_counter() - started
         progress.measuring()
         cost = _measure(plan, measure_seconds)
-    return _conclude(plan, runs, cost, command, seconds), plan.folder
+    return _conclude(plan, runs, cost, command), plan.folder
 
 
 def _names(plan: Plan) -> str:
@@ -143,9 +152,7 @@ def _measure(plan: Plan, seconds: float) -> MeasuredCost:
     return measure_cost(plain, se, plan.images.recipe, channels=channels, device=plan.device, seconds=seconds)
 
 
-def _conclude(
-    plan: Plan, runs: list[TrainingRun], cost: MeasuredCost, command: str, seconds: float
-) -> Comparison:
+def _conclude(plan: Plan, runs: list[TrainingRun], cost: MeasuredCost, command: str) -> Comparison:
     test = plan.images.checked.data.test
     assert plan.se is not None
     seeds = tuple(dict.fromkeys(run.seed for run in runs))
@@ -171,7 +178,7 @@ def _conclude(
         verdict=verdict(top1, len(seeds)),
         fixed=fixed,
         broken=broken,
-        seconds=seconds,
+        seconds=sum(epoch.train_seconds for run in runs for epoch in run.history),
     )
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
+from senet.experiments.command import python_call
 from senet.experiments.plan import make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
 from senet.networks.zoo import plain_name
@@ -49,7 +50,7 @@ def train_one(
     device: str = "auto",
     workers: int | None = None,
     test_fraction: float = 0.2,
-    command: str = "senet.train_one(…)",
+    command: str | None = None,
     progress: ComparisonProgress | None = None,
 ) -> TrainedNetwork:
     """Train one network; the same call goes on where an interrupted one stopped.
@@ -75,6 +76,17 @@ def train_one(
         raise SenetError(
             f"SE settings have no effect on the plain network {model!r}: name 'se_{model}' or drop them."
         )
+    command = command or python_call(
+        "train_one",
+        data=data,
+        model=model,
+        se=se,
+        recipe=recipe,
+        seed=seed,
+        out=out,
+        device=device,
+        test_fraction=test_fraction,
+    )
     plan = make_plan(
         data,
         model=model,

@@ -219,7 +219,7 @@ class Comparison:
         top5: the same for top-5 error; ``None`` with five classes or fewer.
         fixed: test images SE fixed, those fixed in most seeds first.
         broken: test images SE broke.
-        seconds: wall time of all trainings.
+        seconds: time spent training, over all trainings and resumptions; testing is not counted.
     """
 
     schema_version: int = SCHEMA_VERSION
