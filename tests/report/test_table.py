@@ -47,7 +47,7 @@ def test_costs(comparison):
     assert [str(cell) for cell in row(comparison, "Multiply-adds").cells()[1:]] == [
         "40.81 million",
         "40.82 million",
-        "+0.01 % (+3,392)",
+        "+0.008 % (+3,392)",
     ]
     assert [str(cell) for cell in row(comparison, "Training speed").cells()] == [
         "Training speed (images per second)",
@@ -130,3 +130,11 @@ def test_markup_in_cells_is_escaped():
 )
 def test_significant(value, text):
     assert table.significant(value) == text
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [(23.26, "+23.3 %"), (0.874, "+0.87 %"), (0.00494, "+0.005 %"), (-0.0007, "−0.0007 %"), (0.0, "0.00 %")],
+)
+def test_a_small_change_is_not_shown_as_none(more: float, text: str) -> None:
+    assert table.percent(more) == text

@@ -15,8 +15,9 @@ from torch.utils._pytree import tree_leaves
 def peak_memory_bytes(work: Callable[[], object], held: Iterable[Tensor], device: torch.device) -> int:
     """Return the most bytes of tensors alive at one moment while ``work`` runs.
 
-    On CUDA this is the allocator's own count. On a CPU every tensor that an operator returns is
-    counted from then until it is freed; scratch memory inside an operator is not seen.
+    On CUDA this is the allocator's own count, without what others hold there. On a CPU every tensor
+    that an operator returns is counted from then until it is freed; scratch memory inside an
+    operator is not seen.
 
     Args:
         work: for example one training step; run once, after one run to warm up.
@@ -24,19 +25,24 @@ def peak_memory_bytes(work: Callable[[], object], held: Iterable[Tensor], device
         device: where ``work`` runs.
     """
     work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        work()
-        torch.cuda.synchronize(device)
-        return int(torch.cuda.max_memory_allocated(device))
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in held}
+    return sum(storages.values()) + (_grown_on_cuda(work, device) if device.type == "cuda" else _grown(work))
+
+
+def _grown_on_cuda(work: Callable[[], object], device: torch.device) -> int:
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before: int = torch.cuda.memory_allocated(device)
+    work()
+    torch.cuda.synchronize(device)
+    return int(torch.cuda.max_memory_allocated(device)) - before
+
+
+def _grown(work: Callable[[], object]) -> int:
     live = _LiveStorages()
     with live:
         work()
-    storages: dict[int, int] = {
-        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in held
-    }
-    return live.peak + sum(storages.values())
+    return live.peak
 
 
 class _LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -145,7 +146,10 @@ def significant(value: float, digits: int = 3) -> str:
 
 def percent(more: float) -> str:
     """Return a change in percent as text, with more digits where it is small."""
-    return f"{signed(more, 1 if abs(more) >= 1 else 2)} %"
+    digits = 1 if abs(more) >= 1 else 2
+    if 0 < abs(more) < 0.01:
+        digits = math.ceil(-math.log10(abs(more)))
+    return f"{signed(more, digits)} %"
 
 
 def last_errors(comparison: Comparison, variant: Variant, field: str = "top1_error") -> list[float]:

@@ -244,7 +244,8 @@ class _Loop:
     def seed_generator(self, seed: int) -> None:
         """Seed the device's generator; torch.manual_seed would seed all and costs a hundred times more."""
         if self.device.type == "cuda":
-            torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(seed)
+            index = self.device.index if self.device.index is not None else torch.cuda.current_device()
+            torch.cuda.default_generators[index].manual_seed(seed)
         else:
             torch.default_generator.manual_seed(seed)
 
