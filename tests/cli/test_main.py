@@ -104,7 +104,7 @@ def test_help_tells_every_setting_with_its_default(capsys: pytest.CaptureFixture
         (["compare", "photos", "--device", "tpu"], "'tpu'; choose auto, cpu"),
         (["compare", "photos", "--device", "cuda:99"], "cuda:99"),
         (["compare", "photos", "--workers", "-3"], "workers is -3"),
-        (["compare", "photos", "--test-fraction", "0"], "test_fraction is 0"),
+        (["compare", "photos", "--test-fraction", "0"], "test fraction is 0.0"),
         (["compare", "photos", "--step-epochs", "2"], "no effect on the cosine schedule"),
         (["compare", "photos", "--out", "photos"], "not a senet run"),
         (["train", "photos"], "--model"),
@@ -117,6 +117,16 @@ def test_bad_input_is_one_sentence(
     photos: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
 ) -> None:
     assert re.search(sentence, complaint(capsys, *words))
+
+
+def test_a_test_fraction_without_effect(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "has no effect" in complaint(capsys, "compare", "--test-fraction", "0.3")
+    photos.rename("train")
+    make_photos(Path("divided/val"), {"cat": 5, "dog": 5})
+    Path("train").rename("divided/train")
+    assert "no effect on divided" in complaint(
+        capsys, "train", "divided", "--model", "resnet8", "--test-fraction", "0.3"
+    )
 
 
 def test_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

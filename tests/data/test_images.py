@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,7 +55,12 @@ def test_a_name_that_is_no_path_is_looked_for_on_the_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(room, "open_hub", lambda name, **options: asked.append((name, options)))
+
+    def open_hub(name: str, **options: object) -> SimpleNamespace:
+        asked.append((name, options))
+        return SimpleNamespace(own_test=False)
+
+    monkeypatch.setattr(room, "open_hub", open_hub)
     monkeypatch.chdir(tmp_path)
     open_images("owner/pets:small", test_fraction=0.3, seed=2)
     assert asked == [("owner/pets:small", {"test_fraction": 0.3, "seed": 2})]

@@ -47,7 +47,7 @@ def test_fingerprints_tell_labels_names_and_splits_apart() -> None:
 
 
 def test_the_embedded_images_are_normalised_by_their_own_statistics() -> None:
-    ready = ready_images(None, Recipe(), test_fraction=0.2, workers=0, progress=None)
+    ready = ready_images(None, Recipe(), test_fraction=None, workers=0, progress=None)
     images = ready.checked.data.train
     every_image = np.stack([np.asarray(images.read(index)) for index in range(0, len(images), 5)]) / 255
     assert ready.mean[0] == pytest.approx(every_image.mean(), abs=0.01)

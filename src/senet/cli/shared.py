@@ -31,7 +31,6 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--test-fraction",
         type=float,
-        default=0.2,
         metavar="X",
         help="share of the images to test on where they come without a split (default: 0.2)",
     )

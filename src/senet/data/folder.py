@@ -100,6 +100,7 @@ def _open_undivided(root: Path, folder: Path, *, test_fraction: float, seed: int
         test=Subset(source, test),
         classes=source.classes,
         split=sentence + _passed_over(folder),
+        own_test=False,
     )
 
 

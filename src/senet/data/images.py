@@ -14,33 +14,47 @@ from senet.data.parquet import SplitFiles, open_parquet_files, open_parquet_fold
 from senet.data.source import ImageData
 from senet.errors import SenetError
 
+DEFAULT_TEST_FRACTION = 0.2
 ALLOWED = (
     "a folder of class folders, a parquet file or a folder of them, or a data set of the Hugging Face Hub "
     "such as owner/name"
 )
 
 
-def open_images(data: str | Path | None, *, test_fraction: float = 0.2, seed: int = 0) -> ImageData:
+def open_images(data: str | Path | None, *, test_fraction: float | None = None, seed: int = 0) -> ImageData:
     """Open training and test images.
 
     Args:
         data: a folder of class folders, a parquet file, a folder of parquet files, the name of a data
             set on the Hugging Face Hub (``owner/name`` or ``owner/name:config``; a string that is also a
             path here is the path), or ``None`` for the 6,000 Fashion-MNIST images that come with senet.
-        test_fraction: of each class, where no validation or test part is given.
+        test_fraction: of each class, where no validation or test part is given; ``None`` takes
+            `DEFAULT_TEST_FRACTION`.
         seed: of that split.
 
     Raises:
-        SenetError: there is nothing of that name, or it cannot be used; the sentence says why.
+        SenetError: there is nothing of that name, or it cannot be used, or a test fraction is asked for
+            and there is a test part; the sentence says which.
     """
-    if not 0 < test_fraction < 1:
+    if test_fraction is not None and not 0 < test_fraction < 1:
         raise SenetError(f"The test fraction is {test_fraction}, and it must lie between 0 and 1.")
+    fraction = DEFAULT_TEST_FRACTION if test_fraction is None else test_fraction
+    opened = _open(data, test_fraction=fraction, seed=seed)
+    if test_fraction is not None and opened.own_test:
+        raise SenetError(
+            f"A test fraction of {test_fraction} has no effect on {opened.location}: test images of their own "
+            "come with them, so leave it out."
+        )
+    return opened
+
+
+def _open(data: str | Path | None, *, test_fraction: float, seed: int) -> ImageData:
     if data is None:
         return open_embedded()
     path = Path(data).expanduser()
     if path.is_dir():
-        named = path if path.name not in ("", "..") else path.resolve()
-        opened = _open_folder(named, test_fraction=test_fraction, seed=seed)
+        # Without resolving, "." would have no name.
+        opened = _open_folder(path.resolve(), test_fraction=test_fraction, seed=seed)
     elif path.is_file():
         opened = _open_file(path, test_fraction=test_fraction, seed=seed)
     elif isinstance(data, str) and is_hub_name(data):

@@ -150,7 +150,13 @@ def open_parquet_files(root: Path, files: SplitFiles, *, test_fraction: float, s
     if files.others:
         sentence += f" Not used: {listed(files.others)}."
     return ImageData(
-        name=root.name, location=str(root), train=parts[0], test=parts[1], classes=classes, split=sentence
+        name=root.name,
+        location=str(root),
+        train=parts[0],
+        test=parts[1],
+        classes=classes,
+        split=sentence,
+        own_test=bool(files.test),
     )
 
 

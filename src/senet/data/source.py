@@ -175,6 +175,7 @@ class ImageData:
         test: images never trained on.
         classes: names; a label is an index into them.
         split: how training and test images were told apart, as a sentence.
+        own_test: whether the images came with a test part of their own.
     """
 
     name: str
@@ -183,6 +184,7 @@ class ImageData:
     test: ImageSource
     classes: tuple[str, ...]
     split: str
+    own_test: bool = True
 
 
 def require_labels_in_range(labels: Indices, classes: Sequence[str], where: str) -> None:

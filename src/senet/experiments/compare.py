@@ -38,7 +38,7 @@ def compare(
     out: str | Path | None = None,
     device: str = "auto",
     workers: int | None = None,
-    test_fraction: float = 0.2,
+    test_fraction: float | None = None,
     measure_seconds: float = 4.0,
     command: str | None = None,
     progress: ComparisonProgress | None = None,
@@ -59,7 +59,7 @@ def compare(
         out: run folder; ``None`` names one under ``runs/``.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         workers: processes that decode images; ``None`` chooses.
-        test_fraction: share of the images to test on where they come without a split.
+        test_fraction: share of the images to test on where they come without a split (0.2 by default).
         measure_seconds: how long training and inference are each timed, side by side, after the trainings.
         command: what a reader should run to repeat this; ``None`` writes down this call.
         progress: told what happens.

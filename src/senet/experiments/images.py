@@ -84,7 +84,7 @@ def ready_images(
     location: str | Path | None,
     recipe: Recipe,
     *,
-    test_fraction: float,
+    test_fraction: float | None,
     workers: int,
     progress: Callable[[int, int], None] | None,
 ) -> ReadyImages:
@@ -93,7 +93,7 @@ def ready_images(
     Args:
         location: a folder, a parquet file or folder, a Hub name, or ``None`` for the embedded images.
         recipe: how to train; ``crop`` and ``image_size`` may be automatic.
-        test_fraction: share of the images to test on where they come without a split.
+        test_fraction: share of the images to test on where they come without a split; ``None`` takes 0.2.
         workers: processes that decode.
         progress: told how many of all images have been checked.
 

@@ -80,7 +80,7 @@ def make_plan(
     out: str | Path | None,
     device: str,
     workers: int | None,
-    test_fraction: float,
+    test_fraction: float | None,
     command: str,
     job: Literal["compare", "train"],
     seed: int | None = None,
@@ -99,8 +99,6 @@ def make_plan(
     """
     if workers is not None and workers < 0:
         raise SenetError(f"workers is {workers}; it must be 0 (no extra processes) or more.")
-    if not 0 < test_fraction < 1:
-        raise SenetError(f"test_fraction is {test_fraction}; it must lie between 0 and 1.")
     chosen = choose_device(device)
     if model is not None and with_se:
         resolve_se(plain_name(model), se)  # what is wrong is told before all images are looked at

@@ -49,7 +49,7 @@ def train_one(
     out: str | Path | None = None,
     device: str = "auto",
     workers: int | None = None,
-    test_fraction: float = 0.2,
+    test_fraction: float | None = None,
     command: str | None = None,
     progress: ComparisonProgress | None = None,
 ) -> TrainedNetwork:
