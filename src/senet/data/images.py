@@ -42,8 +42,8 @@ def open_images(data: str | Path | None, *, test_fraction: float | None = None, 
     opened = _open(data, test_fraction=fraction, seed=seed)
     if test_fraction is not None and opened.own_test:
         raise SenetError(
-            f"A test fraction of {test_fraction} has no effect on {opened.location}: test images of their own "
-            "come with them, so leave it out."
+            f"A test fraction of {test_fraction} has no effect on {opened.location}: test images of "
+            "their own come with them, so leave it out."
         )
     return opened
 
