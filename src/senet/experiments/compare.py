@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
 from senet.experiments.changed_images import changed_images
-from senet.experiments.command import python_call
 from senet.experiments.measure import measure_cost
 from senet.experiments.plan import Plan, make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
@@ -75,29 +74,19 @@ def compare(
     progress = progress or SilentComparison()
     if seeds < 1:
         raise SenetError(f"seeds is {seeds}; at least 1 is needed, and 3 or more to tell luck from effect.")
-    command = command or python_call(
-        "compare",
-        data=data,
-        model=model,
-        se=se,
-        recipe=recipe,
-        seeds=seeds,
-        out=out,
-        device=device,
-        test_fraction=test_fraction,
-    )
     plan = make_plan(
         data,
         model=model,
         with_se=True,
         se=se,
-        recipe=recipe or Recipe(),
+        recipe=recipe,
         out=out,
         device=device,
         workers=workers,
         test_fraction=test_fraction,
         command=command,
         job="compare",
+        seeds=seeds,
         checking=progress.checking,
     )
     assert plan.se is not None
@@ -106,7 +95,7 @@ def compare(
         runs = _train_all(plan, tuple(range(seeds)), progress)
         progress.measuring()
         cost = _measure(plan, measure_seconds)
-    return _conclude(plan, runs, cost, command), plan.folder
+    return _conclude(plan, runs, cost), plan.folder
 
 
 def _names(plan: Plan) -> str:
@@ -152,7 +141,7 @@ def _measure(plan: Plan, seconds: float) -> MeasuredCost:
     return measure_cost(plain, se, plan.images.recipe, channels=channels, device=plan.device, seconds=seconds)
 
 
-def _conclude(plan: Plan, runs: list[TrainingRun], cost: MeasuredCost, command: str) -> Comparison:
+def _conclude(plan: Plan, runs: list[TrainingRun], cost: MeasuredCost) -> Comparison:
     test = plan.images.checked.data.test
     assert plan.se is not None
     seeds = tuple(dict.fromkeys(run.seed for run in runs))
@@ -164,7 +153,7 @@ def _conclude(plan: Plan, runs: list[TrainingRun], cost: MeasuredCost, command: 
     fixed, broken = changed_images(test, plain, se)
     return Comparison(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command,
+        command=plan.command,
         model=plan.model,
         se=asdict(plan.se),
         recipe=asdict(plan.images.recipe),

@@ -14,6 +14,7 @@ from torch import nn
 from senet.blocks.se_config import SEConfig
 from senet.data.source import ArraySource
 from senet.errors import SenetError
+from senet.experiments.command import python_call
 from senet.experiments.images import ReadyImages, ready_images
 from senet.experiments.run_folder import claim_folder
 from senet.experiments.twins import build_twins
@@ -35,6 +36,7 @@ class Plan:
         se: the twin's SE blocks; ``None`` where only the plain network is trained.
         workers: processes that decode images.
         identity: what the experiment is, as plain values; a folder holds one identity.
+        command: the one command that repeats it.
     """
 
     model: str
@@ -44,6 +46,7 @@ class Plan:
     workers: int
     folder: Path
     identity: dict[str, Any]
+    command: str
 
     def networks(self, seed: int) -> tuple[nn.Module, ...]:
         """Return the plain network and, where there is SE, its twin, with this seed's initial values."""
@@ -76,13 +79,14 @@ def make_plan(
     model: str | None,
     with_se: bool,
     se: SEConfig | Mapping[str, Any] | None,
-    recipe: Recipe,
+    recipe: Recipe | None,
     out: str | Path | None,
     device: str,
     workers: int | None,
     test_fraction: float | None,
-    command: str,
+    command: str | None,
     job: Literal["compare", "train"],
+    seeds: int | None = None,
     seed: int | None = None,
     checking: Callable[[int, int], None] | None,
 ) -> Plan:
@@ -91,7 +95,8 @@ def make_plan(
     Args are those of `senet.compare`, besides:
         with_se: whether there is a twin, or only the plain network.
         job: a folder made for one job is refused for the other.
-        seed: where only one is trained.
+        seeds: of a comparison.
+        seed: of a single training.
         checking: told how many of all images have been looked at.
 
     Raises:
@@ -103,26 +108,49 @@ def make_plan(
     if model is not None and with_se:
         resolve_se(plain_name(model), se)  # what is wrong is told before all images are looked at
     count = min(8, os.cpu_count() or 1) if workers is None else workers
-    images = ready_images(data, recipe, test_fraction=test_fraction, workers=count, progress=checking)
+    images = ready_images(
+        data, recipe or Recipe(), test_fraction=test_fraction, workers=count, progress=checking
+    )
     if workers is None and isinstance(images.checked.data.train, ArraySource):
         count = 0  # nothing to decode: processes would only cost time
     name = plain_name(model or (DEFAULT_SMALL_MODEL if images.small else DEFAULT_MODEL))
     config = resolve_se(name, se) if with_se else None
     _try_networks(name, config, images)
-    identity = {
-        "job": job,
-        "seed": seed,
+    identity = {"job": job, "seed": seed, **_identity(name, config, images, chosen)}
+    default = f"{images.checked.data.name}-{f'se_{name}' if job == 'train' and with_se else name}"
+    repeat = command or python_call(
+        "compare" if job == "compare" else "train_one",
+        data=data,
+        model=model,
+        se=se,
+        recipe=recipe,
+        seeds=seeds,
+        seed=seed,
+        out=out,
+        device=device,
+        test_fraction=test_fraction,
+    )
+    folder = claim_folder(Path(out) if out else None, default, identity, repeat)
+    return Plan(
+        model=name,
+        se=config,
+        images=images,
+        device=chosen,
+        workers=count,
+        folder=folder,
+        identity=identity,
+        command=repeat,
+    )
+
+
+def _identity(name: str, se: SEConfig | None, images: ReadyImages, device: torch.device) -> dict[str, Any]:
+    return {
         "model": name,
-        "se": None if config is None else asdict(config),
+        "se": None if se is None else asdict(se),
         "recipe": asdict(images.recipe),
         "images": images.fingerprint,
-        "device": chosen.type,
+        "device": device.type,
     }
-    default = f"{images.checked.data.name}-{f'se_{name}' if job == 'train' and with_se else name}"
-    folder = claim_folder(Path(out) if out else None, default, identity, command)
-    return Plan(
-        model=name, se=config, images=images, device=chosen, workers=count, folder=folder, identity=identity
-    )
 
 
 def resolve_se(name: str, se: SEConfig | Mapping[str, Any] | None) -> SEConfig:

@@ -11,7 +11,6 @@ from torch import nn
 
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
-from senet.experiments.command import python_call
 from senet.experiments.plan import make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
 from senet.networks.zoo import plain_name
@@ -76,23 +75,12 @@ def train_one(
         raise SenetError(
             f"SE settings have no effect on the plain network {model!r}: name 'se_{model}' or drop them."
         )
-    command = command or python_call(
-        "train_one",
-        data=data,
-        model=model,
-        se=se,
-        recipe=recipe,
-        seed=seed,
-        out=out,
-        device=device,
-        test_fraction=test_fraction,
-    )
     plan = make_plan(
         data,
         model=model,
         with_se=with_se,
         se=se,
-        recipe=recipe or Recipe(),
+        recipe=recipe,
         out=out,
         device=device,
         workers=workers,
