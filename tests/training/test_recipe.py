@@ -12,9 +12,10 @@ BAD = {
     "epochs": [0, -1, 1.5],
     "batch_size": [0, -8],
     "learning_rate": [0, -0.1, math.nan, math.inf],
-    "momentum": [-0.1, 1.0, math.nan],
+    "momentum": [-0.1, 1.0, math.nan, None, "0.9"],
     "weight_decay": [-1e-4, math.nan],
     "schedule": ["linear"],
+    "step_factor": [0, 1.5, math.nan],
     "warmup_epochs": [-1, 6, 100],
     "label_smoothing": [-0.1, 1.0],
     "ema_decay": [-0.1, 1.0],
@@ -39,7 +40,7 @@ def test_settings_without_effect_are_refused() -> None:
     with pytest.raises(SenetError, match="no effect"):
         Recipe(step_epochs=(3,))
     with pytest.raises(SenetError, match="no effect"):
-        Recipe(step_factor=0.5)
+        Recipe(step_factor=0.1)
     with pytest.raises(SenetError, match="momentum above 0"):
         Recipe(momentum=0, nesterov=True)
     with pytest.raises(SenetError, match="between 1 and 5"):

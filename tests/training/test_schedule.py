@@ -42,6 +42,13 @@ def test_default_steps_are_the_papers() -> None:
     assert drops(Recipe(epochs=100, schedule="step")) == (30, 60, 90)
 
 
+@pytest.mark.parametrize(("epochs", "expected"), [(1, ()), (2, (1,)), (3, (1, 2)), (5, (2, 3, 4))])
+def test_a_short_training_starts_at_the_full_rate(epochs: int, expected: tuple[int, ...]) -> None:
+    recipe = Recipe(epochs=epochs, schedule="step", warmup_epochs=0)
+    assert drops(recipe) == expected
+    assert rates(recipe)[0] == recipe.learning_rate
+
+
 def test_warm_up_rises_to_the_full_rate_and_no_further() -> None:
     got = rates(Recipe(epochs=10, learning_rate=0.6, warmup_epochs=2))
     assert got[0] == pytest.approx(0.6 / (2 * STEPS + 1))

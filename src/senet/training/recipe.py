@@ -46,7 +46,9 @@ class Recipe:
         "with --schedule step: epochs after which the rate is multiplied by the step factor "
         "(default: after 30, 60 and 90 % of the epochs, as in the paper)",
     )
-    step_factor: float = _setting(0.1, "with --schedule step: what the rate is multiplied by")
+    step_factor: float | None = _setting(
+        None, "with --schedule step: what the rate is multiplied by (default: 0.1)"
+    )
     warmup_epochs: float = _setting(0.5, "epochs in which the rate rises from zero")
     label_smoothing: float = _setting(0.0, "share of the target spread over all classes")
     ema_decay: float = _setting(
@@ -74,13 +76,15 @@ class Recipe:
                 raise SenetError(f"{each.name} is {value!r}; it must be a whole number.")
         for name, (low, high, text) in _RANGES.items():
             value = getattr(self, name)
+            if value is None and type(None) in get_args(hints[name]):
+                continue
             # `not` catches NaN as well.
-            if not low <= value <= high:
-                raise SenetError(f"{name} is {value}; it must be {text}.")
+            if not isinstance(value, int | float) or not low <= value <= high:
+                raise SenetError(f"{name} is {value!r}; it must be {text}.")
         self._check_schedule()
 
     def _check_schedule(self) -> None:
-        if self.schedule == "cosine" and (self.step_epochs or self.step_factor != 0.1):
+        if self.schedule == "cosine" and (self.step_epochs or self.step_factor is not None):
             raise SenetError(
                 "step_epochs and step_factor have no effect on the cosine schedule: "
                 "choose schedule 'step' or leave them out."

@@ -6,6 +6,8 @@ import math
 
 from senet.training.recipe import Recipe
 
+DEFAULT_STEP_FACTOR = 0.1
+
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """Return the learning rate of one optimiser step.
@@ -24,12 +26,17 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
         return recipe.learning_rate * (step + 1) / (math.floor(warmup) + 1)
     if recipe.schedule == "step":
         epoch = step // steps_per_epoch
-        return recipe.learning_rate * recipe.step_factor ** sum(epoch >= drop for drop in drops(recipe))
+        factor = DEFAULT_STEP_FACTOR if recipe.step_factor is None else recipe.step_factor
+        return recipe.learning_rate * factor ** sum(epoch >= drop for drop in drops(recipe))
     total = recipe.epochs * steps_per_epoch
     done = (step - warmup) / (total - warmup)
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def drops(recipe: Recipe) -> tuple[int, ...]:
-    """Return the epochs after which the step schedule lowers the rate (paper: 30, 60, 90 of 100)."""
-    return recipe.step_epochs or tuple(sorted({round(recipe.epochs * share) for share in (0.3, 0.6, 0.9)}))
+    """Return the epochs after which the step schedule lowers the rate (paper: 30, 60, 90 of 100).
+
+    In trainings of a few epochs some of these coincide or fall outside, and there are fewer drops.
+    """
+    default = {round(recipe.epochs * share) for share in (0.3, 0.6, 0.9)}
+    return recipe.step_epochs or tuple(sorted(drop for drop in default if 0 < drop < recipe.epochs))
