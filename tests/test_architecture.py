@@ -15,16 +15,28 @@ import senet
 from senet.blocks.squeeze_excitation import SqueezeExcitation
 
 SOURCE = Path(senet.__file__).parent
-ROOMS = ["kernels", "blocks", "networks", "insight", "data", "training", "experiments", "report", "cli"]
+ROOMS = [
+    "kernels",
+    "blocks",
+    "networks",
+    "weights",
+    "insight",
+    "data",
+    "training",
+    "experiments",
+    "report",
+    "cli",
+]
 # What any room may use.
 FOUNDATIONS = {"errors", "files", "randomness"}
 MAY_IMPORT = {
     "kernels": set(),
     "blocks": {"kernels"},
     "networks": {"blocks"},
+    "weights": {"blocks", "networks"},
     "insight": {"blocks", "networks"},
     "data": set(),
-    "training": {"data", "networks", "insight"},
+    "training": {"data", "networks", "weights", "insight"},
     "experiments": {"training", "insight", "data", "networks", "blocks"},
     "report": {"insight"},
     "cli": set(ROOMS),

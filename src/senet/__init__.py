@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from senet.errors import SenetError as SenetError
     from senet.experiments.compare import compare as compare
     from senet.experiments.single import train_one as train_one
-    from senet.insight.cost import network_cost as network_cost
+    from senet.insight.cost import cost as cost
     from senet.insight.results import Comparison as Comparison
-    from senet.networks.zoo import create_model as create_model
     from senet.networks.zoo import list_models as list_models
     from senet.report.write import write_report as write_report
     from senet.training.recipe import Recipe as Recipe
+    from senet.weights.create import create_model as create_model
 
 __version__ = "0.1.0"
 
@@ -34,9 +34,9 @@ _HOMES = {
     "SenetError": "senet.errors",
     "SqueezeExcitation": "senet.blocks.squeeze_excitation",
     "compare": "senet.experiments.compare",
-    "create_model": "senet.networks.zoo",
+    "create_model": "senet.weights.create",
     "list_models": "senet.networks.zoo",
-    "network_cost": "senet.insight.cost",
+    "cost": "senet.insight.cost",
     "open_images": "senet.data.images",
     "train_one": "senet.experiments.single",
     "write_report": "senet.report.write",
@@ -49,9 +49,9 @@ __all__ = [
     "SenetError",
     "SqueezeExcitation",
     "compare",
+    "cost",
     "create_model",
     "list_models",
-    "network_cost",
     "open_images",
     "train_one",
     "write_report",

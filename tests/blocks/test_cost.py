@@ -47,13 +47,27 @@ def test_a_chain_adds_up():
     layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(2), nn.Flatten()]
     cost, output = chain_cost([nn.Sequential(*layers), nn.Linear(32, 5)], (3, 6, 7))
     assert output == (5,)
-    assert cost == Cost(parameters=8 * 27 + 8 + 16 + 32 * 5 + 5, multiply_adds=8 * 27 * 42 + 160)
+    assert cost == Cost(
+        parameters=8 * 27 + 8 + 16 + 32 * 5 + 5,
+        convolution=8 * 27 * 42,
+        fully_connected=160,
+        pooling=8 * 42,
+        activations=8 * 42 + 5,
+        bytes=4 * (8 * 27 + 8 + 32 + 165) + 8,
+    )
 
 
 def test_squeeze_excitation_costs_its_two_layers():
     cost, output = SqueezeExcitation(64).cost((64, 9, 9))
     assert output == (64, 9, 9)
-    assert cost == Cost(parameters=2 * 64 * 4 + 68, multiply_adds=2 * 64 * 4)
+    assert cost == Cost(
+        parameters=2 * 64 * 4 + 68,
+        fully_connected=2 * 64 * 4,
+        pooling=64 * 81,
+        scaling=64 * 81,
+        activations=68,
+        bytes=4 * (2 * 64 * 4 + 68),
+    )
 
 
 def test_what_does_not_fit_is_refused():

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from senet.blocks import SEConfig, SqueezeExcitation
-from senet.blocks.se_config import Placement
+from senet.blocks.se_config import RESIDUAL_PLACEMENTS
 from senet.networks import (
     Bottleneck,
     ResNetSpec,
     VGGSpec,
-    create_model,
+    create_network,
     list_models,
     network_spec,
     plain_name,
@@ -25,7 +25,7 @@ FAMILIES = ["se_resnet18", "se_resnet50", "se_resnet50b", "se_resnext50_32x4d", 
 FAMILIES += ["se_googlenet", "se_resnet8"]
 
 PLACEMENTS = ["standard", "pre", "post", "identity", "conv3x3"]
-assert set(PLACEMENTS) == set(Placement.__args__)
+assert tuple(PLACEMENTS) == RESIDUAL_PLACEMENTS
 SMALL = {
     "basic": ResNetSpec(
         name="small", depths=(2, 1), outputs=(16, 32), stem="3x3", stem_channels=16, pool=None
@@ -93,7 +93,7 @@ def test_every_parameter_gets_a_gradient(name):
 @pytest.mark.parametrize("name", TWINS)
 def test_the_twin_has_the_plain_names_plus_se(name):
     with torch.device("meta"):
-        twin, plain = create_model(name).state_dict(), create_model(plain_name(name)).state_dict()
+        twin, plain = create_network(name).state_dict(), create_network(plain_name(name)).state_dict()
     added = set(twin) - set(plain)
     assert set(plain) < set(twin)
     assert {key.split(".")[-3] for key in added} == {"se"}
@@ -181,7 +181,7 @@ def test_every_placement_trains_every_se_parameter(unit, placement):
 )
 def test_where_se_sits(name, sites):
     with torch.device("meta"):
-        model = create_model(name)
+        model = create_network(name)
     assert list(se_blocks(model)) == [f"{site}.se" for site in sites]
     assert len({id(block.fc1.weight) for block in se_blocks(model).values()}) == len(sites)
 
@@ -198,7 +198,7 @@ def test_where_se_sits(name, sites):
 )
 def test_stages_are_numbered_as_in_the_paper(name, stage, site):
     with torch.device("meta"):
-        model = create_model(name, se=SEConfig(stages=(stage,)))
+        model = create_network(name, se=SEConfig(stages=(stage,)))
     assert se_blocks(model)
     assert all(block.startswith(site) for block in se_blocks(model))
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from senet.networks import create_model
+from senet.networks import create_network
 from tests.references import import_torchvision, randomise, relative_difference
 
 
@@ -15,7 +15,7 @@ def torchvision_googlenet():
 def test_torchvision_weights_load_directly_and_score_the_same(side):
     theirs = torchvision_googlenet().double().eval()
     randomise(theirs)
-    ours = create_model("googlenet").double().eval()
+    ours = create_network("googlenet").double().eval()
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(2, 3, side, side + 9, dtype=torch.float64)
     expected = theirs(x)
@@ -26,7 +26,7 @@ def test_torchvision_weights_load_directly_and_score_the_same(side):
 def test_training_is_torchvisions():
     theirs = torchvision_googlenet().double().train()
     randomise(theirs)
-    ours = create_model("googlenet").double().train()
+    ours = create_network("googlenet").double().train()
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(3, 3, 64, 64, dtype=torch.float64)
     scores = []

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from senet.errors import SenetError
-from senet.networks import create_model, network_spec
+from senet.networks import create_network, network_spec
 from senet.networks.build import build_network
 from tests.references import randomise
 
@@ -15,7 +15,7 @@ NAMES = ["se_resnet18", "se_resnet50", "resnet50b", "resnext50_32x4d", "vgg11_bn
 
 def meta(name):
     with torch.device("meta"):
-        return create_model(name, num_classes=5)
+        return create_network(name, num_classes=5)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -74,7 +74,7 @@ def test_compiles_as_one_graph(name):
 
 
 def test_exports_for_any_batch_and_size():
-    model = create_model("se_resnet8")
+    model = create_network("se_resnet8")
     randomise(model)
     model.eval()
     auto = torch.export.Dim.AUTO
@@ -85,7 +85,7 @@ def test_exports_for_any_batch_and_size():
 
 
 def test_copies_compute_the_same():
-    model = create_model("se_resnet8").eval()
+    model = create_network("se_resnet8").eval()
     x = torch.randn(2, 3, 16, 16)
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert torch.equal(twin(x), model(x))
@@ -93,4 +93,4 @@ def test_copies_compute_the_same():
 
 
 def test_an_empty_batch_gives_no_scores():
-    assert create_model("se_resnet8").eval()(torch.empty(0, 3, 32, 32)).shape == (0, 10)
+    assert create_network("se_resnet8").eval()(torch.empty(0, 3, 32, 32)).shape == (0, 10)

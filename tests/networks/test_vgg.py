@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from senet.networks import create_model, network_spec
+from senet.networks import create_network, network_spec
 from senet.networks.build import build_network
 from tests.references import import_torchvision, randomise, relative_difference
 
@@ -31,6 +31,6 @@ def test_scores_are_torchvisions(name):
 
 def test_dropout_stands_where_torchvision_has_it():
     with torch.device("meta"):
-        ours = create_model("vgg16_bn").classifier
+        ours = create_network("vgg16_bn").classifier
         theirs = import_torchvision().models.vgg16_bn().classifier
     assert [str(layer) for layer in ours] == [str(layer) for layer in theirs]

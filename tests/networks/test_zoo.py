@@ -6,14 +6,22 @@ import torch
 from senet.blocks import SEConfig
 from senet.blocks.cost import parameter_count
 from senet.errors import SenetError
-from senet.networks import create_model, default_se, input_size, list_models, network_spec, plain_name
+from senet.networks import (
+    create_network,
+    default_se,
+    input_size,
+    list_models,
+    network_spec,
+    plain_name,
+    twin_name,
+)
 from tests.networks.published import ABLATIONS, ABLATIONS_WITH_BIAS, PUBLISHED
 
 
 def size(name, **choices):
     """Return the parameters and multiply-adds at the native size."""
     with torch.device("meta"):
-        model = create_model(name, **choices)
+        model = create_network(name, **choices)
     side = input_size(name)
     cost, output = model.cost((choices.get("in_channels", 3), side, side))
     assert cost.parameters == parameter_count(model)
@@ -44,10 +52,10 @@ def test_cifar_networks_for_100_classes():
 
 def test_every_network_has_a_twin():
     names = list_models()
-    assert len(names) == len(set(names)) == 40
+    assert len(names) == len(set(names)) == 44
     for name in names:
         assert plain_name(name) in names
-        assert f"se_{plain_name(name)}" in names
+        assert twin_name(name) in names
     assert list_models("*resnet8") == ["resnet8", "se_resnet8"]
     assert list_models("se_vgg1[13]*") == ["se_vgg11_bn", "se_vgg13_bn"]
     assert list_models("nothing*") == []
@@ -81,15 +89,19 @@ def test_only_the_cifar_networks_allow_a_single_hidden_unit():
         ("se_resnet51", {}, "no network called 'se_resnet51'. Did you mean .*'se_resnet50'"),
         ("se_se_resnet50", {}, "no network called 'se_se_resnet50'"),
         ("", {}, "no network called ''"),
-        ("resnet8", {"num_classes": 0}, "num_classes must be a whole number of at least 1, not 0"),
+        ("resnet8", {"num_classes": -1}, "num_classes must be a whole number of at least 1, not -1"),
         ("resnet8", {"in_channels": 0}, "in_channels must be a whole number of at least 1, not 0"),
         ("resnet8", {"in_channels": 3.0}, "not 3.0"),
         ("resnet8", {"se": SEConfig(stages=(5,))}, "resnet8 has no stage 5 .* choose from 2, 3, 4"),
         ("resnet50", {"se": SEConfig(stages=(1,))}, "no stage 1 .* choose from 2, 3, 4, 5"),
         ("vgg16_bn", {"se": SEConfig(stages=(1, 6))}, "no stage 6 .* choose from 1, 2, 3, 4, 5"),
         ("googlenet", {"se": SEConfig(stages=(2,))}, "no stage 2 .* choose from 3, 4, 5"),
-        ("vgg16_bn", {"se": SEConfig(placement="pre")}, "'pre' needs residual units and vgg16_bn has none"),
-        ("googlenet", {"se": SEConfig(placement="post")}, "'post' needs residual units"),
+        (
+            "vgg16_bn",
+            {"se": SEConfig(placement="pre")},
+            "vgg16_bn has no place 'pre' for SE: choose from standard",
+        ),
+        ("googlenet", {"se": SEConfig(placement="post")}, "googlenet has no place 'post'"),
         (
             "resnet8",
             {"se": SEConfig(reduction=32)},
@@ -107,4 +119,4 @@ def test_only_the_cifar_networks_allow_a_single_hidden_unit():
 )
 def test_what_cannot_be_built_is_refused_in_one_sentence(name, choices, words):
     with torch.device("meta"), pytest.raises(SenetError, match=words):
-        create_model(name, **choices)
+        create_network(name, **choices)

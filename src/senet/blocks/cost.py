@@ -1,8 +1,15 @@
 """What a block costs, told from shapes alone: nothing is run, traced or allocated.
 
-A multiply-add is counted for each weight a convolution or fully connected layer applies to one
-image. Biases, normalisation, pooling, non-linearities, sums and the SE scale are not counted, as
-in the tables the field compares by.
+The convention, for one image in evaluation mode:
+
+* **convolution** and **fully connected**: one multiply-add for each weight applied to each output
+  position. Biases, normalisation and non-linearities are not counted, as in the tables the field
+  compares by. Their sum is what `torch.utils.flop_counter` counts, halved.
+* **pooling**: one operation for each value a window reads, SE's squeeze included.
+* **scaling**: one multiplication for each value that SE, or another factor, rescales.
+* **addition**: one for each value of a sum of two maps, such as a residual unit's.
+* **activations**: values that convolutions and fully connected layers put out.
+* **bytes**: of the parameters and buffers, which is what a checkpoint holds.
 """
 
 from __future__ import annotations
@@ -10,7 +17,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from torch import nn
 
@@ -24,21 +31,37 @@ _SHAPE_KEEPING = (nn.BatchNorm2d, nn.ReLU, nn.Dropout, nn.Identity)
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one image costs.
+    """What one image costs; the module's docstring states the convention.
 
     Attributes:
         parameters: trained numbers; BatchNorm's running statistics are not among them.
-        multiply_adds: of convolutions and fully connected layers, SE's included, for one image.
+        convolution: multiply-adds of convolutions.
+        fully_connected: multiply-adds of fully connected layers, SE's included.
+        pooling: values read by pooling windows, SE's squeeze included.
+        scaling: values multiplied by a factor, SE's above all.
+        addition: values of sums of maps.
+        activations: values put out by convolutions and fully connected layers.
+        bytes: of parameters and buffers.
     """
 
-    parameters: int
-    multiply_adds: int
+    parameters: int = 0
+    convolution: int = 0
+    fully_connected: int = 0
+    pooling: int = 0
+    scaling: int = 0
+    addition: int = 0
+    activations: int = 0
+    bytes: int = 0
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of convolutions and fully connected layers: what the field's tables state."""
+        return self.convolution + self.fully_connected
 
     def __add__(self, other: Cost) -> Cost:
         """Add up two parts of a network that share no parameter."""
         return Cost(
-            parameters=self.parameters + other.parameters,
-            multiply_adds=self.multiply_adds + other.multiply_adds,
+            **{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)}
         )
 
 
@@ -67,6 +90,11 @@ def parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def byte_count(module: nn.Module) -> int:
+    """Count the bytes of the parameters and buffers of ``module``."""
+    return sum(each.numel() * each.element_size() for each in (*module.parameters(), *module.buffers()))
+
+
 def cost_of(module: nn.Module, shape: Shape) -> tuple[Cost, Shape]:
     """Return what ``module`` costs for one image of ``shape``, and the shape of its output.
 
@@ -79,43 +107,83 @@ def cost_of(module: nn.Module, shape: Shape) -> tuple[Cost, Shape]:
         return module.cost(shape)
     if isinstance(module, nn.Sequential):
         return chain_cost(module, shape)
-    multiply_adds, output = _leaf(module, shape)
-    return Cost(parameters=parameter_count(module), multiply_adds=multiply_adds), output
+    operations, output = _leaf(module, shape)
+    return operations + Cost(parameters=parameter_count(module), bytes=byte_count(module)), output
 
 
 def chain_cost(modules: Iterable[nn.Module], shape: Shape) -> tuple[Cost, Shape]:
     """Return the cost and the output shape of modules that run one after the other."""
-    total = Cost(parameters=0, multiply_adds=0)
+    total = Cost()
     for module in modules:
         cost, shape = cost_of(module, shape)
         total += cost
     return total, shape
 
 
-def _leaf(module: nn.Module, shape: Shape) -> tuple[int, Shape]:
+def concat_cost(branches: Iterable[nn.Module], shape: Shape) -> tuple[Cost, Shape]:
+    """Return the cost and the output shape of branches side by side whose channels are concatenated."""
+    total, channels, size = Cost(), 0, shape[1:]
+    for branch in branches:
+        cost, output = cost_of(branch, shape)
+        total += cost
+        channels, size = channels + output[0], output[1:]
+    return total, (channels, *size)
+
+
+def addition_cost(shape: Shape) -> Cost:
+    """Return the cost of the sum of two maps of ``shape``."""
+    return Cost(addition=math.prod(shape))
+
+
+def scaling_cost(shape: Shape) -> Cost:
+    """Return the cost of multiplying maps of ``shape`` by a factor."""
+    return Cost(scaling=math.prod(shape))
+
+
+def _leaf(module: nn.Module, shape: Shape) -> tuple[Cost, Shape]:
     if isinstance(module, nn.Conv2d):
         return _convolution(module, shape)
     if isinstance(module, nn.Linear):
         _require_channels(module, module.in_features, shape)
-        return module.weight.numel(), (module.out_features,)
-    if isinstance(module, nn.MaxPool2d):
-        return 0, (shape[0], *_window_output(module, shape, ceil=module.ceil_mode))
+        cost = Cost(fully_connected=module.weight.numel(), activations=module.out_features)
+        return cost, (module.out_features,)
+    if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
+        return _window_pool(module, shape)
     if isinstance(module, nn.AdaptiveAvgPool2d):
-        return 0, (shape[0], *_pair(module.output_size))
+        return _adaptive_pool(module, shape)
     if isinstance(module, nn.Flatten):
-        return 0, (math.prod(shape),)
+        return Cost(), (math.prod(shape),)
     if isinstance(module, _SHAPE_KEEPING):
-        return 0, shape
+        return Cost(), shape
     raise UnknownLayerError(f"senet has no rule for the cost of a {type(module).__name__}.")
 
 
-def _convolution(module: nn.Conv2d, shape: Shape) -> tuple[int, Shape]:
+def _convolution(module: nn.Conv2d, shape: Shape) -> tuple[Cost, Shape]:
     _require_channels(module, module.in_channels, shape)
-    height, width = _window_output(module, shape, ceil=False)
-    return module.weight.numel() * height * width, (module.out_channels, height, width)
+    size = _window_output(module, shape, ceil=False)
+    cost = Cost(
+        convolution=module.weight.numel() * math.prod(size), activations=module.out_channels * math.prod(size)
+    )
+    return cost, (module.out_channels, *size)
 
 
-def _window_output(module: nn.Conv2d | nn.MaxPool2d, shape: Shape, *, ceil: bool) -> tuple[int, int]:
+def _window_pool(module: nn.MaxPool2d | nn.AvgPool2d, shape: Shape) -> tuple[Cost, Shape]:
+    output = (shape[0], *_window_output(module, shape, ceil=module.ceil_mode))
+    return Cost(pooling=math.prod(_pair(module.kernel_size)) * math.prod(output)), output
+
+
+def _adaptive_pool(module: nn.AdaptiveAvgPool2d, shape: Shape) -> tuple[Cost, Shape]:
+    output = _pair(module.output_size)
+    read = shape[0]
+    for size, parts in zip(shape[1:], output, strict=True):
+        # The i-th window reaches from floor(i size / parts) to ceil((i + 1) size / parts).
+        read *= sum(-(-(i + 1) * size // parts) - i * size // parts for i in range(parts))
+    return Cost(pooling=read), (shape[0], *output)
+
+
+def _window_output(
+    module: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, shape: Shape, *, ceil: bool
+) -> tuple[int, int]:
     """Return the height and width a sliding window leaves."""
     sizes = []
     windows = zip(
@@ -123,7 +191,7 @@ def _window_output(module: nn.Conv2d | nn.MaxPool2d, shape: Shape, *, ceil: bool
         _pair(module.kernel_size),
         _pair(module.stride),
         _pair(module.padding),
-        _pair(module.dilation),
+        _pair(getattr(module, "dilation", 1)),
         strict=True,
     )
     for size, kernel, stride, padding, dilation in windows:

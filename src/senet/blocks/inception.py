@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from senet.blocks.conv_unit import ConvUnit
-from senet.blocks.cost import Cost, CostedModule, Shape, cost_of
+from senet.blocks.cost import Cost, CostedModule, Shape, concat_cost
 from senet.blocks.se_config import SEConfig
 from senet.blocks.squeeze_excitation import SqueezeExcitation
 
@@ -48,12 +48,7 @@ class InceptionModule(CostedModule):
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
         """Return the cost for one image of ``shape`` and the shape of the output."""
-        total = Cost(parameters=0, multiply_adds=0)
-        branch_output = shape
-        for branch in (self.branch1, self.branch2, self.branch3, self.branch4):
-            cost, branch_output = cost_of(branch, shape)
-            total += cost
-        output = (self.out_channels, *branch_output[1:])
+        total, output = concat_cost((self.branch1, self.branch2, self.branch3, self.branch4), shape)
         if self.se is not None:
             total += self.se.cost(output)[0]
         return total, output

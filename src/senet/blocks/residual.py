@@ -1,16 +1,7 @@
-"""Residual units (He et al. 2016) and the five places SE can take in them.
+"""Residual units with the ReLU behind the sum (He et al. 2016), as ResNet, ResNeXt and SENet-154 have them.
 
-With branch F, shortcut S (the identity, or a 1x1 projection) and the SE block:
-
-* standard: ``relu(SE(F(x)) + S(x))``. SE follows the branch's last BatchNorm, without a ReLU
-  between, as in the released files (Section 3.3, Fig. 3).
-* pre: ``relu(F(SE(x)) + S(x))``. The shortcut sees the input as it is (Fig. 5 draws it so).
-* post: ``SE(relu(F(x) + S(x)))``. Behind the ReLU.
-* identity: ``relu(F(x) + SE(S(x)))``. The paper leaves open on which side of a projection SE sits;
-  here it sits behind, so that every unit gates the channels it puts out.
-* conv3x3: SE behind the 3x3 convolution and its BatchNorm, before the ReLU: the order the standard
-  unit has. The paper defines this for the bottleneck only; a basic unit takes its first 3x3, the
-  second one being the standard place.
+`senet.blocks.placement` says where SE sits. A basic unit takes its first 3x3 convolution for the
+placement conv3x3, the second one being the standard place.
 """
 
 from __future__ import annotations
@@ -19,9 +10,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from senet.blocks.cost import Cost, CostedModule, Shape, chain_cost, cost_of
+from senet.blocks.cost import Cost, CostedModule, Shape, addition_cost, chain_cost, cost_of
+from senet.blocks.placement import se_at, se_for
 from senet.blocks.se_config import Placement, SEConfig
-from senet.blocks.squeeze_excitation import SqueezeExcitation
 
 StrideIn = Literal["1x1", "3x3"]
 
@@ -50,12 +41,12 @@ class BasicUnit(CostedModule):
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _projection(in_channels, out_channels, stride)
         self.placement: Placement | None = None if se is None else se.placement
-        self.se = _se_block(se, in_channels, out_channels, out_channels)
+        self.se = se_for(se, out_channels, pre=in_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_channels, H / stride, W / stride) for (N, in_channels, H, W)."""
-        y = self.bn1(self.conv1(_se_at("pre", self, x)))
-        y = self.relu(_se_at("conv3x3", self, y))
+        y = self.bn1(self.conv1(se_at("pre", self, x)))
+        y = self.relu(se_at("conv3x3", self, y))
         return _join(self, x, self.bn2(self.conv2(y)))
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
@@ -74,6 +65,10 @@ class BottleneckUnit(CostedModule):
         groups: of the 3x3 convolution; 32 in the ResNeXt networks.
         stride_in: the convolution that strides: the first 1x1 in the paper's ResNets, the 3x3 in
             its ResNeXts and in torchvision.
+        first_width: channels of the first convolution where they differ from ``width``: SENet-154 has
+            half as many (the paper's appendix, a).
+        projection: the kernel of a shortcut that strides: 3x3 in SENet-154 (appendix, c). One that only
+            changes the number of channels is always 1x1.
         se: the SE block and its placement, or ``None`` for the plain unit.
 
     Raises:
@@ -89,26 +84,30 @@ class BottleneckUnit(CostedModule):
         stride: int = 1,
         groups: int = 1,
         stride_in: StrideIn = "1x1",
+        first_width: int | None = None,
+        projection: StrideIn = "1x1",
         se: SEConfig | None = None,
     ) -> None:
         super().__init__()
         first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
-        self.conv1 = nn.Conv2d(in_channels, width, 1, first, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = _conv3x3(width, width, second, groups)
+        first_width = first_width or width
+        self.conv1 = nn.Conv2d(in_channels, first_width, 1, first, bias=False)
+        self.bn1 = nn.BatchNorm2d(first_width)
+        self.conv2 = _conv3x3(first_width, width, second, groups)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = _projection(in_channels, out_channels, stride)
+        kernel = 3 if projection == "3x3" and stride > 1 else 1
+        self.downsample = _projection(in_channels, out_channels, stride, kernel)
         self.placement: Placement | None = None if se is None else se.placement
-        self.se = _se_block(se, in_channels, width, out_channels)
+        self.se = se_for(se, out_channels, pre=in_channels, conv3x3=width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_channels, H / stride, W / stride) for (N, in_channels, H, W)."""
-        y = self.relu(self.bn1(self.conv1(_se_at("pre", self, x))))
+        y = self.relu(self.bn1(self.conv1(se_at("pre", self, x))))
         y = self.bn2(self.conv2(y))
-        y = self.relu(_se_at("conv3x3", self, y))
+        y = self.relu(se_at("conv3x3", self, y))
         return _join(self, x, self.bn3(self.conv3(y)))
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
@@ -122,30 +121,18 @@ ResidualUnit = BasicUnit | BottleneckUnit
 
 def _join(unit: ResidualUnit, x: Tensor, branch: Tensor) -> Tensor:
     """Add the shortcut of ``x`` to the branch's output, with SE where it sits at the end."""
-    branch = _se_at("standard", unit, branch)
+    branch = se_at("standard", unit, branch)
     shortcut = x if unit.downsample is None else unit.downsample(x)
-    shortcut = _se_at("identity", unit, shortcut)
-    return _se_at("post", unit, unit.relu(branch + shortcut))
+    shortcut = se_at("identity", unit, shortcut)
+    return se_at("post", unit, unit.relu(branch + shortcut))
 
 
-def _se_at(place: Placement, unit: ResidualUnit, x: Tensor) -> Tensor:
-    return unit.se(x) if unit.se is not None and unit.placement == place else x
-
-
-def _se_block(
-    se: SEConfig | None, in_channels: int, inner_channels: int, out_channels: int
-) -> SqueezeExcitation | None:
-    if se is None:
-        return None
-    special = {"pre": in_channels, "conv3x3": inner_channels}
-    return SqueezeExcitation.from_config(special.get(se.placement, out_channels), se)
-
-
-def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
+def _projection(in_channels: int, out_channels: int, stride: int, kernel: int = 1) -> nn.Sequential | None:
     if stride == 1 and in_channels == out_channels:
         return None
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
     )
 
 
@@ -158,5 +145,12 @@ def _unit_cost(unit: ResidualUnit, branch: list[nn.Module], shape: Shape) -> tup
     if unit.downsample is not None:
         total += cost_of(unit.downsample, shape)[0]
     if unit.se is not None:
-        total += unit.se.cost((unit.se.channels, *output[1:]))[0]
-    return total, output
+        total += unit.se.cost((unit.se.channels, *_size_at_se(unit, shape, output)))[0]
+    return total + addition_cost(output), output
+
+
+def _size_at_se(unit: ResidualUnit, shape: Shape, output: Shape) -> Shape:
+    """Return height and width of the maps that SE weighs."""
+    if unit.placement == "pre":
+        return shape[1:]
+    return output[1:]

@@ -10,16 +10,23 @@ from typing import Any, Literal, get_args
 
 from senet.errors import SenetError, nearest
 
-Squeeze = Literal["avg", "max"]
+Squeeze = Literal["avg", "max", "none"]
 Activation = Literal["relu", "silu", "gelu", "hard_swish"]
-Gate = Literal["sigmoid", "tanh", "relu", "hard_sigmoid"]
-Placement = Literal["standard", "pre", "post", "identity", "conv3x3"]
+Gate = Literal["sigmoid", "tanh", "relu", "hard_sigmoid", "double_sigmoid"]
+Start = Literal["random", "identity"]
+Placement = Literal["standard", "pre", "post", "identity", "conv3x3", "branches"]
+Units = Literal["standard", "last", "stride1", "all"]
+
+RESIDUAL_PLACEMENTS: tuple[Placement, ...] = ("standard", "pre", "post", "identity", "conv3x3")
+"""Those that every residual unit has."""
 
 _CHOICES = {
     "squeeze": get_args(Squeeze),
     "activation": get_args(Activation),
     "gate": get_args(Gate),
+    "start": get_args(Start),
     "placement": get_args(Placement),
+    "units": get_args(Units),
 }
 
 
@@ -27,36 +34,61 @@ _CHOICES = {
 class SEConfig:
     """What an SE block computes and where in a network it sits.
 
-    The defaults are those of the released SE networks. The first seven fields belong to the block,
-    ``placement`` to the residual unit and ``stages`` to the network.
+    The defaults are those of the released SE networks. ``placement`` belongs to the unit, ``units`` and
+    ``stages`` to the network, all other fields to the block. A network refuses a placement or a choice
+    of units that it does not have.
 
     Raises:
-        SenetError: a field has a value that is not allowed.
+        SenetError: a field has a value that is not allowed, or ``start="identity"`` stands beside a gate
+            that cannot be 1 for every input.
     """
 
     reduction: int = field(
         default=16, metadata={"help": "reduction ratio r: the hidden layer has channels / r units"}
     )
     squeeze: Squeeze = field(
-        default="avg", metadata={"help": "how a channel's map becomes one number: its mean or its maximum"}
+        default="avg",
+        metadata={
+            "help": "how a channel's map becomes one number: its mean or its maximum; none leaves the maps "
+            "as they are, so that each pixel has a gate of its own (NoSqueeze, Table 16)"
+        },
     )
     activation: Activation = field(
         default="relu", metadata={"help": "non-linearity between the two fully connected layers"}
     )
     gate: Gate = field(
-        default="sigmoid", metadata={"help": "non-linearity that turns the excitation into channel weights"}
+        default="sigmoid",
+        metadata={
+            "help": "non-linearity that turns the excitation into channel weights; double_sigmoid is twice "
+            "the sigmoid, 1 where the excitation is 0"
+        },
     )
     bias: bool = field(default=True, metadata={"help": "give the two fully connected layers a bias"})
     min_hidden: int = field(default=4, metadata={"help": "the hidden layer never has fewer units than this"})
     divisor: int = field(
         default=1, metadata={"help": "round the hidden layer to the nearest multiple of this number"}
     )
+    start: Start = field(
+        default="random",
+        metadata={
+            "help": "random weights as in the paper, or identity: all gates are exactly 1 until trained, "
+            "which needs the gate double_sigmoid"
+        },
+    )
     placement: Placement = field(
         default="standard",
         metadata={
             "help": "where SE sits in a residual unit: standard (end of the branch, before the sum), "
-            "pre (start of the branch), post (after the sum), identity (on the shortcut) or "
-            "conv3x3 (after the 3x3 convolution)"
+            "pre (start of the branch), post (after the sum), identity (on the shortcut), "
+            "conv3x3 (after the 3x3 convolution) or branches (Shake-Shake: one on each branch)"
+        },
+    )
+    units: Units = field(
+        default="standard",
+        metadata={
+            "help": "which units get SE: standard (those of the paper's rule), last (VGG: the last "
+            "convolution of each stage), stride1 (ShuffleNet: only units of stride 1) or all "
+            "(Inception-ResNet: also the modules without a shortcut)"
         },
     )
     stages: tuple[int, ...] | None = field(
@@ -71,6 +103,11 @@ class SEConfig:
             _require_one_of(name, getattr(self, name), allowed)
         if not isinstance(self.bias, bool):
             raise SenetError(f"bias must be true or false, not {self.bias!r}.")
+        if self.start == "identity" and self.gate != "double_sigmoid":
+            raise SenetError(
+                f"start 'identity' needs the gate 'double_sigmoid', which is 1 for every input when the "
+                f"excitation is 0; the gate is {self.gate!r}."
+            )
         if self.stages is not None:
             object.__setattr__(self, "stages", _checked_stages(self.stages))
 

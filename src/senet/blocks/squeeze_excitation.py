@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from senet.blocks.cost import Cost, CostedModule, Shape, parameter_count
-from senet.blocks.se_config import Activation, Gate, SEConfig, Squeeze
+from senet.blocks.cost import Cost, CostedModule, Shape, byte_count, parameter_count
+from senet.blocks.se_config import Activation, Gate, SEConfig, Squeeze, Start
 from senet.errors import SenetError
 from senet.kernels import reference
 
@@ -25,6 +27,7 @@ _GATES: dict[Gate, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "relu": torch.relu,
     "hard_sigmoid": functional.hardsigmoid,
+    "double_sigmoid": reference.double_sigmoid,
 }
 
 
@@ -41,12 +44,17 @@ class SqueezeExcitation(CostedModule):
     Args:
         channels: C.
         reduction: r; the hidden layer has C / r units, see `SEConfig.hidden_width`.
-        squeeze: mean (the paper's choice) or maximum of each map.
+        squeeze: mean (the paper's choice) or maximum of each map; ``"none"`` for a gate at every pixel
+            (NoSqueeze, Section 6.6 and Table 16): the two layers become 1x1 convolutions of the same
+            sizes.
         activation: between the two fully connected layers.
         gate: applied to the excitation. The attribute ``gate`` may be replaced by any function.
         bias: whether the fully connected layers have one.
         min_hidden: least number of hidden units.
         divisor: the hidden layer is rounded to a multiple of this.
+        start: ``"identity"`` for a block whose gates are exactly 1 until it is trained: ``fc2`` is zero
+            and the gate has to be ``"double_sigmoid"``. The first step then moves ``fc2`` only, every
+            later one both layers.
 
     Raises:
         SenetError: a value is not allowed, or the reduction is larger than ``channels``.
@@ -63,6 +71,7 @@ class SqueezeExcitation(CostedModule):
         bias: bool = True,
         min_hidden: int = 4,
         divisor: int = 1,
+        start: Start = "random",
     ) -> None:
         super().__init__()
         config = SEConfig(
@@ -73,6 +82,7 @@ class SqueezeExcitation(CostedModule):
             bias=bias,
             min_hidden=min_hidden,
             divisor=divisor,
+            start=start,
         )
         hidden = config.hidden_width(channels)
         self.channels = channels
@@ -87,7 +97,8 @@ class SqueezeExcitation(CostedModule):
     def from_config(cls, channels: int, config: SEConfig) -> Self:
         """Build the block that ``config`` describes.
 
-        ``placement`` and ``stages`` say where blocks sit: whoever places this one has read them.
+        ``placement``, ``units`` and ``stages`` say where blocks sit: whoever places this one has read
+        them.
         """
         return cls(
             channels,
@@ -98,6 +109,7 @@ class SqueezeExcitation(CostedModule):
             bias=config.bias,
             min_hidden=config.min_hidden,
             divisor=config.divisor,
+            start=config.start,
         )
 
     def reset_parameters(self) -> None:
@@ -106,6 +118,8 @@ class SqueezeExcitation(CostedModule):
             nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+        if self.config.start == "identity":
+            nn.init.zeros_(self.fc2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x``, (N, C, *spatial), with each channel weighed.
@@ -114,14 +128,37 @@ class SqueezeExcitation(CostedModule):
             SenetError: ``x`` has another number of channels, or maps without pixels.
         """
         self._check(x)
-        z = reference.squeeze(x, self.config.squeeze)
-        s = reference.excitation(z, self.fc1, self.activation, self.fc2, self.gate)
+        reduce: Callable[[Tensor], Tensor] = self.fc1
+        expand: Callable[[Tensor], Tensor] = self.fc2
+        if self.config.squeeze == "none":
+            z = x
+            if x.dim() > 2:
+                reduce = partial(reference.pointwise, weight=self.fc1.weight, bias=self.fc1.bias)
+                expand = partial(reference.pointwise, weight=self.fc2.weight, bias=self.fc2.bias)
+        else:
+            z = reference.squeeze(x, self.config.squeeze)
+        s = reference.excitation(z, reduce, self.activation, expand, self.gate)
         return reference.scale(x, s)
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
-        """Count the two fully connected layers; pooling and scaling hold no multiply-add layer."""
-        multiply_adds = self.fc1.weight.numel() + self.fc2.weight.numel()
-        return Cost(parameters=parameter_count(self), multiply_adds=multiply_adds), shape
+        """Return the cost for one image of ``shape``, (C, *spatial), and the shape of the output.
+
+        NoSqueeze runs its two layers as convolutions over all pixels and pools nothing.
+        """
+        weights = self.fc1.weight.numel() + self.fc2.weight.numel()
+        outputs = self.fc1.out_features + self.fc2.out_features
+        pixels = math.prod(shape[1:]) if self.config.squeeze == "none" else 1
+        as_convolution = self.config.squeeze == "none" and len(shape) > 1
+        cost = Cost(
+            parameters=parameter_count(self),
+            bytes=byte_count(self),
+            convolution=weights * pixels if as_convolution else 0,
+            fully_connected=0 if as_convolution else weights,
+            pooling=math.prod(shape) if len(shape) > 1 and self.config.squeeze != "none" else 0,
+            scaling=math.prod(shape),
+            activations=outputs * pixels,
+        )
+        return cost, shape
 
     def extra_repr(self) -> str:
         """Name what the layers below do not show."""

@@ -30,11 +30,10 @@ def run(arguments: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from senet.insight.cost import network_cost
-    from senet.networks.zoo import SE_PREFIX, list_models, network_spec
+    from senet.insight.cost import cost
+    from senet.networks.zoo import list_models, network_spec, plain_name, twin_name
 
-    pattern = arguments.pattern.removeprefix(SE_PREFIX)
-    names = [name for name in list_models(pattern) if not name.startswith(SE_PREFIX)]
+    names = list(dict.fromkeys(plain_name(name) for name in list_models(arguments.pattern)))
     if not names:
         raise SenetError(
             f"No network is called {arguments.pattern!r}; 'senet models' lists all."
@@ -49,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     for name in names:
         spec = network_spec(name)
         size = (spec.in_channels, spec.input_size, spec.input_size)
-        plain, se = network_cost(name, size), network_cost(SE_PREFIX + name, size)
+        plain, se = cost(name, size), cost(twin_name(name), size)
         table.add_row(
             name,
             str(spec.input_size),

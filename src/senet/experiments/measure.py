@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from senet.insight.cost import network_cost
+from senet.insight.cost import cost
 from senet.insight.memory import peak_memory_bytes
 from senet.insight.results import MeasuredCost, NetworkCost, Spread
 from senet.insight.stopwatch import SideBySide, spread, time_side_by_side
@@ -45,8 +45,8 @@ def measure_cost(
     training = time_side_by_side(steps[0].train, steps[1].train, device=device, seconds=seconds)
     inference = time_side_by_side(steps[0].infer, steps[1].infer, device=device, seconds=seconds)
 
-    def cost(which: int, times: Callable[[SideBySide], tuple[float, ...]]) -> NetworkCost:
-        counted = network_cost(networks[which], (channels, recipe.image_size, recipe.image_size))
+    def measured(which: int, times: Callable[[SideBySide], tuple[float, ...]]) -> NetworkCost:
+        counted = cost(networks[which], (channels, recipe.image_size, recipe.image_size))
         return NetworkCost(
             parameters=counted.parameters,
             multiply_adds=counted.multiply_adds,
@@ -56,8 +56,8 @@ def measure_cost(
         )
 
     return MeasuredCost(
-        plain=cost(0, lambda both: both.first),
-        se=cost(1, lambda both: both.second),
+        plain=measured(0, lambda both: both.first),
+        se=measured(1, lambda both: both.second),
         training_time_ratio=training.ratio(),
         inference_time_ratio=inference.ratio(),
         batch_size=len(images),

@@ -18,7 +18,7 @@ from senet.experiments.command import python_call
 from senet.experiments.images import ReadyImages, ready_images
 from senet.experiments.run_folder import claim_folder
 from senet.experiments.twins import build_twins
-from senet.insight.cost import network_cost
+from senet.insight.cost import cost
 from senet.networks.zoo import default_se, plain_name
 from senet.training.device import choose_device, describe_device
 from senet.training.recipe import Recipe
@@ -179,4 +179,4 @@ def _networks(name: str, se: SEConfig | None, images: ReadyImages, seed: int) ->
 def _try_networks(name: str, se: SEConfig | None, images: ReadyImages) -> None:
     size = images.recipe.image_size
     for network in _networks(name, se, images, seed=0):
-        network_cost(network, (images.checked.channels, size, size))
+        cost(network, (images.checked.channels, size, size))

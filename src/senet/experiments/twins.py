@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from senet.blocks.se_config import SEConfig
-from senet.networks.zoo import create_model, plain_name
+from senet.networks.zoo import create_network, plain_name
 from senet.randomness import seed_from
 
 
@@ -30,10 +30,10 @@ def build_twins(
     name = plain_name(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from("initial values", seed))
-        plain = create_model(name, num_classes=classes, in_channels=channels)
+        plain = create_network(name, num_classes=classes, in_channels=channels)
         if se is None:
             return (plain,)
-        twin = create_model(name, num_classes=classes, in_channels=channels, se=se)
+        twin = create_network(name, num_classes=classes, in_channels=channels, se=se)
     missing, unexpected = twin.load_state_dict(plain.state_dict(), strict=False)
     assert not unexpected, f"the twin of {name} lacks {unexpected}"
     assert missing and all(".se." in key for key in missing), (

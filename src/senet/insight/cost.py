@@ -12,10 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from senet.blocks.cost import Cost, CostedModule, UnknownLayerError, parameter_count
 from senet.errors import SenetError
 
-__all__ = ["Cost", "network_cost"]
+__all__ = ["Cost", "cost"]
 
 
-def network_cost(model: nn.Module | str, input_size: int | tuple[int, int, int] | None = None) -> Cost:
+def cost(model: nn.Module | str, input_size: int | tuple[int, int, int] | None = None) -> Cost:
     """Count the parameters and the multiply-adds for one image.
 
     Multiply-adds are those of convolutions and fully connected layers, SE's included. senet's networks
@@ -33,17 +33,17 @@ def network_cost(model: nn.Module | str, input_size: int | tuple[int, int, int] 
             small to leave a pixel.
     """
     if isinstance(model, str):
-        from senet.networks import create_model
+        from senet.networks import create_network
 
         with torch.device("meta"):
-            model = create_model(model)
+            model = create_network(model)
     shape = _image_shape(model, input_size)
     if isinstance(model, CostedModule):
         try:
             return model.cost(shape)[0]
         except UnknownLayerError:
             pass  # A layer somebody put into it: count what runs.
-    return Cost(parameters=parameter_count(model), multiply_adds=_traced_multiply_adds(model, shape))
+    return Cost(parameters=parameter_count(model), convolution=_traced_multiply_adds(model, shape))
 
 
 def _image_shape(model: nn.Module, size: int | tuple[int, int, int] | None) -> tuple[int, int, int]:

@@ -56,14 +56,36 @@ def excitation(
     return gate(expand(activation(reduce(z))))
 
 
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Apply a fully connected layer to every pixel, as a 1x1 convolution (NoSqueeze, Table 16).
+
+    Args:
+        x: (N, C, *spatial).
+        weight: (K, C).
+        bias: (K,) or none.
+
+    Returns:
+        (N, K, *spatial).
+    """
+    maps = x if x.dim() == 4 else x.reshape(*x.shape[:2], -1, 1)
+    y = torch.nn.functional.conv2d(maps, weight[:, :, None, None], bias)
+    return y if x.dim() == 4 else y.reshape(*y.shape[:2], *x.shape[2:])
+
+
+def double_sigmoid(x: Tensor) -> Tensor:
+    """Return twice the sigmoid: exactly 1 at 0, so a block of zeros passes its input on unchanged."""
+    return 2 * torch.sigmoid(x)
+
+
 def scale(x: Tensor, s: Tensor) -> Tensor:
     """Multiply each map of ``x`` by its channel weight (Eq. 4).
 
     Args:
         x: (N, C, *spatial).
-        s: (N, C); brought to the type of ``x``, which autocast may have left.
+        s: (N, C), or one weight per pixel in the shape of ``x``; brought to the type of ``x``, which
+            autocast may have left.
 
     Returns:
         The shape, type and memory format of ``x``.
     """
-    return x * s.to(x.dtype).reshape(s.shape + (1,) * (x.dim() - 2))
+    return x * s.to(x.dtype).reshape(s.shape + (1,) * (x.dim() - s.dim()))

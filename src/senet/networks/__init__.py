@@ -1,7 +1,15 @@
 """A frozen spec for each network, its assembly, and the table of names."""
 
 from senet.networks.specs import Bottleneck, GoogLeNetSpec, NetworkSpec, ResNetSpec, VGGSpec
-from senet.networks.zoo import create_model, default_se, input_size, list_models, network_spec, plain_name
+from senet.networks.zoo import (
+    create_network,
+    default_se,
+    input_size,
+    list_models,
+    network_spec,
+    plain_name,
+    twin_name,
+)
 
 __all__ = [
     "Bottleneck",
@@ -9,10 +17,11 @@ __all__ = [
     "NetworkSpec",
     "ResNetSpec",
     "VGGSpec",
-    "create_model",
+    "create_network",
     "default_se",
     "input_size",
     "list_models",
     "network_spec",
     "plain_name",
+    "twin_name",
 ]

@@ -6,7 +6,7 @@ from torch import nn
 
 from senet.blocks.conv_unit import ConvUnit
 from senet.blocks.inception import BATCH_NORM_EPS, InceptionModule
-from senet.networks.network import at_site
+from senet.networks.network import at_site, head_layers
 from senet.networks.specs import GoogLeNetSpec
 
 
@@ -35,11 +35,7 @@ def googlenet_layers(spec: GoogLeNetSpec) -> dict[str, nn.Module]:
             module = InceptionModule(channels, widths, se=spec.se_in(stage))
         layers[f"inception{name}"] = module
         channels = module.out_channels
-    layers["avgpool"] = nn.AdaptiveAvgPool2d(1)
-    layers["flatten"] = nn.Flatten()
-    layers["dropout"] = nn.Dropout(spec.dropout)
-    layers["fc"] = nn.Linear(channels, spec.num_classes)
-    return layers
+    return layers | head_layers(channels, spec.num_classes, spec.dropout)
 
 
 def _max_pool(side: int) -> nn.MaxPool2d:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from senet.blocks.cost import Cost, CostedModule, NoPixelLeftError, Shape, cost_of
 from senet.errors import SenetError
+from senet.networks.recompute import recomputed
 from senet.networks.specs import NetworkSpec
+
+HEAD = "avgpool"
+"""The layer of every network behind which there are no maps any more, only features."""
 
 
 class Network(CostedModule):
@@ -23,18 +28,36 @@ class Network(CostedModule):
         spec: what the network is.
         smallest_input: least height and least width in pixels that leave at least one pixel at
             every layer.
+        num_features: what the classifier gets, and what a network with ``num_classes=0`` puts out.
     """
 
     def __init__(self, spec: NetworkSpec, layers: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.spec = spec
         self.in_channels = spec.in_channels
+        self._recomputes = False
         for name, layer in layers.items():
             self.add_module(name, layer)
         self.smallest_input = self._find_smallest_input()
+        classifier = self.classifier_name
+        if classifier is None:
+            side = self.smallest_input
+            self.num_features = self.cost((spec.in_channels, side, side))[1][0]
+        else:
+            self.num_features = int(self.get_parameter(f"{classifier}.weight").shape[1])
+
+    @property
+    def classifier_name(self) -> str | None:
+        """The name of the layer that puts out the class scores, or ``None`` where there is none."""
+        if self.spec.num_classes == 0:
+            return None
+        names: list[str] = [name for name, module in self.named_modules() if isinstance(module, nn.Linear)]
+        return names[-1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the class scores before the softmax, (N, num_classes), for images (N, C, H, W).
+
+        With ``num_classes=0`` these are the pooled features, (N, num_features).
 
         Raises:
             SenetError: another number of dimensions or channels, or images too small to leave
@@ -42,7 +65,23 @@ class Network(CostedModule):
         """
         self._check_images(x)
         for layer in self.children():
-            x = layer(x)
+            x = self._run(layer, x)
+        return x
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Choose whether a training step keeps only what enters each unit and computes the rest twice.
+
+        This takes less memory and about a third more time. Gradients and BatchNorm's running statistics
+        are the same.
+        """
+        self._recomputes = enable
+
+    def _run(self, layer: nn.Module, x: Tensor) -> Tensor:
+        if not (self._recomputes and torch.is_grad_enabled()):
+            y: Tensor = layer(x)
+            return y
+        for unit in layer if isinstance(layer, nn.Sequential) else [layer]:
+            x = recomputed(unit, x) if isinstance(unit, CostedModule) else unit(x)
         return x
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
@@ -51,7 +90,7 @@ class Network(CostedModule):
         Raises:
             SenetError: another number of channels, or an image too small to leave a pixel.
         """
-        total = Cost(parameters=0, multiply_adds=0)
+        total = Cost()
         output = shape
         for name, layer in self.named_children():
             try:
@@ -91,6 +130,16 @@ class Network(CostedModule):
                 side += 1
             else:
                 return side
+
+
+def head_layers(channels: int, num_classes: int, dropout: float = 0.0) -> dict[str, nn.Module]:
+    """Return the global average pool and, unless ``num_classes`` is 0, dropout and the classifier."""
+    layers: dict[str, nn.Module] = {HEAD: nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
+    if num_classes > 0:
+        if dropout > 0:
+            layers["dropout"] = nn.Dropout(dropout)
+        layers["fc"] = nn.Linear(channels, num_classes)
+    return layers
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from senet.blocks.residual import BasicUnit, BottleneckUnit
-from senet.networks.network import at_site
+from senet.networks.network import at_site, head_layers
 from senet.networks.specs import ResNetSpec
 
 
@@ -20,19 +20,25 @@ def resnet_layers(spec: ResNetSpec) -> dict[str, nn.Module]:
     for index in range(len(spec.depths)):
         layers[f"layer{index + 1}"] = _stage(spec, index, channels)
         channels = spec.outputs[index]
-    layers["avgpool"] = nn.AdaptiveAvgPool2d(1)
-    layers["flatten"] = nn.Flatten()
-    layers["fc"] = nn.Linear(channels, spec.num_classes)
-    return layers
+    return layers | head_layers(channels, spec.num_classes, spec.dropout)
 
 
 def _stem(spec: ResNetSpec) -> dict[str, nn.Module]:
-    kernel, stride = (7, 2) if spec.stem == "7x7" else (3, 1)
-    layers: dict[str, nn.Module] = {
-        "conv1": nn.Conv2d(spec.in_channels, spec.stem_channels, kernel, stride, kernel // 2, bias=False),
-        "bn1": nn.BatchNorm2d(spec.stem_channels),
-        "relu": nn.ReLU(inplace=True),
-    }
+    """Return the convolutions before the stages, each with BatchNorm and ReLU, and the pool."""
+    half = spec.stem_channels // 2
+    # Kernel, stride and channels of each.
+    convolutions = {
+        "7x7": [(7, 2, spec.stem_channels)],
+        "3x3": [(3, 1, spec.stem_channels)],
+        "3x3x3": [(3, 2, half), (3, 1, half), (3, 1, spec.stem_channels)],
+    }[spec.stem]
+    layers: dict[str, nn.Module] = {}
+    channels = spec.in_channels
+    for number, (kernel, stride, out_channels) in enumerate(convolutions, start=1):
+        layers[f"conv{number}"] = nn.Conv2d(channels, out_channels, kernel, stride, kernel // 2, bias=False)
+        layers[f"bn{number}"] = nn.BatchNorm2d(out_channels)
+        layers["relu" if len(convolutions) == 1 else f"relu{number}"] = nn.ReLU(inplace=True)
+        channels = out_channels
     if spec.pool == "ceil":
         layers["maxpool"] = nn.MaxPool2d(3, stride=2, ceil_mode=True)
     elif spec.pool == "padded":
@@ -63,5 +69,7 @@ def _unit(spec: ResNetSpec, index: int, in_channels: int, stride: int) -> nn.Mod
         stride=stride,
         groups=inside.groups,
         stride_in=inside.stride_in,
+        first_width=inside.widths[index] // 2 if inside.halved else None,
+        projection=inside.projection,
         se=se,
     )

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
-from senet.blocks.se_config import SEConfig, require_positive
+from senet.blocks.se_config import RESIDUAL_PLACEMENTS, Placement, SEConfig, Units, require_positive
 from senet.errors import SenetError
 
 
@@ -20,18 +20,21 @@ class NetworkSpec(ABC):
 
     Attributes:
         name: of the plain network.
+        se_name: of its twin, ``se_<name>`` unless the paper has a name for it.
         input_size: side in pixels of the images it was designed for.
-        num_classes: outputs of the classifier.
+        num_classes: outputs of the classifier; 0 leaves the classifier out, and the network puts out the
+            features that it would get.
         in_channels: of the images; 1 for greyscale, 3 for RGB.
-        default_se: the SE of the twin called ``se_<name>``.
+        default_se: the SE of the twin.
         se: the SE of this network, or ``None`` for the plain one.
 
     Raises:
-        SenetError: a number below 1; a stage the network does not have; a placement its units do
-            not offer.
+        SenetError: a number that is too small; a stage, a placement or a choice of units that the
+            network does not have.
     """
 
     name: str
+    se_name: str = ""
     input_size: int = 224
     num_classes: int = 1000
     in_channels: int = 3
@@ -39,20 +42,27 @@ class NetworkSpec(ABC):
     se: SEConfig | None = None
 
     def __post_init__(self) -> None:
-        require_positive("num_classes", self.num_classes)
+        if self.num_classes != 0:
+            require_positive("num_classes", self.num_classes)
         require_positive("in_channels", self.in_channels)
-        if self.se is None:
-            return
-        for stage in self.se.stages or ():
+        object.__setattr__(self, "se_name", self.se_name or f"se_{self.name}")
+        if self.se is not None:
+            self._check_se(self.se)
+
+    def _check_se(self, se: SEConfig) -> None:
+        for stage in se.stages or ():
             if stage not in self.stages:
                 raise SenetError(
                     f"{self.name} has no stage {stage} that could get SE: "
                     f"choose from {', '.join(map(str, self.stages))}."
                 )
-        if self.se.placement != "standard" and not self.is_residual:
+        if se.placement not in self.placements:
             raise SenetError(
-                f"The placement {self.se.placement!r} needs residual units and {self.name} has none: "
-                "use 'standard', or a ResNet."
+                f"{self.name} has no place {se.placement!r} for SE: choose from {', '.join(self.placements)}."
+            )
+        if se.units not in self.units:
+            raise SenetError(
+                f"{self.name} cannot give SE to the units {se.units!r}: choose from {', '.join(self.units)}."
             )
 
     @property
@@ -61,9 +71,14 @@ class NetworkSpec(ABC):
         """The stages that can get SE."""
 
     @property
-    def is_residual(self) -> bool:
-        """Whether the network is made of residual units."""
-        return False
+    def placements(self) -> tuple[Placement, ...]:
+        """The places that SE can take in its units."""
+        return ("standard",)
+
+    @property
+    def units(self) -> tuple[Units, ...]:
+        """The choices of units that can get SE."""
+        return ("standard",)
 
     def se_in(self, stage: int) -> SEConfig | None:
         """Return the SE of ``stage``, or ``None`` where it gets none."""
@@ -78,6 +93,8 @@ class Bottleneck:
 
     Attributes:
         widths: channels of the 3x3 convolution, stage by stage.
+        halved: whether the first 1x1 convolution has half as many (SENet-154).
+        projection: kernel of the shortcuts that stride (3x3 in SENet-154).
         groups: of the 3x3 convolution.
         stride_in: the convolution that strides, in the first unit of a stage.
     """
@@ -85,6 +102,8 @@ class Bottleneck:
     widths: tuple[int, ...]
     groups: int = 1
     stride_in: Literal["1x1", "3x3"] = "1x1"
+    halved: bool = False
+    projection: Literal["1x1", "3x3"] = "1x1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +114,10 @@ class ResNetSpec(NetworkSpec):
         depths: units per stage.
         outputs: channels each stage puts out.
         bottleneck: the inside of its units, or ``None`` for basic units.
-        stem: one 7x7 convolution of stride 2, or one 3x3 of stride 1.
-        stem_channels: of that convolution.
+        stem: one 7x7 convolution of stride 2, one 3x3 of stride 1, or three 3x3 of which the first
+            strides and the last has twice the channels of the others (``"3x3x3"``, SENet-154).
+        stem_channels: the stem puts out.
+        dropout: probability before the classifier.
         pool: the 3x3 max pool of stride 2 behind the stem. ``"ceil"``: no padding, sizes rounded
             up, as in the released SE networks. ``"padded"``: one pixel of padding, as in
             torchvision. ``None``: no pool.
@@ -105,8 +126,9 @@ class ResNetSpec(NetworkSpec):
     depths: tuple[int, ...]
     outputs: tuple[int, ...]
     bottleneck: Bottleneck | None = None
-    stem: Literal["7x7", "3x3"] = "7x7"
+    stem: Literal["7x7", "3x3", "3x3x3"] = "7x7"
     stem_channels: int = 64
+    dropout: float = 0.0
     pool: Literal["ceil", "padded"] | None = "padded"
 
     @property
@@ -115,14 +137,17 @@ class ResNetSpec(NetworkSpec):
         return tuple(range(2, 2 + len(self.depths)))
 
     @property
-    def is_residual(self) -> bool:
-        """All placements of SE are possible."""
-        return True
+    def placements(self) -> tuple[Placement, ...]:
+        """Those of every residual unit."""
+        return RESIDUAL_PLACEMENTS
 
 
 @dataclass(frozen=True, kw_only=True)
 class VGGSpec(NetworkSpec):
     """VGG with BatchNorm (Simonyan and Zisserman 2015).
+
+    SE follows the non-linearity of each convolution (Section 3.3). SE behind the last convolution of each
+    stage only, which the printed GFLOPs fit as well, is ``SEConfig(units="last")``.
 
     Attributes:
         depths: 3x3 convolutions per stage; a 2x2 max pool ends each stage.
@@ -140,6 +165,11 @@ class VGGSpec(NetworkSpec):
     def stages(self) -> tuple[int, ...]:
         """VGG's first convolutions are stage 1: it has no stem."""
         return tuple(range(1, 1 + len(self.depths)))
+
+    @property
+    def units(self) -> tuple[Units, ...]:
+        """All convolutions, or the last one of each stage."""
+        return ("standard", "last")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from senet.blocks.conv_unit import ConvUnit
+from senet.blocks.se_config import SEConfig
 from senet.networks.network import at_site
 from senet.networks.specs import VGGSpec
 
@@ -26,13 +27,20 @@ def vgg_layers(spec: VGGSpec) -> dict[str, nn.Module]:
         units: list[nn.Module] = []
         for position in range(depth):
             with at_site(spec, f"stage{stage}.{position}"):
-                units.append(ConvUnit(channels, width, 3, bias=True, se=spec.se_in(stage)))
+                units.append(ConvUnit(channels, width, 3, bias=True, se=_se(spec, stage, position, depth)))
             channels = width
-        layers[f"stage{stage}"] = nn.Sequential(*units, nn.MaxPool2d(2, stride=2))
+        layers[f"stage{stage}"] = nn.Sequential(*units)
+        layers[f"pool{stage}"] = nn.MaxPool2d(2, stride=2)
     layers["avgpool"] = nn.AdaptiveAvgPool2d(_POOLED_SIDE)
     layers["flatten"] = nn.Flatten()
     layers["classifier"] = _classifier(channels * _POOLED_SIDE**2, spec)
     return layers
+
+
+def _se(spec: VGGSpec, stage: int, position: int, depth: int) -> SEConfig | None:
+    se = spec.se_in(stage)
+    is_left_out = se is not None and se.units == "last" and position < depth - 1
+    return None if is_left_out else se
 
 
 def _classifier(features: int, spec: VGGSpec) -> nn.Sequential:
@@ -42,9 +50,9 @@ def _classifier(features: int, spec: VGGSpec) -> nn.Sequential:
         nn.Dropout(spec.dropout),
         nn.Linear(spec.hidden, spec.hidden),
         nn.ReLU(inplace=True),
-        nn.Dropout(spec.dropout),
-        nn.Linear(spec.hidden, spec.num_classes),
     )
+    if spec.num_classes > 0:
+        classifier.extend([nn.Dropout(spec.dropout), nn.Linear(spec.hidden, spec.num_classes)])
     for layer in classifier:
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, std=0.01)

@@ -7,6 +7,7 @@ Forms chosen where the field has several:
   pad the pool: torchvision's and timm's ResNets, whose weights load directly.
 * ``resnet18`` and ``resnet34``, which the authors released no files of, take torchvision's form.
 * ``resnext*`` stride in the 3x3 and pool without padding, as released.
+* ``senet154`` is the released file's; ``resnext154_64x4d`` is the same without SE.
 * ``vgg*_bn`` keep the convolutions' biases beside the BatchNorm, as torchvision does.
 * ``googlenet`` is torchvision's: BatchNorm, 3x3 in place of 5x5, no auxiliary classifiers.
 * ``resnet8`` to ``resnet110`` are the 6n+2 CIFAR networks with post-activation units and projection
@@ -17,7 +18,7 @@ Forms chosen where the field has several:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -29,14 +30,13 @@ from senet.networks.specs import Bottleneck, GoogLeNetSpec, NetworkSpec, ResNetS
 if TYPE_CHECKING:
     from senet.networks.network import Network
 
-SE_PREFIX = "se_"
-
 _BASIC_DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 _RESNET_DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _VGG_DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 _BOTTLENECK_OUTPUTS = (256, 512, 1024, 2048)
 _RESNET_WIDTHS = (64, 128, 256, 512)
 _RESNEXT_WIDTHS = (128, 256, 512, 1024)
+_WIDE_WIDTHS = (256, 512, 1024, 2048)
 _INCEPTION_MODULES = (
     ("3a", (64, 96, 128, 16, 32, 32)),
     ("3b", (128, 128, 192, 32, 96, 64)),
@@ -76,6 +76,24 @@ def _imagenet_networks() -> Iterator[NetworkSpec]:
             bottleneck=Bottleneck(widths=_RESNEXT_WIDTHS, groups=32, stride_in="3x3"),
             pool="ceil",
         )
+    yield ResNetSpec(
+        name="resnext101_64x4d",
+        depths=_RESNET_DEPTHS[101],
+        outputs=_BOTTLENECK_OUTPUTS,
+        bottleneck=Bottleneck(widths=_WIDE_WIDTHS, groups=64, stride_in="3x3"),
+        pool="ceil",
+    )
+    yield ResNetSpec(
+        name="resnext154_64x4d",
+        se_name="senet154",
+        depths=_RESNET_DEPTHS[152],
+        outputs=_BOTTLENECK_OUTPUTS,
+        bottleneck=Bottleneck(widths=_WIDE_WIDTHS, groups=64, stride_in="3x3", halved=True, projection="3x3"),
+        stem="3x3x3",
+        stem_channels=128,
+        pool="ceil",
+        dropout=0.2,
+    )
     for layers, convolutions in _VGG_DEPTHS.items():
         yield VGGSpec(name=f"vgg{layers}_bn", depths=convolutions)
     yield GoogLeNetSpec(name="googlenet", modules=_INCEPTION_MODULES)
@@ -96,28 +114,32 @@ def _cifar_networks() -> Iterator[NetworkSpec]:
         )
 
 
-_ZOO = {spec.name: spec for spec in (*_imagenet_networks(), *_cifar_networks())}
+_SPECS = (*_imagenet_networks(), *_cifar_networks())
+_PLAIN = {spec.name: spec for spec in _SPECS}
+_TWINS = {
+    name: replace(spec, se=spec.default_se) for spec in _SPECS for name in (spec.se_name, f"se_{spec.name}")
+}
 
 
 def list_models(pattern: str = "*") -> list[str]:
     """Return the names that match a shell pattern such as ``"se_resnet*"``, twins behind their networks."""
-    names = [prefix + name for name in _ZOO for prefix in ("", SE_PREFIX)]
+    names = [name for spec in _SPECS for name in (spec.name, spec.se_name)]
     return [name for name in names if fnmatchcase(name, pattern)]
 
 
 def network_spec(name: str) -> NetworkSpec:
-    """Return the spec of a plain network or, for ``se_<name>``, of its twin with the default SE.
+    """Return the spec of a plain network or of its twin with the default SE.
 
     Raises:
         SenetError: there is no such network.
     """
-    plain = _ZOO.get(name.removeprefix(SE_PREFIX))
-    if plain is None:
+    spec = _PLAIN.get(name) or _TWINS.get(name)
+    if spec is None:
         raise SenetError(
             f"There is no network called {name!r}.{nearest(name, list_models())} "
             "`senet.networks.list_models()` names them all."
         )
-    return replace(plain, se=plain.default_se) if name.startswith(SE_PREFIX) else plain
+    return spec
 
 
 def plain_name(name: str) -> str:
@@ -129,8 +151,17 @@ def plain_name(name: str) -> str:
     return network_spec(name).name
 
 
+def twin_name(name: str) -> str:
+    """Return the name of the network with SE: ``"se_resnet50"`` for itself and for ``"resnet50"``.
+
+    Raises:
+        SenetError: there is no such network.
+    """
+    return network_spec(name).se_name
+
+
 def default_se(name: str) -> SEConfig:
-    """Return the SE that ``se_<name>`` has; apply changes to it with `dataclasses.replace`.
+    """Return the SE that the twin of ``name`` has; apply changes to it with `dataclasses.replace`.
 
     Raises:
         SenetError: there is no such network.
@@ -147,12 +178,14 @@ def input_size(name: str) -> int:
     return network_spec(name).input_size
 
 
-def create_model(
+def create_network(
     name: str,
     *,
     num_classes: int | None = None,
     in_channels: int = 3,
     se: SEConfig | None = None,
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
 ) -> Network:
     """Build a network by name, with fresh weights.
 
@@ -162,21 +195,30 @@ def create_model(
         name: one of `list_models`: ``"resnet50"``, or ``"se_resnet50"`` for its twin with the
             default SE of its family.
         num_classes: outputs; by default those of the data set the network was designed for,
-            1000 or 10.
+            1000 or 10. With 0 the network has no classifier and puts out its pooled features.
         in_channels: of the images.
         se: the SE of the twin, in place of the default; with a plain name too.
+        features_only: build a `FeatureNetwork`, whose output is the list of its maps at several
+            resolutions and whose ``feature_info`` tells their channels and strides.
+        out_indices: which of these maps, counted from the finest; by default all.
 
     Raises:
-        SenetError: no such network, a number below 1, or an SE this network cannot have.
+        SenetError: no such network, a number that is not allowed, an SE this network cannot have, or
+            choices that exclude each other.
     """
-    from senet.networks.build import build_network
+    from senet.networks.build import build_features, build_network
 
     spec = network_spec(name)
-    return build_network(
-        replace(
-            spec,
-            num_classes=spec.num_classes if num_classes is None else num_classes,
-            in_channels=in_channels,
-            se=spec.se if se is None else se,
+    if features_only and num_classes is not None:
+        raise SenetError(
+            f"num_classes {num_classes} has no effect with features_only: leave one of them out."
         )
+    if out_indices is not None and not features_only:
+        raise SenetError(f"out_indices {list(out_indices)} need features_only=True.")
+    spec = replace(
+        spec,
+        num_classes=spec.num_classes if num_classes is None else num_classes,
+        in_channels=in_channels,
+        se=spec.se if se is None else se,
     )
+    return build_features(spec, out_indices) if features_only else build_network(spec)

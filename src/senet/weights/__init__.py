@@ -1,0 +1,1 @@
+"""Released checkpoints: key maps from other packages, and the preprocessing that belongs to a checkpoint."""
