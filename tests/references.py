@@ -49,9 +49,16 @@ def import_timm() -> ModuleType:
 
 
 def pytorchcv_model(name: str) -> nn.Module:
-    """Build one of pytorchcv's networks with fresh weights."""
+    """Build one of pytorchcv's networks, which import torchvision, with fresh weights."""
+    import_torchvision()
     model: nn.Module = importlib.import_module("pytorchcv.model_provider").get_model(name, pretrained=False)
     return model
+
+
+def import_pretrainedmodels() -> ModuleType:
+    """Import Cadene's pretrainedmodels, which imports torchvision."""
+    import_torchvision()
+    return importlib.import_module("pretrainedmodels")
 
 
 def randomise(model: nn.Module, seed: int = 0) -> None:

@@ -19,16 +19,23 @@ if TYPE_CHECKING:
     from senet.experiments.single import train_one as train_one
     from senet.insight.cost import cost as cost
     from senet.insight.results import Comparison as Comparison
+    from senet.networks.preprocess import Preprocess as Preprocess
     from senet.networks.zoo import list_models as list_models
     from senet.report.write import write_report as write_report
     from senet.training.recipe import Recipe as Recipe
     from senet.weights.create import create_model as create_model
+    from senet.weights.load import load_weights as load_weights
+    from senet.weights.released import list_weights as list_weights
+    from senet.weights.report import LoadReport as LoadReport
+    from senet.weights.save import save_weights as save_weights
 
 __version__ = "0.1.0"
 
 # Loaded when first used: importing senet, and so `senet --help`, must not import torch.
 _HOMES = {
     "Comparison": "senet.insight.results",
+    "LoadReport": "senet.weights.report",
+    "Preprocess": "senet.networks.preprocess",
     "Recipe": "senet.training.recipe",
     "SEConfig": "senet.blocks.se_config",
     "SenetError": "senet.errors",
@@ -36,14 +43,19 @@ _HOMES = {
     "compare": "senet.experiments.compare",
     "create_model": "senet.weights.create",
     "list_models": "senet.networks.zoo",
+    "list_weights": "senet.weights.released",
+    "load_weights": "senet.weights.load",
     "cost": "senet.insight.cost",
     "open_images": "senet.data.images",
+    "save_weights": "senet.weights.save",
     "train_one": "senet.experiments.single",
     "write_report": "senet.report.write",
 }
 
 __all__ = [
     "Comparison",
+    "LoadReport",
+    "Preprocess",
     "Recipe",
     "SEConfig",
     "SenetError",
@@ -52,7 +64,10 @@ __all__ = [
     "cost",
     "create_model",
     "list_models",
+    "list_weights",
+    "load_weights",
     "open_images",
+    "save_weights",
     "train_one",
     "write_report",
 ]

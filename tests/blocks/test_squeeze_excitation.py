@@ -76,10 +76,16 @@ def compare_with_convolutions(ours, theirs, layout):
         assert relative_difference(a.grad, b.grad.reshape(a.shape)) < 1e-13
 
 
-@pytest.mark.parametrize("squeeze", ["avg", "max"])
+@pytest.mark.parametrize("squeeze", ["avg", "max", "none"])
 @pytest.mark.parametrize(
     ("activation", "gate"),
-    [("relu", "sigmoid"), ("silu", "tanh"), ("gelu", "relu"), ("hard_swish", "hard_sigmoid")],
+    [
+        ("relu", "sigmoid"),
+        ("silu", "tanh"),
+        ("gelu", "relu"),
+        ("hard_swish", "hard_sigmoid"),
+        ("silu", "double_sigmoid"),
+    ],
 )
 def test_gradients(squeeze, activation, gate):
     torch.manual_seed(1)
@@ -105,6 +111,11 @@ def test_gradients(squeeze, activation, gate):
         ("gate", "tanh", lambda z, e: e(z.mean((2, 3)), torch.relu, nn.Tanh())),
         ("gate", "relu", lambda z, e: e(z.mean((2, 3)), torch.relu, nn.ReLU())),
         ("gate", "hard_sigmoid", lambda z, e: e(z.mean((2, 3)), torch.relu, nn.Hardsigmoid())),
+        (
+            "gate",
+            "double_sigmoid",
+            lambda z, e: e(z.mean((2, 3)), torch.relu, lambda a: 2 / (1 + (-a).exp())),
+        ),
     ],
 )
 def test_every_choice_changes_what_it_says(field, value, expected):
@@ -118,9 +129,42 @@ def test_every_choice_changes_what_it_says(field, value, expected):
     assert torch.allclose(se(x), x * expected(x, excite), atol=1e-6)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_without_a_squeeze_every_pixel_has_its_own_gate(bias, layout):
+    # Table 16: the same two layers as 1x1 convolutions at full resolution.
+    se = SqueezeExcitation(32, squeeze="none", bias=bias).double()
+    randomise(se)
+    reduce, expand = (nn.Conv2d(*size, 1, bias=bias).double() for size in ((32, 4), (4, 32)))
+    reduce.load_state_dict(
+        {k: v[..., None, None] if v.dim() == 2 else v for k, v in se.fc1.state_dict().items()}
+    )
+    expand.load_state_dict(
+        {k: v[..., None, None] if v.dim() == 2 else v for k, v in se.fc2.state_dict().items()}
+    )
+    x = torch.randn(3, 32, 5, 7, dtype=torch.float64).to(memory_format=layout)
+    assert relative_difference(se(x), x * torch.sigmoid(expand(torch.relu(reduce(x))))) < 1e-14
+    assert se(x).is_contiguous(memory_format=layout)
+    # On maps of one pixel there is nothing to squeeze.
+    pixel = x[:, :, :1, :1]
+    squeezing = SqueezeExcitation(32, bias=bias).double()
+    squeezing.load_state_dict(se.state_dict())
+    assert relative_difference(se(pixel), squeezing(pixel)) < 1e-14
+
+
+def test_a_block_that_starts_as_the_identity_returns_its_input_to_the_bit():
+    se = SqueezeExcitation(32, gate="double_sigmoid", start="identity")
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        x = torch.randn(2, 32, 5, 5).to(dtype)
+        assert torch.equal(se.to(dtype)(x), x)
+    assert not se.fc2.weight.any()
+    assert se.fc1.weight.any()
+
+
+@pytest.mark.parametrize("squeeze", ["avg", "max", "none"])
 @pytest.mark.parametrize("spatial", [(), (9,), (1,), (5, 7), (1, 1), (3, 4, 5)])
-def test_any_number_of_spatial_dimensions(spatial):
-    se = SqueezeExcitation(32)
+def test_any_number_of_spatial_dimensions(spatial, squeeze):
+    se = SqueezeExcitation(32, squeeze=squeeze)
     x = torch.randn(3, 32, *spatial)
     flat = x.reshape(3, 32, -1, 1)
     assert torch.allclose(se(x), se(flat).reshape(x.shape), atol=1e-6)
@@ -161,7 +205,7 @@ def test_autocast_keeps_the_type_of_the_input(dtype):
     assert relative_difference(y.float(), se(x.float())) < 0.02
 
 
-@pytest.mark.parametrize("squeeze", ["avg", "max"])
+@pytest.mark.parametrize("squeeze", ["avg", "max", "none"])
 def test_an_empty_batch_stays_empty(squeeze):
     se = SqueezeExcitation(32, squeeze=squeeze)
     x = torch.empty(0, 32, 5, 7, requires_grad=True)
@@ -208,15 +252,17 @@ def test_copies_compute_the_same():
         assert twin.fc1.weight is not se.fc1.weight
 
 
-def test_compiles_as_one_graph():
-    se = SqueezeExcitation(32)
+@pytest.mark.parametrize("squeeze", ["avg", "none"])
+def test_compiles_as_one_graph(squeeze):
+    se = SqueezeExcitation(32, squeeze=squeeze)
     x = torch.randn(2, 32, 5, 5)
     compiled = torch.compile(se, fullgraph=True, backend="aot_eager")
     assert torch.allclose(compiled(x), se(x), atol=1e-6)
 
 
-def test_exports_for_any_batch_and_size():
-    se = SqueezeExcitation(32)
+@pytest.mark.parametrize("squeeze", ["avg", "none"])
+def test_exports_for_any_batch_and_size(squeeze):
+    se = SqueezeExcitation(32, squeeze=squeeze)
     dynamic = {"x": {0: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}}
     program = torch.export.export(se, (torch.randn(2, 32, 5, 6),), dynamic_shapes=dynamic)
     x = torch.randn(3, 32, 7, 4)

@@ -167,6 +167,70 @@ def test_erasing_leaves_the_source_alone() -> None:
     assert (np.asarray(source.read(0)) == 9).all()
 
 
+@settings(deadline=None)
+@given(
+    side=st.integers(1, 16),
+    row=st.integers(0, 7),
+    column=st.integers(0, 7),
+    choices=all_choices,
+    crop=st.sampled_from(["pad", "resized"]),
+)
+def test_cutout_fills_a_square_around_a_pixel_and_nothing_else(
+    side: int, row: int, column: int, choices: Choices, crop: str
+) -> None:
+    picture, fill = noise(11, 8), (7, 130, 255)
+    choices = choices._replace(cutout_row=(row + 0.5) / 8, cutout_column=(column + 0.5) / 8)
+    before = hwc(train(crop, flip=True, erasing=0.5)(picture, choices))
+    after = hwc(train(crop, flip=True, erasing=0.5, cutout=side, cutout_fill=fill)(picture, choices))
+    for y in range(8):
+        for x in range(8):
+            # An even square has one pixel more in front of its centre than behind.
+            is_cut = all(-side / 2 <= at - (side % 2) / 2 < side / 2 for at in (y - row, x - column))
+            assert after[y, x].tolist() == (list(fill) if is_cut else before[y, x].tolist())
+
+
+def test_the_centre_of_cutout_is_any_pixel_so_that_squares_are_clipped_at_the_border() -> None:
+    white, random = Image.new("L", (8, 8), 255), Random(0)
+    transform = train("resized", channels=1, cutout=4, cutout_fill=(0,))
+    counts = np.zeros((8, 8), int)
+    areas = set()
+    for _ in range(4000):
+        cut = transform(white, transform.draw(random))[0] == 0
+        rows, columns = np.flatnonzero(cut.any(axis=1)), np.flatnonzero(cut.any(axis=0))
+        assert cut.sum() == len(rows) * len(columns)
+        areas.add((len(rows), len(columns)))
+        # The centre is two pixels behind the square's first one, also where that lies outside.
+        row, column = (at[-1] - 1 if at[0] == 0 else at[0] + 2 for at in (rows, columns))
+        counts[row, column] += 1
+    assert areas == {(height, width) for height in (2, 3, 4) for width in (2, 3, 4)}
+    # 62.5 expected for each pixel, with a standard deviation of 7.8.
+    assert counts.min() > 30
+    assert counts.max() < 100
+
+
+def test_without_cutout_nothing_is_cut_out_and_earlier_choices_are_what_they_were() -> None:
+    picture, random = noise(8, 8), Random(3)
+    transform = train(flip=True, erasing=0.5)
+    for _ in range(20):
+        choices = transform.draw(random)
+        shifted = choices._replace(cutout_row=0.1, cutout_column=0.9)
+        assert np.array_equal(transform(picture, choices), transform(picture, shifted))
+    numbers = Random(5)
+    assert tuple(transform.draw(Random(5))) == tuple(numbers.random() for _ in range(12))
+    # Numbers drawn for what was added later come last: trainings from before keep their images.
+    assert Choices._fields[:10] == (
+        *("area", "ratio", "top", "left", "flip"),
+        *("erase", "erased_area", "erased_ratio", "erased_top", "erased_left"),
+    )
+
+
+def test_cutout_leaves_the_source_alone() -> None:
+    source = ArraySource(np.full((2, 8, 8), 9, np.uint8), [0, 1], ("a", "b"))
+    transform = train("resized", channels=1, cutout=8, cutout_fill=(200,))
+    assert (transform.finish(source.pixels(np.array([0]))[0], CENTRE) == 200).any()
+    assert (np.asarray(source.read(0)) == 9).all()
+
+
 def test_small_images_are_tested_whole_or_by_their_centre() -> None:
     transform = EvalTransform(size=8, channels=3, crop="pad")
     assert np.array_equal(hwc(transform(noise(8, 8), CENTRE)), np.asarray(noise(8, 8)))
@@ -211,6 +275,9 @@ def test_colours_are_converted() -> None:
             "'auto', and it must be one of pad, resized",
         ),
         (lambda: train(erasing=1.5), "erasing is 1.5"),
+        (lambda: train(cutout=-1, cutout_fill=(1, 2, 3)), "cutout is -1 pixels.* between 0 and 16"),
+        (lambda: train(cutout=17, cutout_fill=(1, 2, 3)), "cutout is 17 pixels.* between 0 and 16"),
+        (lambda: train(cutout=4, cutout_fill=(1,)), r"fills with \(1,\), and it needs .* 3 in all"),
     ],
 )
 def test_bad_values_are_refused(make: Callable[[], Transform], said: str) -> None:

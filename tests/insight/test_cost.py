@@ -1,14 +1,25 @@
+import copy
+import csv
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from senet.blocks import SEConfig
-from senet.blocks.cost import parameter_count
+from senet.blocks import SqueezeExcitation
+from senet.blocks.cost import byte_count, parameter_count
 from senet.errors import SenetError
 from senet.insight.cost import Cost, cost
-from senet.networks import create_network, list_models
-from tests.references import import_timm
+from senet.networks import create_network
+from tests.references import import_timm, import_torchvision, pytorchcv_model
+
+PUBLISHED = {
+    (row["package"], row["model"]): row
+    for row in csv.DictReader((Path(__file__).parents[2] / "docs" / "paper" / "complexity.csv").open())
+}
 
 
 def meta(name, **choices):
@@ -16,72 +27,154 @@ def meta(name, **choices):
         return create_network(name, **choices)
 
 
-@pytest.mark.parametrize("name", list_models())
-def test_a_trace_counts_the_same(name):
-    model = meta(name, in_channels=4, num_classes=7).eval()
-    shape = (4, 33, 46)
-    with FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, *shape, device="meta"))
-    expected = Cost(parameters=parameter_count(model), multiply_adds=counter.get_total_flops() // 2)
-    assert cost(model, shape) == expected
+def timms(name):
+    with torch.device("meta"):
+        return import_timm().create_model(name)
 
 
-@pytest.mark.parametrize("placement", ["pre", "post", "identity", "conv3x3"])
-@pytest.mark.parametrize("name", ["resnet8", "resnet50"])
-def test_a_trace_counts_the_same_at_every_placement(name, placement):
-    model = meta(name, se=SEConfig(placement=placement)).eval()
-    with FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, 3, 33, 46, device="meta"))
-    assert cost(model, (3, 33, 46)).multiply_adds * 2 == counter.get_total_flops()
+def torchvisions(name):
+    with torch.device("meta"):
+        return getattr(import_torchvision().models, name)()
+
+
+def pytorchcvs(name):
+    with torch.device("meta"):
+        return pytorchcv_model(name)
+
+
+@pytest.mark.parametrize(
+    ("package", "build", "name"),
+    [
+        ("timm", timms, "seresnet50"),
+        ("timm", timms, "inception_resnet_v2"),
+        ("timm", timms, "mobilenetv1_100"),
+        ("torchvision", torchvisions, "vgg16_bn"),
+        ("torchvision", torchvisions, "resnext101_64x4d"),
+        ("pytorchcv", pytorchcvs, "bninception"),
+        ("pytorchcv", pytorchcvs, "shufflenet_g3_w1"),
+        ("pytorchcv", pytorchcvs, "sepreresnet110_cifar10"),
+    ],
+)
+def test_foreign_networks_cost_what_is_published(package, build, name):
+    row = PUBLISHED[package, name]
+    counted = cost(build(name), int(row["native_size"]))
+    assert counted.parameters == int(row["params"])
+    assert counted.multiply_adds == int(row["macs_native"])
+
+
+@pytest.mark.parametrize(
+    ("ours", "build", "theirs"),
+    [
+        ("se_resnet50", timms, "legacy_seresnet50"),
+        ("senet154", timms, "legacy_senet154"),
+        ("resnet50b", torchvisions, "resnet50"),
+        ("vgg16_bn", torchvisions, "vgg16_bn"),
+        ("se_resnet110", pytorchcvs, "seresnet110_cifar10"),
+    ],
+)
+def test_every_number_is_that_of_another_package(ours, build, theirs):
+    mine, other = cost(ours), cost(build(theirs), create_network_size(ours))
+    # Others write SE's two layers as 1x1 convolutions.
+    assert other.multiply_adds == mine.multiply_adds
+    assert replace(other, convolution=0, fully_connected=0) == replace(mine, convolution=0, fully_connected=0)
+
+
+def create_network_size(name):
+    return 32 if name == "se_resnet110" else 224
 
 
 def test_a_name_or_a_side_is_enough():
-    expected = Cost(parameters=28_088_024, multiply_adds=3_860_488_192)
-    assert cost("se_resnet50") == expected
+    expected = cost("se_resnet50")
+    assert (expected.parameters, expected.multiply_adds) == (28_088_024, 3_860_488_192)
     assert cost("se_resnet50", 224) == cost(meta("se_resnet50"), (3, 224, 224)) == expected
-    assert cost(meta("resnet8", in_channels=1)) == cost(meta("resnet8", in_channels=1), (1, 32, 32))
+    assert cost("resnet8", (1, 32, 32)) == cost(meta("resnet8", in_channels=1))
+    assert cost(meta("resnet8"), 40).convolution > cost(meta("resnet8")).convolution
+    assert cost(SqueezeExcitation(16), (16, 2, 2)).scaling == 64
 
 
-def test_a_foreign_network_is_counted_and_left_as_it_was():
-    model = import_timm().create_model("legacy_seresnet50")
+def test_a_foreign_network_is_left_as_it_was():
+    model = import_timm().create_model("legacy_seresnet18")
     model.layer4.eval()
     modes = [module.training for module in model.modules()]
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    assert cost(model, 224) == cost("se_resnet50")
+    before = copy.deepcopy(model.state_dict())
+    counted = cost(model, 64)
+    assert counted.parameters == parameter_count(model)
+    assert counted.bytes == byte_count(model)
     assert [module.training for module in model.modules()] == modes
-    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert True in modes and False in modes
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(p.device.type == "cpu" and p.grad is None for p in model.parameters())
+    assert torch.is_grad_enabled()
 
 
 class NeedsValues(nn.Module):
     def __init__(self):
         super().__init__()
         self.fc = nn.Linear(12, 5)
+        self.norm = nn.BatchNorm1d(5)
 
     def forward(self, x):
-        return self.fc(x.flatten(1)) if x.sum().item() == 0 else x
+        return self.norm(self.fc(x.flatten(1))) if x.sum().item() == 0 else x
 
 
 def test_a_network_that_cannot_run_without_values_runs_on_its_own():
-    assert cost(NeedsValues(), (3, 2, 2)) == Cost(parameters=65, multiply_adds=60)
-    with torch.device("meta"):
-        model = NeedsValues()
-    with pytest.raises(SenetError, match="NeedsValues cannot run on"):
-        cost(model, 2)
+    model = NeedsValues()
+    counted = cost(model, (3, 2, 2))
+    assert counted == Cost(parameters=75, fully_connected=60, activations=5, bytes=byte_count(model))
+    assert model.training and model.norm.num_batches_tracked == 0
+    with pytest.raises(SenetError, match=r"NeedsValues cannot run on an image of \(3, 2, 2\): "):
+        cost(NeedsValues().to("meta"), 2)
 
 
-def test_a_network_with_a_layer_somebody_replaced_is_traced():
+def test_an_image_a_foreign_network_cannot_see_is_one_sentence():
+    with pytest.raises(SenetError, match=r"Sequential cannot run on an image of \(3, 4, 4\): ") as refused:
+        cost(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), 4)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_layer_somebody_replaced_is_traced():
     model = meta("resnet8")
     model.avgpool = nn.Sequential(nn.Upsample(scale_factor=2), nn.AdaptiveAvgPool2d(1))
-    assert cost(model) == cost("resnet8")
+    larger_maps = cost("resnet8").pooling * 4
+    assert cost(model) == replace(cost("resnet8"), pooling=larger_maps)
+
+
+def test_printed_it_can_be_read():
+    text = str(cost("se_resnet50")).splitlines()
+    assert text[0].split() == ["parameters", "28,088,024"]
+    assert text[1].split()[:2] == ["multiply-adds", "3,860,488,192"]
+    assert text[-1].startswith("For one image. One multiply-add per weight and output position;")
+    assert all(len(line) <= 120 for line in text)
+    for name, unit in (("pooling", "values read"), ("scaling", "multiplications"), ("size", "bytes")):
+        (line,) = (each for each in text if each.strip().startswith(name))
+        assert line.endswith(unit)
+    # The numbers end in one column.
+    assert len({line.rindex(",") for line in text[:-1]}) == 1
+    assert str(Cost()).count(" 0 ") == 8
+
+
+def test_networks_by_name_take_neither_memory_nor_time():
+    # torch's optional compiler is what takes the time: drawing a random value on the meta device loads it.
+    script = (
+        "import resource, sys\nimport torch, senet\nbefore = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "senet.cost('vgg19_bn'); senet.cost('senet154')\n"
+        "after = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+        "assert after.ru_maxrss - before.ru_maxrss < 100_000, 'more than 100 MB'"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_sizes_that_make_no_sense_are_refused():
     with pytest.raises(SenetError, match="input size of a Linear is not known"):
         cost(nn.Linear(1, 1))
-    with pytest.raises(SenetError, match=r"must be \(channels, height, width\) of at least 1, not"):
-        cost(nn.Linear(1, 1), (3, 0, 5))
-    with pytest.raises(SenetError, match="leaves no pixel"):
+    for size in ((3, 0, 5), 0, (3, 5), (3.0, 5, 5), -1):
+        with pytest.raises(SenetError, match=r"must be \(channels, height, width\) of at least 1, not"):
+            cost(nn.Linear(1, 1), size)
+    with pytest.raises(SenetError, match="vgg16_bn; the smallest it can see are 32×32"):
         cost("vgg16_bn", 31)
+    with pytest.raises(SenetError, match="takes 3 channels, not 4"):
+        cost(meta("resnet8"), (4, 32, 32))
     with pytest.raises(SenetError, match="no network called"):
         cost("vgg12", 224)

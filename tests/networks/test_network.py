@@ -40,7 +40,7 @@ def test_the_smallest_input_is_the_smallest_that_runs(name):
 def test_the_layer_that_leaves_no_pixel_is_named():
     with pytest.raises(SenetError, match=r"input of 2×2 pixels leaves no pixel at maxpool of resnet50; "):
         meta("resnet50").cost((3, 2, 2))
-    with pytest.raises(SenetError, match="leaves no pixel at stage4 of vgg11_bn"):
+    with pytest.raises(SenetError, match="leaves no pixel at pool4 of vgg11_bn"):
         meta("vgg11_bn").cost((3, 15, 40))
 
 

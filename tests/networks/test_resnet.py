@@ -83,34 +83,42 @@ def test_the_cifar_form_is_pytorchcvs(name, se):
     assert_same_scores(ours, theirs, from_pytorchcv, 32)
 
 
-def test_gradients_and_statistics_of_training_are_timms():
+# How timm builds the released networks from one class.
+TIMM_SENETS = {
+    "se_resnet50": ("SEResNetBottleneck", {"groups": 1, "inplanes": 64, "input_3x3": False}),
+    "se_resnext50_32x4d": ("SEResNeXtBottleneck", {"groups": 32, "inplanes": 64, "input_3x3": False}),
+    "senet154": (
+        "SEBottleneck",
+        {
+            "groups": 64,
+            "inplanes": 128,
+            "input_3x3": True,
+            "downsample_kernel_size": 3,
+            "downsample_padding": 1,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TIMM_SENETS)
+def test_gradients_and_statistics_of_training_are_timms(name):
     import_timm()
-    from timm.models.senet import SENet, SEResNetBottleneck
+    from timm.models import senet as timm_senet
 
     depths = (1, 2, 1, 1)
-    theirs = (
-        SENet(
-            SEResNetBottleneck,
-            depths,
-            groups=1,
-            reduction=16,
-            drop_rate=0.0,
-            inplanes=64,
-            input_3x3=False,
-            downsample_kernel_size=1,
-            downsample_padding=0,
-        )
-        .double()
-        .train()
-    )
-    ours = build_network(dataclasses.replace(network_spec("se_resnet50"), depths=depths)).double().train()
+    block, settings = TIMM_SENETS[name]
+    settings = {"downsample_kernel_size": 1, "downsample_padding": 0, **settings}
+    theirs = timm_senet.SENet(getattr(timm_senet, block), depths, reduction=16, drop_rate=0.0, **settings)
+    theirs.double().train()
+    spec = dataclasses.replace(network_spec(name), depths=depths, dropout=0.0)
+    ours = build_network(spec).double().train()
     randomise(theirs)
     ours.load_state_dict(converted(theirs.state_dict(), ours, from_timm))
     x = torch.randn(4, 3, 48, 48, dtype=torch.float64)
     for model in (ours, theirs):
         torch.nn.functional.cross_entropy(model(x), torch.arange(4)).backward()
-    gradients = {name: p.grad for name, p in theirs.named_parameters()}
-    for name, gradient in converted(gradients, ours, from_timm).items():
-        assert relative_difference(ours.get_parameter(name).grad, gradient) < 1e-6, name
-    for name, value in converted(theirs.state_dict(), ours, from_timm).items():
-        assert torch.allclose(ours.state_dict()[name], value), name
+    gradients = {key: p.grad for key, p in theirs.named_parameters()}
+    for key, gradient in converted(gradients, ours, from_timm).items():
+        assert relative_difference(ours.get_parameter(key).grad, gradient) < 1e-6, key
+    for key, value in converted(theirs.state_dict(), ours, from_timm).items():
+        assert torch.allclose(ours.state_dict()[key], value), key

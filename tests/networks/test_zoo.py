@@ -17,6 +17,9 @@ from senet.networks import (
 )
 from tests.networks.published import ABLATIONS, ABLATIONS_WITH_BIAS, PUBLISHED
 
+# Designed for 299 pixels.
+ROOMY = ("inception_v3", "inception_resnet_v2")
+
 
 def size(name, **choices):
     """Return the parameters and multiply-adds at the native size."""
@@ -52,7 +55,7 @@ def test_cifar_networks_for_100_classes():
 
 def test_every_network_has_a_twin():
     names = list_models()
-    assert len(names) == len(set(names)) == 44
+    assert len(names) == len(set(names)) == 70
     for name in names:
         assert plain_name(name) in names
         assert twin_name(name) in names
@@ -67,7 +70,10 @@ def test_twin_and_plain_differ_in_one_field():
         assert plain.se is None
         assert twin == dataclasses.replace(plain, se=default_se(name))
         assert default_se(plain_name(name)) == default_se(name)
-        assert input_size(name) == (32 if plain.num_classes == 10 else 224)
+        assert input_size(name) == plain.input_size
+        assert plain.input_size == (
+            32 if plain.num_classes in (10, 100) else 299 if plain.name.startswith(ROOMY) else 224
+        )
 
 
 def test_se_overrides_the_default_under_either_name():

@@ -257,6 +257,7 @@ CHANGED: dict[str, dict[str, object]] = {
     "crop": {"crop": "resized"},
     "flip": {"flip": False},
     "erasing": {"erasing": 0.9},
+    "cutout": {"cutout": 4},
     "precision": {"precision": "bf16"},
 }
 

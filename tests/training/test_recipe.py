@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
+import numpy as np
 import pytest
+import torch
 
+from senet.data.source import ArraySource
 from senet.errors import SenetError
+from senet.training.images import Normalise, prepare_images
 from senet.training.recipe import Recipe
 
 BAD = {
@@ -22,6 +26,7 @@ BAD = {
     "image_size": [-1, 7.5],
     "crop": ["center"],
     "erasing": [-0.1, 1.1],
+    "cutout": [-1, 8.0, "16", 300_000],
     "precision": ["fp16"],
 }
 
@@ -45,6 +50,31 @@ def test_settings_without_effect_are_refused() -> None:
         Recipe(momentum=0, nesterov=True)
     with pytest.raises(SenetError, match="between 1 and 5"):
         Recipe(schedule="step", step_epochs=(9,))
+
+
+def test_cutout_is_at_most_twice_as_wide_as_the_images() -> None:
+    Recipe(cutout=16)
+    Recipe(cutout=64, image_size=32)
+    with pytest.raises(SenetError, match=r"cutout is 65 .* 32×32 pixels: choose at most 64") as caught:
+        Recipe(cutout=65, image_size=32)
+    assert str(caught.value).count(". ") == 0, "one sentence"
+    # The size is often chosen by the images only.
+    with pytest.raises(SenetError, match="cutout is 65"):
+        replace(Recipe(cutout=65), image_size=32)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_cutout_is_zero_after_normalisation_as_far_as_bytes_can_tell(channels: int) -> None:
+    mean, std = (0.4914, 0.4822, 0.4465)[:channels], (0.247, 0.2435, 0.2616)[:channels]
+    source = ArraySource(np.full((4, 8, 8, channels), 255, np.uint8), [0, 1, 0, 1], ("a", "b"))
+    # A square of twice the images' side covers them wherever its centre lies.
+    recipe = Recipe(cutout=16, image_size=8, crop="resized", batch_size=4)
+    images = prepare_images(source, source, recipe, channels=channels, mean=mean, std=std, seed=0, workers=0)
+    normalise = Normalise(mean, std, torch.device("cpu"))
+    (batch,) = images.train.epoch(0)
+    assert normalise(batch.images).abs().max() < 0.01
+    (batch,) = images.test.epoch(0)
+    assert normalise(batch.images).min() > 1, "test images are whole"
 
 
 def test_the_papers_imagenet_recipe_is_allowed() -> None:

@@ -13,13 +13,13 @@ class ConvUnit(CostedModule):
     """Convolution, BatchNorm, ReLU, then SE where asked for.
 
     SE follows the non-linearity of the convolution, as Section 3.3 has it for VGG.
-    Keeps the size of the map with stride 1: the padding is half the kernel.
 
     Args:
         in_channels: of the input.
         out_channels: of the output, and of the SE block.
-        kernel_size: side of the kernel, odd.
+        kernel_size: side of the kernel, or its height and width; odd.
         stride: of the convolution.
+        padded: whether zeros around the map, half a kernel wide, keep its size with stride 1.
         bias: whether the convolution has one in spite of the BatchNorm.
         eps: of the BatchNorm.
         se: the SE block, or ``None`` for the plain unit.
@@ -32,22 +32,24 @@ class ConvUnit(CostedModule):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int,
+        kernel_size: int | tuple[int, int],
         *,
         stride: int = 1,
+        padded: bool = True,
         bias: bool = False,
         eps: float = 1e-5,
         se: SEConfig | None = None,
     ) -> None:
         super().__init__()
-        padding = kernel_size // 2
+        height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        padding = (height // 2, width // 2) if padded else 0
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
         self.bn = nn.BatchNorm2d(out_channels, eps=eps)
         self.relu = nn.ReLU(inplace=True)
         self.se = None if se is None else SqueezeExcitation.from_config(out_channels, se)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, out_channels, H, W) for (N, in_channels, H, W) with stride 1."""
+        """Return (N, out_channels, H, W) for (N, in_channels, H, W) with stride 1 and padding."""
         y: Tensor = self.relu(self.bn(self.conv(x)))
         return y if self.se is None else self.se(y)
 

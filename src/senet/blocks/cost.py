@@ -5,8 +5,9 @@ The convention, for one image in evaluation mode:
 * **convolution** and **fully connected**: one multiply-add for each weight applied to each output
   position. Biases, normalisation and non-linearities are not counted, as in the tables the field
   compares by. Their sum is what `torch.utils.flop_counter` counts, halved.
-* **pooling**: one operation for each value a window reads, SE's squeeze included.
-* **scaling**: one multiplication for each value that SE, or another factor, rescales.
+* **pooling**: one operation for each value a window reads, SE's squeeze included. A window counts whole
+  at the border too, where part of it sees padding, just as a convolution's does.
+* **scaling**: one multiplication for each value that is multiplied by SE's weights or by another factor.
 * **addition**: one for each value of a sum of two maps, such as a residual unit's.
 * **activations**: values that convolutions and fully connected layers put out.
 * **bytes**: of the parameters and buffers, which is what a checkpoint holds.
@@ -23,10 +24,15 @@ from torch import nn
 
 from senet.errors import SenetError
 
+CONVENTION = (
+    "One multiply-add per weight and output position; biases, normalisation and non-linearities not counted."
+)
+"""The convention in one line, for whoever reads the numbers."""
+
 Shape = tuple[int, ...]
 """Of one image, without the batch: (C, H, W), or (C,) behind the last pooling."""
 
-_SHAPE_KEEPING = (nn.BatchNorm2d, nn.ReLU, nn.Dropout, nn.Identity)
+_SHAPE_KEEPING = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Dropout, nn.Identity)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +64,29 @@ class Cost:
         """Of convolutions and fully connected layers: what the field's tables state."""
         return self.convolution + self.fully_connected
 
+    def __str__(self) -> str:
+        """Return one line per number, with its unit."""
+        counted = {
+            "parameters": (self.parameters, ""),
+            "multiply-adds": (self.multiply_adds, "the two kinds below"),
+            "  convolution": (self.convolution, "multiply-adds"),
+            "  fully connected": (self.fully_connected, "multiply-adds"),
+            "pooling": (self.pooling, "values read"),
+            "scaling": (self.scaling, "multiplications"),
+            "addition": (self.addition, "additions"),
+            "activations": (self.activations, "values"),
+            "size": (self.bytes, "bytes"),
+        }
+        width = max(len(f"{number:,}") for number, _ in counted.values())
+        lines = [f"{name:<17} {number:>{width},} {unit}" for name, (number, unit) in counted.items()]
+        return "\n".join([*(line.rstrip() for line in lines), f"For one image. {CONVENTION}"])
+
     def __add__(self, other: Cost) -> Cost:
         """Add up two parts of a network that share no parameter."""
-        return Cost(
-            **{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)}
-        )
+        return Cost(**{name: getattr(self, name) + getattr(other, name) for name in _NUMBERS})
+
+
+_NUMBERS = tuple(each.name for each in fields(Cost))
 
 
 class CostedModule(nn.Module, ABC):
@@ -108,7 +132,10 @@ def cost_of(module: nn.Module, shape: Shape) -> tuple[Cost, Shape]:
     if isinstance(module, nn.Sequential):
         return chain_cost(module, shape)
     operations, output = _leaf(module, shape)
-    return operations + Cost(parameters=parameter_count(module), bytes=byte_count(module)), output
+    held = byte_count(module)
+    if held == 0:
+        return operations, output
+    return operations + Cost(parameters=parameter_count(module), bytes=held), output
 
 
 def chain_cost(modules: Iterable[nn.Module], shape: Shape) -> tuple[Cost, Shape]:
@@ -176,9 +203,16 @@ def _adaptive_pool(module: nn.AdaptiveAvgPool2d, shape: Shape) -> tuple[Cost, Sh
     output = _pair(module.output_size)
     read = shape[0]
     for size, parts in zip(shape[1:], output, strict=True):
-        # The i-th window reaches from floor(i size / parts) to ceil((i + 1) size / parts).
-        read *= sum(-(-(i + 1) * size // parts) - i * size // parts for i in range(parts))
+        read *= values_read(size, parts)
     return Cost(pooling=read), (shape[0], *output)
+
+
+def values_read(size: int, parts: int) -> int:
+    """Return how many values an adaptive pool reads along one side, from ``size`` to ``parts`` pixels.
+
+    The i-th window reaches from floor(i size / parts) to ceil((i + 1) size / parts).
+    """
+    return sum(-(-(i + 1) * size // parts) - i * size // parts for i in range(parts))
 
 
 def _window_output(

@@ -39,7 +39,8 @@ class SqueezeExcitation(CostedModule):
 
     The fully connected layers start with He et al. (2015) weights, as the paper's training does,
     and zero biases. Behind a BatchNorm the squeezed values of a batch have mean zero, so with
-    a zero bias no hidden unit starts dead for the whole batch, not even a single one.
+    a zero bias no hidden unit starts dead for the whole batch, not even a single one. Behind a ReLU they
+    are all positive, and a hidden unit may: there ``min_hidden`` keeps some company.
 
     Args:
         channels: C.
@@ -143,19 +144,21 @@ class SqueezeExcitation(CostedModule):
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
         """Return the cost for one image of ``shape``, (C, *spatial), and the shape of the output.
 
-        NoSqueeze runs its two layers as convolutions over all pixels and pools nothing.
+        NoSqueeze runs its two layers as convolutions over all pixels and pools nothing. The factor 2 of
+        the gate double_sigmoid scales one value per gate.
         """
         weights = self.fc1.weight.numel() + self.fc2.weight.numel()
         outputs = self.fc1.out_features + self.fc2.out_features
         pixels = math.prod(shape[1:]) if self.config.squeeze == "none" else 1
         as_convolution = self.config.squeeze == "none" and len(shape) > 1
+        doubles = self.gate is reference.double_sigmoid
         cost = Cost(
             parameters=parameter_count(self),
             bytes=byte_count(self),
             convolution=weights * pixels if as_convolution else 0,
             fully_connected=0 if as_convolution else weights,
             pooling=math.prod(shape) if len(shape) > 1 and self.config.squeeze != "none" else 0,
-            scaling=math.prod(shape),
+            scaling=math.prod(shape) + (self.channels * pixels if doubles else 0),
             activations=outputs * pixels,
         )
         return cost, shape

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds, senet's own networks and any other."""
+"""What a network costs by the convention of `senet.blocks.cost`: senet's own networks and any other."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from senet.blocks.cost import Cost, CostedModule, UnknownLayerError, parameter_count
+from senet.blocks.cost import Cost, CostedModule, UnknownLayerError, byte_count, parameter_count
 from senet.errors import SenetError
+from senet.insight.trace import Trace
 
 __all__ = ["Cost", "cost"]
 
+# What modules raise that need values, which the meta device has not, or an image of another size.
+_FAILURES = (AssertionError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError)
+
 
 def cost(model: nn.Module | str, input_size: int | tuple[int, int, int] | None = None) -> Cost:
-    """Count the parameters and the multiply-adds for one image.
+    """Count parameters, bytes, and by kind the operations for one image in evaluation mode.
 
-    Multiply-adds are those of convolutions and fully connected layers, SE's included. senet's networks
-    tell theirs from shapes. Any other module runs once, in evaluation mode and without gradients, on
-    the meta device, where nothing is computed; if it cannot run there it runs on its own. It is left as
-    it was.
+    senet's networks tell their cost from shapes: nothing runs and nothing is allocated. Any other module
+    runs once, without gradients, on the meta device, where nothing is computed; if it cannot run there it
+    runs on its own. It is left as it was. Both ways count alike, with one difference: a package that
+    writes SE's layers as 1x1 convolutions has their work under convolution.
 
     Args:
         model: a module, or a name of `senet.networks.list_models`.
@@ -29,54 +32,64 @@ def cost(model: nn.Module | str, input_size: int | tuple[int, int, int] | None =
             channels the network takes. By default the size a senet network was designed for.
 
     Raises:
-        SenetError: no network of this name, no size given for a foreign module, or an image too
-            small to leave a pixel.
+        SenetError: no network of this name, no size given for a foreign module, or an image that the
+            network cannot see.
     """
     if isinstance(model, str):
-        from senet.networks import create_network
-
-        with torch.device("meta"):
-            model = create_network(model)
+        model = _on_meta(model, input_size)
     shape = _image_shape(model, input_size)
     if isinstance(model, CostedModule):
         try:
             return model.cost(shape)[0]
         except UnknownLayerError:
             pass  # A layer somebody put into it: count what runs.
-    return Cost(parameters=parameter_count(model), convolution=_traced_multiply_adds(model, shape))
+    return _traced(model, shape) + Cost(parameters=parameter_count(model), bytes=byte_count(model))
+
+
+def _on_meta(name: str, size: int | tuple[int, int, int] | None) -> nn.Module:
+    from senet.networks import create_network
+
+    with torch.device("meta"):
+        return create_network(name, in_channels=size[0] if isinstance(size, tuple) and size else 3)
 
 
 def _image_shape(model: nn.Module, size: int | tuple[int, int, int] | None) -> tuple[int, int, int]:
     spec = getattr(model, "spec", None)
     if size is None:
         size = getattr(spec, "input_size", None)
-    if isinstance(size, int):
-        size = (getattr(spec, "in_channels", 3), size, size)
     if size is None:
         raise SenetError(
             f"The input size of a {type(model).__name__} is not known: give it, for example 224."
         )
-    if len(size) != 3 or min(size) < 1:
+    shape = (getattr(spec, "in_channels", 3), size, size) if isinstance(size, int) else size
+    if len(shape) != 3 or not all(isinstance(each, int) and each >= 1 for each in shape):
         raise SenetError(f"The input size must be (channels, height, width) of at least 1, not {size}.")
-    return size
+    return shape
 
 
-def _traced_multiply_adds(model: nn.Module, shape: tuple[int, int, int]) -> int:
+def _traced(model: nn.Module, shape: tuple[int, int, int]) -> Cost:
+    """Return what runs, without parameters and bytes."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
     meta: dict[str, Tensor] = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
     first = next((tensor for _, tensor in tensors if tensor.is_floating_point()), torch.empty(0))
     image = torch.zeros(1, *shape, dtype=first.dtype, device="meta")
     with _evaluating(model), torch.no_grad():
         try:
-            with FlopCounterMode(display=False) as counter:
+            with (trace := Trace()):
                 torch.func.functional_call(model, meta, (image,))
-        except (NotImplementedError, RuntimeError) as on_meta:
-            if first.is_meta:
-                raise SenetError(f"{type(model).__name__} cannot run on {shape}: {on_meta}") from on_meta
-            with FlopCounterMode(display=False) as counter:
-                model(torch.zeros_like(image, device=first.device))
-    # The counter counts a multiplication and an addition as two.
-    return int(counter.get_total_flops()) // 2
+        except _FAILURES:
+            try:
+                with (trace := Trace()):
+                    model(torch.zeros_like(image, device=first.device))
+            except _FAILURES as error:
+                raise SenetError(
+                    f"{type(model).__name__} cannot run on an image of {shape}: {_first_line(error)}"
+                ) from error
+    return trace.cost
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @contextmanager

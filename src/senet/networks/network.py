@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from senet.blocks.cost import Cost, CostedModule, NoPixelLeftError, Shape, cost_of
 from senet.errors import SenetError
+from senet.networks.preprocess import Preprocess
 from senet.networks.recompute import recomputed
 from senet.networks.specs import NetworkSpec
 
@@ -29,12 +31,16 @@ class Network(CostedModule):
         smallest_input: least height and least width in pixels that leave at least one pixel at
             every layer.
         num_features: what the classifier gets, and what a network with ``num_classes=0`` puts out.
+        preprocess: makes pictures ready as its weights expect them.
+        loaded: the `senet.LoadReport` of the checkpoint its weights come from; ``None`` for fresh ones.
     """
 
     def __init__(self, spec: NetworkSpec, layers: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.spec = spec
         self.in_channels = spec.in_channels
+        self.preprocess = Preprocess.of(spec)
+        self.loaded: Any = None
         self._recomputes = False
         for name, layer in layers.items():
             self.add_module(name, layer)
@@ -120,16 +126,25 @@ class Network(CostedModule):
         return f"the smallest it can see are {side}×{side}: use larger images."
 
     def _find_smallest_input(self) -> int:
-        # Height and width shrink independently, and a larger one never leaves less.
+        # Height and width shrink independently, and a larger one never leaves less: bisection finds it.
         self.smallest_input = 0
-        side = 1
-        while True:
-            try:
-                self.cost((self.in_channels, side, side))
-            except NoPixelLeftError:
-                side += 1
+        too_small, enough = 0, 1
+        while not self._leaves_a_pixel(enough):
+            too_small, enough = enough, enough + max(1, enough // 2)
+        while enough - too_small > 1:
+            side = (too_small + enough) // 2
+            if self._leaves_a_pixel(side):
+                enough = side
             else:
-                return side
+                too_small = side
+        return enough
+
+    def _leaves_a_pixel(self, side: int) -> bool:
+        try:
+            self.cost((self.in_channels, side, side))
+        except NoPixelLeftError:
+            return False
+        return True
 
 
 def head_layers(channels: int, num_classes: int, dropout: float = 0.0) -> dict[str, nn.Module]:

@@ -170,22 +170,3 @@ class VGGSpec(NetworkSpec):
     def units(self) -> tuple[Units, ...]:
         """All convolutions, or the last one of each stage."""
         return ("standard", "last")
-
-
-@dataclass(frozen=True, kw_only=True)
-class GoogLeNetSpec(NetworkSpec):
-    """GoogLeNet (Szegedy et al. 2015) with BatchNorm, without auxiliary classifiers.
-
-    Attributes:
-        modules: the Inception modules by name; the digit is the stage, and a max pool stands
-            between two stages. Widths as `InceptionModule` takes them.
-        dropout: probability before the classifier.
-    """
-
-    modules: tuple[tuple[str, tuple[int, int, int, int, int, int]], ...]
-    dropout: float = 0.2
-
-    @property
-    def stages(self) -> tuple[int, ...]:
-        """Those with Inception modules."""
-        return tuple(sorted({int(name[0]) for name, _ in self.modules}))

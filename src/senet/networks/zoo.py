@@ -10,10 +10,18 @@ Forms chosen where the field has several:
 * ``senet154`` is the released file's; ``resnext154_64x4d`` is the same without SE.
 * ``vgg*_bn`` keep the convolutions' biases beside the BatchNorm, as torchvision does.
 * ``googlenet`` is torchvision's: BatchNorm, 3x3 in place of 5x5, no auxiliary classifiers.
+* ``bn_inception`` is that of the released SE-BN-Inception, without convolution biases; ``inception_v3`` is
+  torchvision's without the auxiliary classifier.
+* ``inception_resnet_v2`` is TF-slim's, of which weights were released; ``inception_resnet_v2_article`` is
+  the one in the article's figures. Neither has the GFLOPs that the paper prints.
+* ``mobilenet`` has the article's ReLU; ``mobilenet_relu6`` has the ReLU that ends at 6, with which timm's
+  weights were trained.
 * ``resnet8`` to ``resnet110`` are the 6n+2 CIFAR networks with post-activation units and projection
   shortcuts. Their stages have 16, 32 and 64 channels, so the paper's reduction of 16 leaves hidden
   layers of 1, 2 and 4 units. Their default SE therefore has ``min_hidden=1``, which keeps the paper's
-  widths; elsewhere a hidden layer has at least 4.
+  widths; elsewhere a hidden layer has at least 4. ``resnet164`` is the same with bottlenecks (9n+2).
+* ``preresnet110``, ``preresnet164`` and ``wrn16_8`` have pre-activation units: the ResNet-110, ResNet-164
+  and WRN-16-8 of the paper's Tables 4 and 5.
 """
 
 from __future__ import annotations
@@ -25,7 +33,12 @@ from typing import TYPE_CHECKING
 
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError, nearest
-from senet.networks.specs import Bottleneck, GoogLeNetSpec, NetworkSpec, ResNetSpec, VGGSpec
+from senet.networks.inception_resnet_spec import inception_resnet_networks
+from senet.networks.inception_spec import inception_networks
+from senet.networks.mobile_spec import mobile_networks
+from senet.networks.preresnet_spec import preresnet_networks
+from senet.networks.shake_spec import shake_networks
+from senet.networks.specs import Bottleneck, NetworkSpec, ResNetSpec, VGGSpec
 
 if TYPE_CHECKING:
     from senet.networks.network import Network
@@ -37,17 +50,6 @@ _BOTTLENECK_OUTPUTS = (256, 512, 1024, 2048)
 _RESNET_WIDTHS = (64, 128, 256, 512)
 _RESNEXT_WIDTHS = (128, 256, 512, 1024)
 _WIDE_WIDTHS = (256, 512, 1024, 2048)
-_INCEPTION_MODULES = (
-    ("3a", (64, 96, 128, 16, 32, 32)),
-    ("3b", (128, 128, 192, 32, 96, 64)),
-    ("4a", (192, 96, 208, 16, 48, 64)),
-    ("4b", (160, 112, 224, 24, 64, 64)),
-    ("4c", (128, 128, 256, 24, 64, 64)),
-    ("4d", (112, 144, 288, 32, 64, 64)),
-    ("4e", (256, 160, 320, 32, 128, 128)),
-    ("5a", (256, 160, 320, 32, 128, 128)),
-    ("5b", (384, 192, 384, 48, 128, 128)),
-)
 
 
 def _imagenet_networks() -> Iterator[NetworkSpec]:
@@ -96,7 +98,6 @@ def _imagenet_networks() -> Iterator[NetworkSpec]:
     )
     for layers, convolutions in _VGG_DEPTHS.items():
         yield VGGSpec(name=f"vgg{layers}_bn", depths=convolutions)
-    yield GoogLeNetSpec(name="googlenet", modules=_INCEPTION_MODULES)
 
 
 def _cifar_networks() -> Iterator[NetworkSpec]:
@@ -112,9 +113,29 @@ def _cifar_networks() -> Iterator[NetworkSpec]:
             pool=None,
             default_se=SEConfig(min_hidden=1),
         )
+    yield ResNetSpec(
+        name="resnet164",
+        input_size=32,
+        num_classes=10,
+        depths=(18, 18, 18),
+        outputs=(64, 128, 256),
+        bottleneck=Bottleneck(widths=(16, 32, 64), stride_in="3x3"),
+        stem="3x3",
+        stem_channels=16,
+        pool=None,
+        default_se=SEConfig(min_hidden=1),
+    )
 
 
-_SPECS = (*_imagenet_networks(), *_cifar_networks())
+_SPECS = (
+    *_imagenet_networks(),
+    *inception_networks(),
+    *inception_resnet_networks(),
+    *_cifar_networks(),
+    *preresnet_networks(),
+    *shake_networks(),
+    *mobile_networks(),
+)
 _PLAIN = {spec.name: spec for spec in _SPECS}
 _TWINS = {
     name: replace(spec, se=spec.default_se) for spec in _SPECS for name in (spec.se_name, f"se_{spec.name}")

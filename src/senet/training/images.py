@@ -55,7 +55,13 @@ def prepare_images(
     """
     assert recipe.crop != "auto", "choose the crop first"
     augment = TrainTransform(
-        size=recipe.image_size, channels=channels, crop=recipe.crop, flip=recipe.flip, erasing=recipe.erasing
+        size=recipe.image_size,
+        channels=channels,
+        crop=recipe.crop,
+        flip=recipe.flip,
+        erasing=recipe.erasing,
+        cutout=recipe.cutout,
+        cutout_fill=tuple(round(value * 255) for value in mean),
     )
     plain = test_transform(recipe, channels)
     batch = recipe.batch_size

@@ -62,6 +62,11 @@ class Recipe:
     )
     flip: bool = _setting(True, "mirror training images at random")
     erasing: float = _setting(0.0, "probability of blanking a random square of a training image")
+    cutout: int = _setting(
+        0,
+        "side in pixels of a square of every training image that is filled with the mean colour, "
+        "its centre anywhere in the image; 0 turns it off, CIFAR-10 takes 16 and CIFAR-100 takes 8",
+    )
     precision: Precision = _setting("fp32", "arithmetic of forward and backward; bf16 uses autocast")
 
     def __post_init__(self) -> None:
@@ -81,6 +86,11 @@ class Recipe:
             # `not` catches NaN as well.
             if not isinstance(value, int | float) or not low <= value <= high:
                 raise SenetError(f"{name} is {value!r}; it must be {text}.")
+        if self.image_size > 0 and self.cutout > 2 * self.image_size:
+            raise SenetError(
+                f"cutout is {self.cutout} and the network sees {self.image_size}×{self.image_size} pixels: "
+                f"choose at most {2 * self.image_size}, twice their side."
+            )
         self._check_schedule()
 
     def _check_schedule(self) -> None:
@@ -116,4 +126,5 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "ema_decay": (0, 0.999999, "at least 0 and below 1"),
     "image_size": (0, 100_000, "0 (chosen by the images) or a side in pixels"),
     "erasing": (0, 1, "a probability between 0 and 1"),
+    "cutout": (0, 200_000, "0 (off) or a side in pixels"),
 }

@@ -1,0 +1,37 @@
+"""What a file holds, before anybody asks which network it is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from senet.networks.preprocess import Preprocess
+from senet.networks.specs import NetworkSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Tensors by name, and what the file or its place of publication tells about them.
+
+    Attributes:
+        state: tensors under the names the file has, without wrappers and common prefixes.
+        source: to name it in sentences: a path, or a repository and a file in it.
+        own: whether senet wrote it.
+        spec: of the network whose weights senet wrote; ``None`` where the file does not tell.
+        preprocess: that belongs to the weights; ``None`` where only their package tells.
+        package: whose checkpoint it is, where that is known from elsewhere than its keys.
+        architecture: what that package calls the network, where that is known.
+        classes: their names in label order.
+        notes: sentences for the report.
+    """
+
+    state: dict[str, Tensor]
+    source: str
+    own: bool = False
+    spec: NetworkSpec | None = None
+    preprocess: Preprocess | None = None
+    package: str | None = None
+    architecture: str | None = None
+    classes: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,58 @@
+"""Where weights are: a file, a repository of the Hub, or a row of the table of released checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+from senet.errors import SenetError, nearest
+from senet.weights.checkpoint import Checkpoint
+from senet.weights.download import download
+from senet.weights.hub import hub_checkpoint, is_repository
+from senet.weights.read import read_checkpoint
+from senet.weights.released import PACKAGE_TAGS, Release, list_weights, release_of_file, release_of_tag
+
+_HUB_PREFIX = "hf-hub:"
+
+
+def find_checkpoint(weights: str | Path, name: str) -> Checkpoint:
+    """Read the checkpoint that ``weights`` means for the network ``name``.
+
+    Raises:
+        SenetError: there is no such file, repository or tag, or it cannot be had or read.
+    """
+    if not isinstance(weights, str | PurePath):
+        raise SenetError(
+            f"weights is a {type(weights).__name__}; give a path, owner/name on the Hugging Face Hub, or one "
+            "of senet.list_weights()."
+        )
+    path = Path(weights).expanduser()
+    if isinstance(weights, PurePath) or path.exists():
+        return _with_release(read_checkpoint(path), release_of_file(path.name))
+    if weights.startswith(_HUB_PREFIX):
+        return hub_checkpoint(weights.removeprefix(_HUB_PREFIX))
+    release = release_of_tag(weights, name)
+    if release is not None:
+        return _released(release)
+    if is_repository(weights):
+        return hub_checkpoint(weights)
+    tags = [*PACKAGE_TAGS, *list_weights(name)]
+    raise SenetError(
+        f"There is no file {weights!r}, and it is neither owner/name on the Hugging Face Hub nor a released "
+        f"checkpoint of {name}: check the path, or choose one of {', '.join(tags)}.{nearest(weights, tags)}"
+    )
+
+
+def _released(release: Release) -> Checkpoint:
+    if release.url is None:
+        checkpoint = hub_checkpoint(release.repository)
+    else:
+        checkpoint = read_checkpoint(download(release.url, hashed=release.hashed))
+    return _with_release(checkpoint, release)
+
+
+def _with_release(checkpoint: Checkpoint, release: Release | None) -> Checkpoint:
+    """Add what the table knows about a published file."""
+    if release is None or checkpoint.own:
+        return checkpoint
+    return replace(checkpoint, package=release.package, preprocess=release.preprocess)

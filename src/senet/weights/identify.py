@@ -1,0 +1,109 @@
+"""Which network a checkpoint is of, and the sentence for a user who asked for another one."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from senet.errors import SenetError
+from senet.networks.specs import NetworkSpec
+from senet.networks.zoo import list_models, network_spec, plain_name, twin_name
+from senet.weights.checkpoint import Checkpoint
+from senet.weights.fit import Fitted, fit
+from senet.weights.known import KNOWN, SENET, reference_in
+from senet.weights.naming import Naming
+from senet.weights.own import spec_name
+from senet.weights.packages import OWN, naming_for, namings_of
+from senet.weights.shapes import MisfitError
+
+_ADVICE = "take a complete file of this network, or create the network that the file is of"
+
+
+def fit_or_refuse(
+    checkpoint: Checkpoint, spec: NetworkSpec, *, se_chosen: bool = False, needs_classifier: bool = True
+) -> Fitted:
+    """Fit a checkpoint to the network that was asked for.
+
+    Args:
+        checkpoint: what was read.
+        spec: of the network that was asked for.
+        se_chosen: whether its SE was asked for, and so must be the checkpoint's.
+        needs_classifier: whether a checkpoint without one is refused.
+
+    Raises:
+        SenetError: it does not fit; the sentence names the network it is of where there is one.
+    """
+    namings = namings_of(checkpoint)
+    naming = naming_for(namings, spec)
+    _refuse_other_name(checkpoint, naming, spec)
+    try:
+        return fit(checkpoint, naming, spec, se_chosen=se_chosen, needs_classifier=needs_classifier)
+    except MisfitError as misfit:
+        raise SenetError(_refusal(checkpoint, namings, naming, spec, misfit)) from misfit
+
+
+def _refusal(
+    checkpoint: Checkpoint,
+    namings: tuple[Naming, ...],
+    naming: Naming,
+    spec: NetworkSpec,
+    misfit: MisfitError,
+) -> str:
+    """Return the sentence that helps most: which network the checkpoint is of, or what is wrong with it."""
+    found = fitting_networks(checkpoint, namings)
+    name = spec_name(spec)
+    if name in found and checkpoint.spec is None:
+        return (
+            f"{checkpoint.source} has no classifier: say with num_classes how many classes a fresh one shall "
+            "have, or 0 to leave it out."
+        )
+    if not found or name in found:
+        return f"{misfit}: {_ADVICE}."
+    first, packages = next(iter(found.items()))
+    form = "" if naming.form(spec) else f" {naming.form_text},"
+    advised = first if spec.se is None else twin_name(first)
+    return (
+        f"{checkpoint.source} holds weights of {' or '.join(found)} ({packages}),{form} not of {name}: "
+        f"create {advised!r} instead."
+    )
+
+
+def fitting_networks(checkpoint: Checkpoint, namings: tuple[Naming, ...]) -> dict[str, str]:
+    """Return the networks whose weights a checkpoint holds, and the packages that name layers as it does.
+
+    There are several where keys do not decide.
+    """
+    if checkpoint.spec is not None:
+        return {spec_name(checkpoint.spec): SENET}
+    found = {}
+    for name in list_models():
+        spec = network_spec(name)
+        naming = naming_for(namings, spec)
+        if namings and naming is OWN:
+            continue  # the names are another family's
+        try:
+            fitted = fit(checkpoint, naming, spec, needs_classifier=False)
+        except SenetError:
+            continue
+        if not fitted.is_plain:
+            found[name] = naming.called
+    return found
+
+
+def _refuse_other_name(checkpoint: Checkpoint, naming: Naming, spec: NetworkSpec) -> None:
+    """Refuse a checkpoint whose place of publication says that it is of another network."""
+    for package in (checkpoint.package,) if checkpoint.package else naming.packages:
+        file_name = PurePath(checkpoint.source).name
+        reference = checkpoint.architecture or reference_in(file_name, package)
+        if reference is None or reference not in KNOWN.get(package, ()):
+            continue
+        network = KNOWN[package][reference]
+        if network is None:
+            raise SenetError(
+                f"{checkpoint.source} is of {package}'s {reference}, which computes something else with the "
+                "same tensors, and no senet network does: take another checkpoint."
+            )
+        if plain_name(network) != spec.name:
+            raise SenetError(
+                f"{checkpoint.source} is of {package}'s {reference}, which is {network} here and not "
+                f"{spec_name(spec)}: create {network!r} instead."
+            )

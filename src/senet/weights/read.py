@@ -1,0 +1,171 @@
+"""Files to tensors, without executing anything that a file holds.
+
+Pickles are read by ``torch.load(weights_only=True)``, which knows tensors and plain values only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from senet.errors import SenetError
+from senet.weights.checkpoint import Checkpoint
+from senet.weights.own import METADATA_KEY, from_metadata, from_training, is_training, marks_own
+
+# Where training scripts keep the weights. The average comes first: it is what they evaluate.
+_AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict")
+_WRAPPERS = (*_AVERAGES, "state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
+# What DataParallel, torch.compile and training frameworks put before every key.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+# AveragedModel of torch counts its updates in a tensor of this name.
+_NO_WEIGHTS = {"n_averaged"}
+
+
+def read_checkpoint(path: Path, source: str | None = None) -> Checkpoint:
+    """Read a checkpoint file: safetensors, or what ``torch.save`` wrote.
+
+    Args:
+        path: of the file.
+        source: what to call it in sentences; by default its path.
+
+    Raises:
+        SenetError: there is no such file, it is damaged, holds something other than tensors, or wants
+            to run code.
+    """
+    source = source or str(path)
+    if path.is_dir():
+        raise SenetError(f"{source} is a folder: name the file in it, such as {path / 'checkpoint.pt'}.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise SenetError(f"{source} cannot be read ({error.strerror}): check the path.") from error
+    _refuse_other_kinds(head, source)
+    if head[8:9] == b"{":
+        return _read_safetensors(path, source)
+    return _from_object(_load(path, source, is_zip=head.startswith(b"PK")), source)
+
+
+def _refuse_other_kinds(head: bytes, source: str) -> None:
+    """Name what downloads often leave in place of a checkpoint."""
+    text = head.lstrip().lower()
+    if not head:
+        raise SenetError(f"{source} is empty: download it again.")
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise SenetError(
+            f"{source} is a web page, not a checkpoint: download the file itself, not the page about it."
+        )
+    if text.startswith(b"version https://git-lfs"):
+        raise SenetError(f"{source} only points to a file in git LFS: run `git lfs pull` to get that file.")
+
+
+def _read_safetensors(path: Path, source: str) -> Checkpoint:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+        state = safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise SenetError(
+            f"{source} is a damaged safetensors file ({error}): download or copy it again."
+        ) from error
+    if METADATA_KEY in metadata:
+        return from_metadata(metadata[METADATA_KEY], state, source)
+    return Checkpoint(state=_without_prefixes(state), source=source)
+
+
+def _load(path: Path, source: str, *, is_zip: bool) -> Any:
+    damaged = f"{source} is damaged or cut short"
+    try:
+        if is_zip:
+            _check_archive(path)
+        # timm's training keeps its settings in a Namespace, which is plain data.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if wanted:
+            raise SenetError(
+                f"Loading {source} would run code from it ({wanted[1]}), which senet never does: ask its "
+                "author for the state dict alone, best as safetensors."
+            ) from error
+        raise SenetError(
+            f"{source} is not a checkpoint, or damaged: senet reads safetensors and what torch.save wrote."
+        ) from error
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise SenetError(f"{damaged} ({_first_line(error)}): download or copy it again.") from error
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        # What the unpickler raises on damaged files depends on the damaged byte.
+        if "TorchScript" in str(error):
+            raise SenetError(
+                f"{source} is a TorchScript program, not a checkpoint: save its state_dict() with "
+                "torch.save or safetensors."
+            ) from error
+        raise SenetError(
+            f"{source} is not a checkpoint, or damaged ({_first_line(error)}): senet reads safetensors and "
+            "what torch.save wrote."
+        ) from error
+
+
+def _check_archive(path: Path) -> None:
+    """Compare the checksums, which torch itself does not look at."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+
+
+def _from_object(value: Any, source: str) -> Checkpoint:
+    """Find the tensors in what a pickle held."""
+    if is_training(value):
+        return from_training(value, source)
+    state: Any = value
+    notes = []
+    while isinstance(state, Mapping):
+        wrapper = next((name for name in _WRAPPERS if _holds_tensors(state.get(name))), None)
+        if wrapper is None:
+            break
+        if wrapper in _AVERAGES and len(state) > 1:
+            notes.append(f"The moving average {wrapper!r} was taken, which its training evaluated.")
+        state = state[wrapper]
+    if not _holds_tensors(state):
+        held = (
+            f"the keys {', '.join(map(repr, list(value)[:4]))}"
+            if isinstance(value, Mapping)
+            else "a " + type(value).__name__
+        )
+        raise SenetError(f"{source} is not a checkpoint: it holds {held} and no tensors by name.")
+    tensors = {key: each.detach() for key, each in state.items() if isinstance(each, Tensor)}
+    own = marks_own(state)
+    return Checkpoint(state=_without_prefixes(tensors), source=source, own=own, notes=tuple(notes))
+
+
+def _holds_tensors(value: Any) -> bool:
+    """Tell whether a mapping has tensors by name, maybe within another wrapper."""
+    if not isinstance(value, Mapping):
+        return False
+    return any(isinstance(each, Tensor) for each in value.values() if not isinstance(each, Mapping)) or any(
+        _holds_tensors(value.get(name)) for name in _WRAPPERS
+    )
+
+
+def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    state = {key: each for key, each in state.items() if key not in _NO_WEIGHTS}
+    while prefix := next((each for each in _PREFIXES if all(key.startswith(each) for key in state)), None):
+        state = {key.removeprefix(prefix): each for key, each in state.items()}
+        if not state:
+            break
+    return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

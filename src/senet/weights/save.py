@@ -1,0 +1,42 @@
+"""Weights to a file that carries what belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import safetensors.torch
+from torch import nn
+
+from senet.files import write_bytes
+from senet.networks.features import FeatureNetwork
+from senet.weights.load import senet_network
+from senet.weights.own import to_metadata
+
+
+def save_weights(model: nn.Module, path: str | Path, *, classes: Sequence[str] | None = None) -> None:
+    """Write a network's weights to a safetensors file, whole or not at all.
+
+    The file also holds the network's name, the options in which it differs from the one that
+    `senet.list_models` names, its ``preprocess`` and the names of its classes. ``senet.create_model(name,
+    weights=path)`` reads all of it back.
+
+    Args:
+        model: a senet network, also within DataParallel or compiled.
+        path: of the file; an older one is replaced.
+        classes: names in the order of the model's outputs.
+
+    Raises:
+        SenetError: the model is not senet's, there are more or fewer names than classes, or the file cannot
+            be written.
+    """
+    network = senet_network(model, "save_weights")
+    spec = network.spec
+    if isinstance(network, FeatureNetwork):
+        spec = replace(spec, num_classes=0)  # it has no classifier
+    names = None if classes is None else tuple(map(str, classes))
+    metadata = to_metadata(spec, network.preprocess, names)
+    # One tensor for each key, in one piece: networks may be in channels_last.
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+    write_bytes(Path(path), safetensors.torch.save(tensors, metadata))
