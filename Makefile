@@ -12,7 +12,7 @@ demo: .venv/installed
 	$(BIN)/senet compare
 
 test: .venv/installed-test lint types
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest --numprocesses auto $(PYTEST_OPTIONS)
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

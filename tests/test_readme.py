@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 from tools.make_docs import README, readme_with_results
 
 from senet.cli.main import build_parser, main
+from tests.references import import_timm
 
 ROOT = README.parent
 TEXT = README.read_text(encoding="utf-8")
@@ -43,7 +46,7 @@ def test_make_targets_exist() -> None:
 
 
 def test_the_python_example_runs(tmp_path: Path) -> None:
-    (example,) = blocks("python")
+    example = blocks("python")[0]
     assert len(example.strip().splitlines()) <= 12
     done = subprocess.run(
         [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -52,6 +55,24 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     sentence, page = done.stdout.strip().splitlines()
     assert "95 % interval" in sentence
     assert (tmp_path / page).read_text(encoding="utf-8").count("<svg") > 3
+
+
+def test_the_weights_example_runs(tmp_path: Path) -> None:
+    example = blocks("python")[1]
+    for network, file in (("legacy_seresnet50", "se_resnet50-ce0d4300"), ("resnet50", "resnet50-0676ba61")):
+        torch.save(import_timm().create_model(network).state_dict(), tmp_path / f"{file}.pth")
+        assert f"{file}.pth" in example
+    Image.new("RGB", (300, 260), "orange").save(tmp_path / "goldfish.jpg")
+    done = subprocess.run(
+        [sys.executable, "-c", f"{example}\nprint(scores.shape)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "64 new: layer1.0.se.fc1.weight" in done.stdout
+    assert "torch.Size([1, 1000])" in done.stdout
 
 
 def test_links_lead_somewhere() -> None:

@@ -226,6 +226,12 @@ def packages_table() -> str:
     return table((*titles, "Δ at 224", "Δ statistics", "why"), rows, 3)
 
 
+def _agreeing(printed: Iterable[Printed], convention: str) -> str:
+    """Return for example ``"20 of 30"``: how many numbers agree under one convention."""
+    near = [each.off_by(convention) < 1 for each in printed if convention in each.ours]
+    return f"{sum(near)} of {len(near)}"
+
+
 def page() -> str:
     """Return the whole page."""
     printed, others = list(printed_numbers()), list(beside_others())
@@ -238,6 +244,7 @@ def page() -> str:
         packages=packages_table(),
         printed=len(printed),
         agreeing=sum(each.agrees() for each in printed),
+        **{f"agreeing_{name}": _agreeing(printed, name) for name in (A, B, P, S)},
         others=len(others),
         equal=sum(not any(each.differences.values()) for each in others),
     )

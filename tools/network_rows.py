@@ -217,8 +217,8 @@ def read_rows(file: str) -> list[dict[str, str]]:
 _NO_BATCH_NORM = "it has no BatchNorm"
 _BIASES = "its convolutions have biases in spite of the BatchNorm"
 _TWO_NETWORKS = (
-    "two networks have this name, the released one with 13.16 G and the one drawn in the article "
-    "(inception_resnet_v2_article) with 9.26 G; the paper does not say which other it trained"
+    "the released network of this name has 13.16 G, the one drawn in its article, "
+    "`inception_resnet_v2_article`, 9.26 G; which one the paper trained is not known"
 )
 
 EXPLANATIONS: dict[Key, str] = {
@@ -228,7 +228,7 @@ EXPLANATIONS: dict[Key, str] = {
     ("2", "Inception-ResNet-v2", "reimplementation", "gflops"): _TWO_NETWORKS,
     ("2", "Inception-ResNet-v2", "SE", "gflops"): _TWO_NETWORKS,
     ("3", "ShuffleNet 1x (g=3)", "reimplementation", "gflops"): (
-        "140 M looks rounded to tens: 138.8 M under B"
+        "1.2 M short under B; what SE adds, 2 M as printed, is 2.2 M here"
     ),
     ("timm", "vgg16"): _NO_BATCH_NORM,
     ("torchvision", "vgg16"): _NO_BATCH_NORM,

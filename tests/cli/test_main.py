@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from senet.cli.main import EXIT_BAD_INPUT, EXIT_INTERRUPTED, main
-from senet.networks.zoo import list_models
 from senet.training import loop
 from tests.small import small_source
 
@@ -201,18 +200,6 @@ def test_a_full_disk_is_one_sentence(
         main(["train", "photos", "--model", "resnet8", "--epochs", "1", "--workers", "0", "--out", "x"]) == 2
     )
     assert "The disk is full" in capsys.readouterr().err
-
-
-def test_models_lists_plain_and_se(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["models", "resnet50"]) == 0
-    out = capsys.readouterr().out
-    for number in ("25,557,032", "28,088,024", "3,858.0 M", "3,860.5 M"):
-        assert number in out
-    assert main(["models"]) == 0
-    out = capsys.readouterr().out
-    for name in list_models():
-        assert name.removeprefix("se_") in out
-    assert "…" not in out, "a number is cut off"
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import torch
 from senet.blocks import SEConfig
 from senet.blocks.cost import parameter_count
 from senet.errors import SenetError
+from senet.insight.cost import cost
 from senet.networks import (
     create_network,
     default_se,
@@ -15,7 +16,8 @@ from senet.networks import (
     plain_name,
     twin_name,
 )
-from tests.networks.published import ABLATIONS, ABLATIONS_WITH_BIAS, PUBLISHED
+from tests.networks.published import ABLATIONS, DERIVED, PUBLISHED, REDUCTIONS_WITH_BIAS, ROWS, sizes
+from tests.references import import_torchvision, pytorchcv_model
 
 # Designed for 299 pixels.
 ROOMY = ("inception_v3", "inception_resnet_v2")
@@ -34,23 +36,63 @@ def size(name, **choices):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_sizes(name):
-    assert size(name) == PUBLISHED[name]
+    assert {size(name)} == PUBLISHED[name]
 
 
-@pytest.mark.parametrize(("choices", "expected"), ABLATIONS, ids=str)
-def test_sizes_of_the_ablations(choices, expected):
-    assert size("resnet50", se=SEConfig(bias=False, **choices)) == expected
+# Those that no row counts: the same network of another package, on the spot.
+COUNTED_HERE = {
+    "resnet18": ("torchvision", "resnet18"),
+    "resnet34": ("torchvision", "resnet34"),
+    "vgg11_bn": ("torchvision", "vgg11_bn"),
+    "vgg13_bn": ("torchvision", "vgg13_bn"),
+    "vgg19_bn": ("torchvision", "vgg19_bn"),
+    "inception_v3": ("torchvision", "inception_v3"),
+    "resnet20": ("pytorchcv", "resnet20_cifar10"),
+    "resnet56": ("pytorchcv", "resnet56_cifar10"),
+}
+# Depth is the only difference, so each unit adds the same.
+BY_DEPTH = {"resnet8": 8, "resnet32": 32}
 
 
-@pytest.mark.parametrize("reduction", ABLATIONS_WITH_BIAS)
+@pytest.mark.parametrize("name", COUNTED_HERE)
+def test_sizes_of_another_package(name):
+    package, its_name = COUNTED_HERE[name]
+    options = {"aux_logits": False, "init_weights": False} if name == "inception_v3" else {}
+    with torch.device("meta"):
+        if package == "torchvision":
+            theirs = getattr(import_torchvision().models, its_name)(**options)
+        else:
+            theirs = pytorchcv_model(its_name)
+    counted = cost(theirs, input_size(name))
+    assert size(name) == (counted.parameters, counted.multiply_adds)
+
+
+@pytest.mark.parametrize(("name", "layers"), BY_DEPTH.items())
+def test_sizes_grow_evenly_with_depth(name, layers):
+    for at_20, at_56, ours in zip(size("resnet20"), size("resnet56"), size(name), strict=True):
+        assert (ours - at_20) * 36 == (at_56 - at_20) * (layers - 20)
+
+
+def test_every_plain_network_is_counted_by_somebody_else():
+    plain = {name for name in list_models() if name == plain_name(name)}
+    assert plain <= set(PUBLISHED) | set(COUNTED_HERE) | set(BY_DEPTH)
+    assert {"senet154", "se_resnet50", "se_vgg16_bn", "se_bn_inception", "se_wrn16_8"} <= set(PUBLISHED)
+
+
+@pytest.mark.parametrize(("choices", "row"), ABLATIONS, ids=str)
+def test_sizes_of_the_ablations(choices, row):
+    assert size("resnet50", se=SEConfig(bias=False, **choices)) == sizes(ROWS[DERIVED, row])
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS_WITH_BIAS)
 def test_sizes_with_biases(reduction):
-    assert size("resnet50", se=SEConfig(reduction=reduction))[0] == ABLATIONS_WITH_BIAS[reduction]
+    expected = sizes(ROWS[DERIVED, REDUCTIONS_WITH_BIAS[reduction]])
+    assert size("resnet50", se=SEConfig(reduction=reduction)) == expected
 
 
 def test_cifar_networks_for_100_classes():
-    # pytorchcv's (se)resnet110_cifar100.
-    assert size("resnet110", num_classes=100)[0] == 1_736_564
-    assert size("se_resnet110", num_classes=100)[0] == 1_750_802
+    assert size("resnet110", num_classes=100) == sizes(ROWS["pytorchcv", "resnet110_cifar100"])
+    assert size("se_resnet110", num_classes=100) == sizes(ROWS["pytorchcv", "seresnet110_cifar100"])
 
 
 def test_every_network_has_a_twin():

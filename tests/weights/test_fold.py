@@ -9,13 +9,13 @@ from torch import nn
 
 from senet.errors import SenetError
 from senet.networks import list_models, network_spec, plain_name
-from senet.networks.build import build_network
+from senet.networks.build import _ASSEMBLIES, build_network
 from senet.weights.fold import fold_biases
 from tests.networks.short import images, shortened
 from tests.references import randomise, relative_difference
 
-# One network of each class of spec.
-FAMILIES = {type(network_spec(name)): plain_name(name) for name in reversed(list_models())}
+# One network for each way to assemble one.
+FAMILIES = {_ASSEMBLIES[type(network_spec(name))]: plain_name(name) for name in reversed(list_models())}
 
 
 def with_biases(network):
@@ -104,9 +104,7 @@ def test_the_running_mean_keeps_its_type():
 def test_a_bias_without_a_batch_norm_is_refused():
     network = small_network()
     state = small_network(bias=True).state_dict()
-    with pytest.raises(
-        SenetError, match=r"The bias 3\.bias cannot be folded: this network's 3 has none"
-    ):
+    with pytest.raises(SenetError, match=r"The bias 3\.bias cannot be folded: this network's 3 has none"):
         fold_biases(state, network)
     state = {key: value for key, value in state.items() if key not in ("3.bias", "1.running_mean")}
     with pytest.raises(SenetError, match=r"The bias 0\.bias cannot be folded"):

@@ -124,11 +124,10 @@ def first_convolution(network: nn.Module) -> str:
     return names[0]
 
 
-def option_sentence(name: str, value: object) -> str:
-    """Say that an option of a spec was taken from the checkpoint."""
+def _option_sentence(name: str, value: object, origin: str) -> str:
     if name == "pool" and value in _POOLS:
-        return f"{_POOLS[str(value)]}, as in the checkpoint's network."
-    return f"{name} is {value!r}, as in the checkpoint's network."
+        return f"{_POOLS[str(value)]}, as {origin} has it."
+    return f"{name} is {value!r}, as {origin} has it."
 
 
 def _has_classes(checkpoint: Checkpoint) -> bool:
@@ -149,7 +148,9 @@ def _with_options(
         # A spec without the pool of a stem has no edge of it either.
         options = {name: value for name, value in naming.options.items() if getattr(spec, name) is not None}
         base = replace(spec, **options)
-    return base, tuple(option_sentence(name, getattr(base, name)) for name in other_options(base, spec))
+    origin = naming.called if checkpoint.spec is None else "the checkpoint"
+    different = other_options(base, spec)
+    return base, tuple(_option_sentence(name, getattr(base, name), origin) for name in different)
 
 
 def other_options(one: NetworkSpec, other: NetworkSpec) -> list[str]:
@@ -210,6 +211,7 @@ def _fitted_se(
         chosen=chosen,
         knows_behaviour=told is not None or naming is not OWN,
         source=source,
+        origin=naming.called if told is None else "the checkpoint",
     )
 
 

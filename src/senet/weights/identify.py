@@ -13,6 +13,7 @@ from senet.weights.known import KNOWN, SENET, reference_in
 from senet.weights.naming import Naming
 from senet.weights.own import spec_name
 from senet.weights.packages import OWN, naming_for, namings_of
+from senet.weights.se_of import se_blocks
 from senet.weights.shapes import MisfitError
 
 _ADVICE = "take a complete file of this network, or create the network that the file is of"
@@ -80,12 +81,15 @@ def fitting_networks(checkpoint: Checkpoint, namings: tuple[Naming, ...]) -> dic
         naming = naming_for(namings, spec)
         if namings and naming is OWN:
             continue  # the names are another family's
+        key_map = naming.key_map(spec)
+        blocks = se_blocks({key_map(key) or key: tensor for key, tensor in checkpoint.state.items()})
+        if bool(blocks) != (spec.se is not None):
+            continue
         try:
-            fitted = fit(checkpoint, naming, spec, needs_classifier=False)
+            fit(checkpoint, naming, spec, needs_classifier=False)
         except SenetError:
             continue
-        if not fitted.is_plain:
-            found[name] = naming.called
+        found[name] = naming.called
     return found
 
 

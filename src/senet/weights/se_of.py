@@ -61,6 +61,7 @@ def agreed_se(
     chosen: bool,
     knows_behaviour: bool,
     source: str,
+    origin: str,
 ) -> tuple[SEConfig, tuple[str, ...]]:
     """Return the SE to build for a checkpoint that has SE, and sentences on how it differs from ``wanted``.
 
@@ -71,6 +72,7 @@ def agreed_se(
         chosen: whether the user asked for ``wanted``.
         knows_behaviour: whether ``found`` tells more than the tensors do.
         source: of the checkpoint, for the error.
+        origin: who has such SE, for the sentences.
 
     Raises:
         SenetError: the user asked for another SE than the checkpoint has.
@@ -88,7 +90,7 @@ def agreed_se(
             f"The SE you asked for ({asked}) contradicts {source}, whose SE has {there}: leave se out, or "
             "choose it so."
         )
-    return found, tuple(_sentence(name, getattr(found, name)) for name in names)
+    return found, tuple(_sentence(name, getattr(found, name), origin) for name in names)
 
 
 def _has_widths(se: SEConfig, blocks: Mapping[str, Block]) -> bool:
@@ -98,9 +100,10 @@ def _has_widths(se: SEConfig, blocks: Mapping[str, Block]) -> bool:
     )
 
 
-def _sentence(name: str, value: object) -> str:
+def _sentence(name: str, value: object, origin: str) -> str:
     if name == "bias":
-        return f"The fully connected layers of SE have {'biases' if value else 'no bias'}, as there."
+        how = "biases" if value else "no bias"
+        return f"The fully connected layers of SE have {how}, as {origin} has it."
     if name == "divisor":
-        return f"The hidden layers of SE are rounded to multiples of {value}, as there."
-    return f"SE has {name}={value!r}, as there."
+        return f"The hidden layers of SE are rounded to multiples of {value}, as {origin} has it."
+    return f"SE has {name}={value!r}, as {origin} has it."

@@ -1,0 +1,136 @@
+"""Other packages' networks with random weights, by way of a file, into ours: the same scores.
+
+`docs/conversions.md` has all pairs at full depth; `tools/conversion_matrix.py` makes it.
+"""
+
+import dataclasses
+
+import pytest
+import torch
+
+from senet.networks import list_models, network_spec
+from senet.weights.checkpoint import Checkpoint
+from senet.weights.identify import fit_or_refuse, fitting_networks
+from senet.weights.known import KNOWN
+from senet.weights.packages import NAMINGS, namings_of
+from tests.references import randomise, relative_difference
+from tests.weights.pairs import PAIRS, gradient_difference, loaded, pair_of, scores
+
+# One of each way of naming and computing, as shallow as there is.
+SHALLOW = [
+    ("torchvision", "resnet18"),
+    ("torchvision", "googlenet"),
+    ("timm", "seresnet18"),
+    ("timm", "seresnet50"),
+    ("timm", "legacy_seresnet50"),
+    ("timm", "mobilenetv1_100"),
+    ("pretrainedmodels", "se_resnext50_32x4d"),
+    ("pretrainedmodels", "resnet18"),
+    ("pretrainedmodels", "bninception"),
+    ("pytorchcv", "resnet50"),
+    ("pytorchcv", "resnet20_cifar10"),
+    ("pytorchcv", "seresnet20_cifar10"),
+    ("pytorchcv", "sepreresnet110_cifar10"),
+    ("pytorchcv", "bninception"),
+    ("pytorchcv", "mobilenet_w1"),
+    ("pytorchcv", "shufflenet_g3_w1"),
+    ("moskomule", "se_resnet18"),
+    ("moskomule", "se_resnet20"),
+]
+WITH_GRADIENTS = {"seresnet18", "bninception", "seresnet20_cifar10", "se_resnet20"}
+# Tensors alone are compared here.
+DEEP = [
+    ("timm", "senet154"),
+    ("timm", "seresnext101_64x4d"),
+    ("timm", "vgg19_bn"),
+    ("pretrainedmodels", "senet154"),
+    ("pretrainedmodels", "cafferesnet101"),
+    ("pretrainedmodels", "vgg13_bn"),
+    ("pretrainedmodels", "inceptionresnetv2"),
+    ("pytorchcv", "senet154"),
+    ("pytorchcv", "bn_vgg16b"),
+    ("torchvision", "vgg16_bn"),
+]
+
+
+@pytest.mark.parametrize("name", SHALLOW, ids="-".join)
+def test_scores_are_the_references(name, tmp_path):
+    pair = pair_of(*name)
+    theirs = pair.build()
+    randomise(theirs)
+    ours = loaded(theirs, pair, tmp_path).double().eval()
+    theirs.double().eval()
+    x = torch.randn(2, 3, pair.side, pair.side + 32, dtype=torch.float64)
+    with torch.no_grad():
+        expected = scores(theirs, x)
+        assert expected.std() > 1e-3
+        assert relative_difference(ours(x), expected) < 1e-10
+    assert ours.loaded.new == ()
+    if pair.reference in WITH_GRADIENTS:
+        x = torch.randn(4, 3, pair.side, pair.side, dtype=torch.float64)
+        assert gradient_difference(ours, theirs, x) < 1e-6
+    assert ours.loaded.dropped == tuple(key for key in theirs.state_dict() if key.lower().startswith("aux"))
+
+
+def hollow(pair):
+    """Return the checkpoint of a network without the memory it would take."""
+    with torch.device("meta"):
+        state = pair.build().state_dict()
+    zero = torch.zeros(())
+    return Checkpoint(
+        state={key: zero.expand(value.shape) for key, value in state.items()}, source="file.pth"
+    )
+
+
+@pytest.mark.parametrize("name", DEEP, ids="-".join)
+def test_deep_networks_have_our_tensors(name):
+    pair = pair_of(*name)
+    fitted = fit_or_refuse(hollow(pair), network_spec(pair.network))
+    assert not fitted.is_plain
+    assert fitted.spec.num_classes == 1000
+    assert fitted.preprocess.labels == "ImageNet-1k, sorted by WordNet id"
+
+
+@pytest.mark.parametrize(
+    ("package", "reference", "names"),
+    [
+        ("pytorchcv", "seresnet50b", ["se_resnet50", "se_resnet50b"]),
+        ("pytorchcv", "seresnet20_cifar10", ["se_resnet20"]),
+        ("pytorchcv", "sepreresnet110_cifar10", ["se_preresnet110"]),
+        ("timm", "mobilenetv1_100", ["mobilenet_relu6"]),
+        ("pretrainedmodels", "bninception", ["bn_inception"]),
+        ("pretrainedmodels", "resnet50", ["resnet50", "resnet50b"]),
+    ],
+)
+def test_the_network_is_found_by_the_tensors(package, reference, names):
+    checkpoint = hollow(pair_of(package, reference))
+    namings = namings_of(checkpoint)
+    assert all(package in naming.packages for naming in namings)
+    assert list(fitting_networks(checkpoint, namings)) == names
+
+
+def test_every_known_network_is_one_of_ours():
+    names = {network for networks in KNOWN.values() for network in networks.values()}
+    assert names - {None} <= set(list_models())
+    assert {pair.package for pair in PAIRS} == set(KNOWN)
+    packages = {package for naming in NAMINGS for package in naming.packages}
+    assert packages == set(KNOWN)
+
+
+def test_pytorchcvs_shake_shake_loads_into_a_network_of_its_width(tmp_path):
+    import senet
+    from senet.networks.build import build_network
+    from tests.references import pytorchcv_model
+
+    theirs = pytorchcv_model("shakeshakeresnet26_2x32d_cifar10")
+    randomise(theirs)
+    torch.save(theirs.state_dict(), tmp_path / "file.pth")
+    spec = dataclasses.replace(
+        network_spec("shakeshake26_2x96d"), outputs=(32, 64, 128), activation="post"
+    )
+    ours = build_network(spec).eval()
+    report = senet.load_weights(ours, tmp_path / "file.pth")
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert relative_difference(ours(x), theirs.eval()(x)) < 1e-5
+    assert report.package == "pytorchcv"
