@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ def few_classes(spec: NetworkSpec) -> NetworkSpec:
 
 
 def shortened(spec: NetworkSpec) -> NetworkSpec:
-    """Return the same with at most two units in the first stage and one in every other.
+    """Return the same with at most two units in the first stage and one in every other, and narrower.
 
     Of the tables of Inception modules, one of each kind is left.
     """
@@ -33,7 +34,25 @@ def shortened(spec: NetworkSpec) -> NetworkSpec:
     depths = getattr(spec, "depths", None)
     if depths is None:
         return spec
-    return dataclasses.replace(spec, depths=(2, *(1 for _ in depths[1:])))  # type: ignore[call-arg]
+    changes = {"depths": (2, *(1 for _ in depths[1:])), **narrowed(spec)}
+    return dataclasses.replace(spec, **changes)
+
+
+def narrowed(spec: NetworkSpec) -> dict[str, Any]:
+    """Return the changes that leave a wide residual network a few times fewer channels."""
+    outputs = getattr(spec, "outputs", None)
+    if isinstance(spec, VGGSpec):
+        return {"widths": tuple(width // 4 for width in spec.widths)}
+    if outputs is None or outputs[0] < 64 or (spec.input_size == 32 and outputs[0] < 96):
+        return {}
+    inside = getattr(spec, "bottleneck", None)
+    # SENet-154's first 1x1 convolutions must still have a channel for each of 64 groups.
+    factor = 3 if outputs[0] == 96 else 2 if getattr(inside, "halved", False) else 4
+    changes: dict[str, Any] = {"outputs": tuple(each // factor for each in outputs)}
+    if inside is not None:
+        widths = tuple(each // factor for each in inside.widths)
+        changes["bottleneck"] = dataclasses.replace(inside, widths=widths)
+    return changes
 
 
 def nameless(spec: NetworkSpec) -> NetworkSpec:

@@ -109,3 +109,9 @@ def test_a_bias_without_a_batch_norm_is_refused():
     state = {key: value for key, value in state.items() if key not in ("3.bias", "1.running_mean")}
     with pytest.raises(SenetError, match=r"The bias 0\.bias cannot be folded"):
         fold_biases(state, network)
+
+
+def test_a_batch_norm_of_another_width_is_not_behind_the_convolution():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(8))
+    with pytest.raises(SenetError, match=r"The bias 0\.bias cannot be folded"):
+        fold_biases({**network.state_dict(), "0.bias": torch.ones(4)}, network)

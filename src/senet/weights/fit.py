@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
-from senet.networks.build import build_network
-from senet.networks.network import Network
 from senet.networks.preprocess import WORDNET_ORDER, Preprocess
 from senet.networks.specs import NetworkSpec
 from senet.weights.checkpoint import Checkpoint
@@ -20,7 +18,7 @@ from senet.weights.naming import Naming
 from senet.weights.own import spec_name
 from senet.weights.packages import OWN
 from senet.weights.se_of import agreed_se, inferred_se, se_blocks
-from senet.weights.shapes import MisfitError, checked_shapes, expected_shapes
+from senet.weights.shapes import MisfitError, checked_shapes, on_meta, outline_of
 
 NOT_OPTIONS = ("se", "num_classes", "in_channels")
 """Fields of a spec that a user chooses freely beside a checkpoint."""
@@ -86,19 +84,17 @@ def fit(
     state, names, dropped = _renamed(checkpoint, naming, base)
     se, se_changes = _fitted_se(checkpoint, naming, base, state, chosen=se_chosen)
     is_plain = spec.se is not None and not se_blocks(state)
-    with torch.device("meta"):
-        theirs = build_network(
-            replace(base, se=None if is_plain else se, num_classes=base.num_classes or _IMAGENET_CLASSES)
-        )
-    classifier, stem = classifier_of(theirs), first_convolution(theirs)
-    state, fold_changes = _folded(state, theirs, checkpoint.source)
-    state, background = _without_background(state, naming, classifier)
-    headless = f"{classifier}.weight" not in state and not (needs_classifier and _has_classes(checkpoint))
-    expected = expected_shapes(theirs, classifier, stem, headless=headless)
+    theirs = replace(base, se=None if is_plain else se, num_classes=base.num_classes or _IMAGENET_CLASSES)
+    outline = outline_of(theirs)
+    weight, bias = f"{outline.classifier}.weight", f"{outline.classifier}.bias"
+    state, fold_changes = _folded(state, theirs, checkpoint.source) if naming.biased else (state, ())
+    state, background = _without_background(state, naming, weight, bias)
+    headless = weight not in state and not (needs_classifier and _has_classes(checkpoint))
+    expected = {key: each for key, each in outline.shapes.items() if not (headless and key in (weight, bias))}
     state = checked_shapes(state, expected, checkpoint.source, spec_name(base))
     _refuse_not_finite(state, names, checkpoint.source)
-    classes = 0 if headless else len(state[f"{classifier}.weight"])
-    channels = state[f"{stem}.weight"].shape[1]
+    classes = 0 if headless else len(state[weight])
+    channels = state[f"{outline.stem}.weight"].shape[1]
     return Fitted(
         spec=replace(base, se=se, num_classes=classes, in_channels=channels),
         state=state,
@@ -109,19 +105,6 @@ def fit(
         preprocess=_preprocess(checkpoint, naming, base, classes).with_channels(channels),
         is_plain=is_plain,
     )
-
-
-def classifier_of(network: Network) -> str:
-    """Return the name of the layer that puts out the class scores of a network that has one."""
-    name = network.classifier_name
-    assert name is not None, "a network of this spec has a classifier"
-    return name
-
-
-def first_convolution(network: nn.Module) -> str:
-    """Return the name of the layer that sees the images."""
-    names: list[str] = [name for name, each in network.named_modules() if isinstance(each, nn.Conv2d)]
-    return names[0]
 
 
 def _option_sentence(name: str, value: object, origin: str) -> str:
@@ -216,24 +199,22 @@ def _fitted_se(
 
 
 def _folded(
-    state: dict[str, Tensor], network: Network, source: str
+    state: dict[str, Tensor], spec: NetworkSpec, source: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     try:
-        folded = fold_biases(state, network)
+        folded = fold_biases(state, on_meta(spec))
     except SenetError as error:
         raise MisfitError(f"{source} does not fit: {str(error).rstrip('.')}") from error
     count = len(state) - len(folded)
-    if count == 0:
-        return state, ()
-    return folded, (f"{count} biases of convolutions are taken up by the BatchNorms behind them.",)
+    changes = (f"{count} biases of convolutions are taken up by the BatchNorms behind them.",)
+    return folded, changes if count else ()
 
 
 def _without_background(
-    state: dict[str, Tensor], naming: Naming, classifier: str
+    state: dict[str, Tensor], naming: Naming, *keys: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    keys = [f"{classifier}.weight", f"{classifier}.bias"]
     if not naming.background or any(
-        key not in state or len(state[key]) != _IMAGENET_CLASSES + 1 for key in keys
+        key not in state or state[key].shape[:1] != (_IMAGENET_CLASSES + 1,) for key in keys
     ):
         return state, ()
     state = state | {key: state[key][1:] for key in keys}

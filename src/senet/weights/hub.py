@@ -80,7 +80,7 @@ def _with_config(checkpoint: Checkpoint, path: Path, repository: str) -> Checkpo
         return dataclasses.replace(
             checkpoint,
             package=TIMM,
-            architecture=config.get("architecture"),
+            architecture=str(config.get("architecture", "")) or None,
             preprocess=timm_preprocess(config["pretrained_cfg"]),
         )
     except (ValueError, KeyError, TypeError) as error:

@@ -14,11 +14,11 @@ from senet.errors import SenetError
 from senet.networks.network import Network
 from senet.weights.checkpoint import Checkpoint
 from senet.weights.find import find_checkpoint
-from senet.weights.fit import Fitted, first_convolution, other_options
+from senet.weights.fit import Fitted, other_options
 from senet.weights.identify import fit_or_refuse
 from senet.weights.own import spec_name
 from senet.weights.report import LoadReport
-from senet.weights.shapes import COUNTER
+from senet.weights.shapes import COUNTER, first_convolution
 
 
 def load_weights(model: nn.Module, weights: str | Path) -> LoadReport:

@@ -34,6 +34,7 @@ class Naming:
             max pool does at the edge, for one.
         preprocess: fields that differ from those of the network's default.
         background: whether 1001 classes mean that the first one is none of ImageNet's.
+        biased: whether its convolutions have biases before their BatchNorms, which ours have not.
         refusal: why no senet network computes what this one does.
     """
 
@@ -47,6 +48,7 @@ class Naming:
     options: Mapping[str, Any] = field(default_factory=dict)
     preprocess: Mapping[str, Any] = field(default_factory=dict)
     background: bool = False
+    biased: bool = False
     refusal: str | None = None
 
     @property

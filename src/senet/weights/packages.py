@@ -195,12 +195,14 @@ NAMINGS: tuple[Naming, ...] = (
         specs=(BNInceptionSpec,),
         has=(r"^features\.init_block\.conv2\.conv1\.conv\.weight",),
         key_map=_always(inception.from_pytorchcv_bn_inception),
+        biased=True,
     ),
     Naming(
         packages=(PRETRAINEDMODELS,),
         specs=(BNInceptionSpec,),
         has=(r"^conv1_7x7_s2\.weight",),
         key_map=_always(inception.from_pretrainedmodels_bn_inception),
+        biased=True,
         preprocess=_CAFFE | {"mean": (104.0, 117.0, 128.0)},
     ),
     Naming(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from senet.errors import SenetError
 from senet.weights.checkpoint import Checkpoint
+from senet.weights.download import reason_of
 from senet.weights.own import METADATA_KEY, from_metadata, from_training, is_training, marks_own
 
 # Where training scripts keep the weights. The average comes first: it is what they evaluate.
@@ -84,35 +86,37 @@ def _read_safetensors(path: Path, source: str) -> Checkpoint:
 
 
 def _load(path: Path, source: str, *, is_zip: bool) -> Any:
-    damaged = f"{source} is damaged or cut short"
     try:
         if is_zip:
             _check_archive(path)
         # timm's training keeps its settings in a Namespace, which is plain data.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if wanted:
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            warnings.simplefilter("ignore")  # about the protocol of files that are then refused
+            with path.open("rb") as file:  # of a path, torch would believe the suffix
+                return torch.load(file, map_location="cpu", weights_only=True)
+    except zipfile.BadZipFile as error:
+        raise SenetError(
+            f"{source} is damaged or cut short ({reason_of(error)}): download or copy it again."
+        ) from error
+    except Exception as error:
+        # What the unpickler raises on damaged files depends on the damaged byte (a test tries some).
+        text = str(error)
+        wanted = re.search(r"GLOBAL ([\w.]+)", text)
+        if isinstance(error, pickle.UnpicklingError) and wanted:
             raise SenetError(
                 f"Loading {source} would run code from it ({wanted[1]}), which senet never does: ask its "
                 "author for the state dict alone, best as safetensors."
             ) from error
-        raise SenetError(
-            f"{source} is not a checkpoint, or damaged: senet reads safetensors and what torch.save wrote."
-        ) from error
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise SenetError(f"{damaged} ({_first_line(error)}): download or copy it again.") from error
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        # What the unpickler raises on damaged files depends on the damaged byte.
-        if "TorchScript" in str(error):
+        if "TorchScript" in text:
             raise SenetError(
                 f"{source} is a TorchScript program, not a checkpoint: save its state_dict() with "
                 "torch.save or safetensors."
             ) from error
+        # The unpickler's own text is about torch, not about the file.
+        reason = "" if isinstance(error, pickle.UnpicklingError) else f" ({reason_of(error)})"
         raise SenetError(
-            f"{source} is not a checkpoint, or damaged ({_first_line(error)}): senet reads safetensors and "
-            "what torch.save wrote."
+            f"{source} is not a checkpoint, or damaged{reason}: senet reads safetensors and what torch.save "
+            "wrote."
         ) from error
 
 
@@ -144,7 +148,7 @@ def _from_object(value: Any, source: str) -> Checkpoint:
             else "a " + type(value).__name__
         )
         raise SenetError(f"{source} is not a checkpoint: it holds {held} and no tensors by name.")
-    tensors = {key: each.detach() for key, each in state.items() if isinstance(each, Tensor)}
+    tensors = {str(key): each.detach() for key, each in state.items() if isinstance(each, Tensor)}
     own = marks_own(state)
     return Checkpoint(state=_without_prefixes(tensors), source=source, own=own, notes=tuple(notes))
 
@@ -153,19 +157,16 @@ def _holds_tensors(value: Any) -> bool:
     """Tell whether a mapping has tensors by name, maybe within another wrapper."""
     if not isinstance(value, Mapping):
         return False
-    return any(isinstance(each, Tensor) for each in value.values() if not isinstance(each, Mapping)) or any(
+    return any(isinstance(each, Tensor) for each in value.values()) or any(
         _holds_tensors(value.get(name)) for name in _WRAPPERS
     )
 
 
 def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
     state = {key: each for key, each in state.items() if key not in _NO_WEIGHTS}
-    while prefix := next((each for each in _PREFIXES if all(key.startswith(each) for key in state)), None):
-        state = {key.removeprefix(prefix): each for key, each in state.items()}
-        if not state:
+    while state:
+        prefix = next((each for each in _PREFIXES if all(key.startswith(each) for key in state)), None)
+        if prefix is None:
             break
+        state = {key.removeprefix(prefix): each for key, each in state.items()}
     return state
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from senet.errors import SenetError
+from senet.networks.build import build_network
 from senet.networks.network import Network
+from senet.networks.specs import NetworkSpec
 
 Shape = tuple[int | None, ...]
 """With ``None`` for a size that is free: the number of classes, and that of the images' channels."""
@@ -25,23 +30,44 @@ class MisfitError(SenetError):
     """
 
 
-def expected_shapes(network: Network, classifier: str, stem: str, *, headless: bool) -> dict[str, Shape]:
-    """Return the shape of each tensor that a checkpoint of ``network`` has.
+@dataclass(frozen=True)
+class Outline:
+    """What a network's state dict looks like.
 
-    Args:
-        network: built with any number of classes.
-        classifier: name of its last layer, whose number of classes is free.
-        stem: name of its first convolution, whose number of channels is free.
-        headless: whether the checkpoint has no classifier.
+    Attributes:
+        shapes: of each tensor; the numbers of classes and of channels are free.
+        classifier: name of the layer that puts out the class scores.
+        stem: name of the convolution that sees the images.
     """
-    expected: dict[str, Shape] = {key: tuple(each.shape) for key, each in network.state_dict().items()}
-    weight, bias = f"{classifier}.weight", f"{classifier}.bias"
-    if headless:
-        del expected[weight], expected[bias]
-    else:
-        expected |= {weight: (None, *expected[weight][1:]), bias: (None,)}
-    images = f"{stem}.weight"
-    return expected | {images: (expected[images][0], None, *expected[images][2:])}
+
+    shapes: Mapping[str, Shape]
+    classifier: str
+    stem: str
+
+
+def on_meta(spec: NetworkSpec) -> Network:
+    """Build a network without memory."""
+    with torch.device("meta"):
+        return build_network(spec)
+
+
+@lru_cache(maxsize=256)
+def outline_of(spec: NetworkSpec) -> Outline:
+    """Return the outline of the network of ``spec``, which has a classifier."""
+    network = on_meta(spec)
+    classifier, stem = network.classifier_name, first_convolution(network)
+    assert classifier is not None, "there are no classes"
+    shapes: dict[str, Shape] = {key: tuple(each.shape) for key, each in network.state_dict().items()}
+    weight, bias, images = f"{classifier}.weight", f"{classifier}.bias", f"{stem}.weight"
+    shapes |= {weight: (None, *shapes[weight][1:]), bias: (None,)}
+    shapes |= {images: (shapes[images][0], None, *shapes[images][2:])}
+    return Outline(shapes, classifier, stem)
+
+
+def first_convolution(network: nn.Module) -> str:
+    """Return the name of the layer that sees the images."""
+    names: list[str] = [name for name, each in network.named_modules() if isinstance(each, nn.Conv2d)]
+    return names[0]
 
 
 def checked_shapes(
