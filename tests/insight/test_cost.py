@@ -73,14 +73,10 @@ def test_foreign_networks_cost_what_is_published(package, build, name):
     ],
 )
 def test_every_number_is_that_of_another_package(ours, build, theirs):
-    mine, other = cost(ours), cost(build(theirs), create_network_size(ours))
+    mine, other = cost(ours), cost(build(theirs), 32 if ours == "se_resnet110" else 224)
     # Others write SE's two layers as 1x1 convolutions.
     assert other.multiply_adds == mine.multiply_adds
     assert replace(other, convolution=0, fully_connected=0) == replace(mine, convolution=0, fully_connected=0)
-
-
-def create_network_size(name):
-    return 32 if name == "se_resnet110" else 224
 
 
 def test_a_name_or_a_side_is_enough():
@@ -107,6 +103,19 @@ def test_a_foreign_network_is_left_as_it_was():
     assert torch.is_grad_enabled()
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_a_wrapped_network_costs_the_same():
+    model = create_network("se_resnet8").eval()
+    expected = cost(model)
+    image = torch.zeros(1, 3, 32, 32)
+    assert cost(nn.DataParallel(model), 32) == expected
+    assert cost(torch.jit.trace(model, image), 32) == expected
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    assert cost(compiled, 32) == expected
+    # It raises where nothing would be compiled any more.
+    assert torch.equal(compiled(image), model(image))
+
+
 class NeedsValues(nn.Module):
     def __init__(self):
         super().__init__()
@@ -124,6 +133,21 @@ def test_a_network_that_cannot_run_without_values_runs_on_its_own():
     assert model.training and model.norm.num_batches_tracked == 0
     with pytest.raises(SenetError, match=r"NeedsValues cannot run on an image of \(3, 2, 2\): "):
         cost(NeedsValues().to("meta"), 2)
+
+
+class Remembers(nn.Linear):
+    seen = "nothing"
+
+    def forward(self, x):
+        self.seen = x.device.type, self.weight.device.type, torch.is_grad_enabled(), self.training
+        return super().forward(x)
+
+
+def test_a_network_runs_where_nothing_is_computed():
+    model = Remembers(4, 4)
+    assert cost(model, (3, 2, 4)).fully_connected == 3 * 2 * 4 * 4
+    assert model.seen == ("meta", "meta", False, False)
+    assert model.weight.device.type == "cpu" and model.training
 
 
 def test_an_image_a_foreign_network_cannot_see_is_one_sentence():

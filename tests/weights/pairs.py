@@ -6,6 +6,7 @@ The list is the one that senet itself reads file names by, so that none of it go
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,9 @@ def _timm(name: str) -> nn.Module:
 
 def _pretrainedmodels(name: str) -> nn.Module:
     import_pretrainedmodels()
-    model: nn.Module = importlib.import_module("pretrainedmodels").__dict__[name](pretrained=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchvision's, about arguments that pretrainedmodels gives it
+        model: nn.Module = importlib.import_module("pretrainedmodels").__dict__[name](pretrained=None)
     return model
 
 

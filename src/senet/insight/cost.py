@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ def _traced(model: nn.Module, shape: tuple[int, int, int]) -> Cost:
     meta: dict[str, Tensor] = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
     first = next((tensor for _, tensor in tensors if tensor.is_floating_point()), torch.empty(0))
     image = torch.zeros(1, *shape, dtype=first.dtype, device="meta")
-    with _evaluating(model), torch.no_grad():
+    with _evaluating(model), _never_compiling(), torch.no_grad():
         try:
             with (trace := Trace()):
                 torch.func.functional_call(model, meta, (image,))
@@ -86,6 +86,13 @@ def _traced(model: nn.Module, shape: tuple[int, int, int]) -> Cost:
                     f"{type(model).__name__} cannot run on an image of {shape}: {_first_line(error)}"
                 ) from error
     return trace.cost
+
+
+def _never_compiling() -> AbstractContextManager[object]:
+    """Run compiled modules as they were written; where torch.compile meets a trace it gives up for good."""
+    # New in torch 2.6.
+    set_stance = getattr(torch.compiler, "set_stance", None)
+    return nullcontext() if set_stance is None else set_stance("force_eager")
 
 
 def _first_line(error: Exception) -> str:

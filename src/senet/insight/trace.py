@@ -65,7 +65,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _convolution(output: Tensor, x: Tensor, weight: Tensor, *settings: Any) -> Cost:
-    _, _, _, _, is_transposed, _, _ = settings
+    _, _, _, _, is_transposed, *_ = settings
     places = x if is_transposed else output
     work = weight.numel() * len(output) * math.prod(places.shape[2:])
     return Cost(convolution=work, activations=output.numel())
@@ -120,6 +120,7 @@ def _holds_maps(tensor: Tensor) -> bool:
 
 _RULES: dict[Any, Callable[..., Cost]] = {
     _aten.convolution.default: _convolution,
+    _aten._convolution.default: _convolution,
     _aten.mm.default: _product,
     _aten.bmm.default: _product,
     _aten.addmm.default: _product_plus,

@@ -12,6 +12,7 @@ from senet.weights.hub import hub_checkpoint, is_repository
 from senet.weights.read import read_checkpoint
 from senet.weights.released import PACKAGE_TAGS, Release, list_weights, release_of_file, release_of_tag
 
+_MOST_SHOWN = 8
 _HUB_PREFIX = "hf-hub:"
 
 
@@ -37,9 +38,10 @@ def find_checkpoint(weights: str | Path, name: str) -> Checkpoint:
     if is_repository(weights):
         return hub_checkpoint(weights)
     tags = [*PACKAGE_TAGS, *list_weights(name)]
+    shown = ", ".join(tags[:_MOST_SHOWN]) + (" or more of senet.list_weights" if tags[_MOST_SHOWN:] else "")
     raise SenetError(
         f"There is no file {weights!r}, and it is neither owner/name on the Hugging Face Hub nor a released "
-        f"checkpoint of {name}: check the path, or choose one of {', '.join(tags)}.{nearest(weights, tags)}"
+        f"checkpoint of {name}: check the path, or choose one of {shown}.{nearest(weights, tags)}"
     )
 
 

@@ -107,7 +107,9 @@ def _refuse_other_name(checkpoint: Checkpoint, naming: Naming, spec: NetworkSpec
                 "same tensors, and no senet network does: take another checkpoint."
             )
         if plain_name(network) != spec.name:
+            # Plain weights serve a twin as well, so whoever asked for SE is named the twin.
+            fitting = network if spec.se is None else twin_name(network)
             raise SenetError(
                 f"{checkpoint.source} is of {package}'s {reference}, which is {network} here and not "
-                f"{spec_name(spec)}: create {network!r} instead."
+                f"{spec_name(spec)}: create {fitting!r} instead."
             )
