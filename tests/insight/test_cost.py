@@ -45,14 +45,11 @@ def pytorchcvs(name):
 @pytest.mark.parametrize(
     ("package", "build", "name"),
     [
-        ("timm", timms, "seresnet50"),
         ("timm", timms, "inception_resnet_v2"),
         ("timm", timms, "mobilenetv1_100"),
-        ("torchvision", torchvisions, "vgg16_bn"),
         ("torchvision", torchvisions, "resnext101_64x4d"),
         ("pytorchcv", pytorchcvs, "bninception"),
         ("pytorchcv", pytorchcvs, "shufflenet_g3_w1"),
-        ("pytorchcv", pytorchcvs, "sepreresnet110_cifar10"),
     ],
 )
 def test_foreign_networks_cost_what_is_published(package, build, name):

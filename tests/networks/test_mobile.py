@@ -274,11 +274,11 @@ def test_the_smallest_image_is_one_pixel():
 @pytest.mark.parametrize(
     ("name", "se", "words"),
     [
-        ("mobilenet", {"placement": "pre"}, "no place 'pre' for SE: choose from standard, conv3x3"),
+        ("mobilenet", {"placement": "pre"}, "no SE placement 'pre': choose from standard, conv3x3"),
         ("mobilenet", {"units": "stride1"}, "cannot give SE to the units 'stride1': choose from standard"),
         ("mobilenet", {"stages": (6,)}, "mobilenet has no stage 6 .* choose from 1, 2, 3, 4, 5"),
         ("mobilenet", {"reduction": 65}, "SE at stage1.0 of mobilenet: .* 64 channels"),
-        ("shufflenet_g3", {"placement": "branches"}, "has no place 'branches'"),
+        ("shufflenet_g3", {"placement": "branches"}, "has no SE placement 'branches'"),
         ("shufflenet_g3", {"units": "last"}, "units 'last': choose from standard, stride1"),
         ("shufflenet_g3", {"stages": (5,)}, "no stage 5 .* choose from 2, 3, 4"),
         ("shufflenet_g3", {"reduction": 230}, "SE at stage2.0 of shufflenet_g3: .* 216 channels"),

@@ -152,7 +152,7 @@ def test_every_se_parameter_of_the_whole_network_trains(name):
             {"se": SEConfig(reduction=32, placement="conv3x3", stages=(2,))},
             "layer1.0 of preresnet164: .* 32 .* 16 channels",
         ),
-        ("wrn16_8", {"se": SEConfig(placement="branches")}, "wrn16_8 has no place 'branches'"),
+        ("wrn16_8", {"se": SEConfig(placement="branches")}, "wrn16_8 has no SE placement 'branches'"),
         ("wrn16_8", {"se": SEConfig(units="last")}, "wrn16_8 cannot give SE to the units 'last'"),
     ],
 )

@@ -204,7 +204,7 @@ def test_stages_are_numbered_as_in_the_paper(name):
             {"se": SEConfig(reduction=300, placement="branches")},
             "layer1.0 of shakeeven29_2x4x64d: .* 256 channels",
         ),
-        ("resnet110", {"se": SEConfig(placement="branches")}, "resnet110 has no place 'branches'"),
+        ("resnet110", {"se": SEConfig(placement="branches")}, "resnet110 has no SE placement 'branches'"),
     ],
 )
 def test_what_cannot_be_built_is_refused_in_one_sentence(name, choices, words):

@@ -147,9 +147,9 @@ def test_only_the_cifar_networks_allow_a_single_hidden_unit():
         (
             "vgg16_bn",
             {"se": SEConfig(placement="pre")},
-            "vgg16_bn has no place 'pre' for SE: choose from standard",
+            "vgg16_bn has no SE placement 'pre': choose from standard",
         ),
-        ("googlenet", {"se": SEConfig(placement="post")}, "googlenet has no place 'post'"),
+        ("googlenet", {"se": SEConfig(placement="post")}, "googlenet has no SE placement 'post'"),
         (
             "resnet8",
             {"se": SEConfig(reduction=32)},

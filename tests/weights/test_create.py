@@ -117,6 +117,13 @@ def test_the_same_number_of_classes_keeps_the_classifier(resnet18):
     assert model.loaded.new == ()
 
 
+def test_dropped_keys_are_named_as_in_the_file(resnet20):
+    _, path = resnet20
+    report = senet.create_model("resnet20", weights=path, num_classes=3).loaded
+    assert report.new == ("fc.weight", "fc.bias")
+    assert report.dropped == ("output.weight", "output.bias")
+
+
 def test_features(resnet18):
     theirs, path = resnet18
     model = senet.create_model("resnet18", weights=path, features_only=True, out_indices=(1, 3)).eval()

@@ -256,5 +256,5 @@ def test_both_networks_of_a_comparison_load(pictures, tmp_path):
         model = senet.create_model(name, in_channels=1, weights=path)
         assert model.spec == dataclasses.replace(network_spec(name), num_classes=2, in_channels=1)
         assert model.loaded.new == ()
-    with pytest.raises(SenetError, match="weights of se_resnet8"):
-        senet.create_model("resnet8", in_channels=1, weights=path)
+        with pytest.raises(SenetError, match=rf"weights of {name} \(senet\), not of resnet20"):
+            senet.create_model("resnet20", in_channels=1, weights=path)

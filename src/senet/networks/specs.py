@@ -58,7 +58,7 @@ class NetworkSpec(ABC):
                 )
         if se.placement not in self.placements:
             raise SenetError(
-                f"{self.name} has no place {se.placement!r} for SE: choose from {', '.join(self.placements)}."
+                f"{self.name} has no SE placement {se.placement!r}: choose from {', '.join(self.placements)}."
             )
         if se.units not in self.units:
             raise SenetError(
