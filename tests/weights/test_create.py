@@ -258,7 +258,10 @@ def test_a_chosen_se_that_is_the_checkpoints_is_taken(tmp_path):
     assert model.loaded.changes == ()
     assert model.loaded.network == "se_resnet20"
     for wrong, said in (
-        (senet.SEConfig(), r"\(min_hidden=4\) contradicts .*file\.pth, whose SE has min_hidden=1"),
+        (
+            senet.SEConfig(),
+            r"SE with min_hidden=4 contradicts .*file\.pth, whose SE has min_hidden=1: choose",
+        ),
         (senet.SEConfig(min_hidden=1, gate="tanh"), r"gate='tanh'.*has gate='sigmoid'"),
         (senet.SEConfig(min_hidden=1, placement="post"), "placement='post'.*placement='standard'"),
         (senet.SEConfig(min_hidden=1, reduction=8, bias=False), "bias=False, reduction=8.*bias=True, red"),

@@ -156,6 +156,15 @@ def test_a_published_file_elsewhere_on_the_disk_is_recognised(published, server,
     assert server.asked == []
 
 
+def test_a_folder_of_the_same_name_does_not_hide_a_tag(published, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "timm").mkdir()
+    (tmp_path / "runs" / "pets").mkdir(parents=True)
+    assert senet.create_model("resnet20", weights="timm").loaded.new == ()
+    with pytest.raises(SenetError, match="runs/pets is a folder: name the file in it"):
+        senet.create_model("resnet20", weights="runs/pets")
+
+
 def test_what_is_neither_file_nor_tag_nor_repository(published):
     with pytest.raises(
         SenetError, match=r"no file 'timn', and it is neither .* choose one of cadene, timm, .*mean 'timm'"

@@ -110,7 +110,7 @@ def test_another_name_is_refused(tmp_path, name):
 
 def test_another_se_is_refused(tmp_path):
     senet.save_weights(small(se=SEConfig(gate="tanh", min_hidden=1)), tmp_path / "file")
-    with pytest.raises(SenetError, match=r"asked for \(gate='sigmoid'\) contradicts .*gate='tanh'"):
+    with pytest.raises(SenetError, match=r"SE with gate='sigmoid' contradicts .*gate='tanh'"):
         senet.create_model("se_resnet8", se=SEConfig(min_hidden=1), weights=tmp_path / "file")
 
 

@@ -28,13 +28,15 @@ def find_checkpoint(weights: str | Path, name: str) -> Checkpoint:
             "of senet.list_weights()."
         )
     path = Path(weights).expanduser()
-    if isinstance(weights, PurePath) or path.exists():
+    if isinstance(weights, PurePath) or path.is_file():
         return _with_release(read_checkpoint(path), release_of_file(path.name))
     if weights.startswith(_HUB_PREFIX):
         return hub_checkpoint(weights.removeprefix(_HUB_PREFIX))
     release = release_of_tag(weights, name)
     if release is not None:
         return _released(release)
+    if path.is_dir():
+        return read_checkpoint(path)  # which says what is wrong with folders
     if is_repository(weights):
         return hub_checkpoint(weights)
     tags = [*PACKAGE_TAGS, *list_weights(name)]

@@ -87,8 +87,8 @@ def agreed_se(
         asked = ", ".join(f"{name}={getattr(wanted, name)!r}" for name in names)
         there = ", ".join(f"{name}={getattr(found, name)!r}" for name in names)
         raise SenetError(
-            f"The SE you asked for ({asked}) contradicts {source}, whose SE has {there}: leave se out, or "
-            "choose it so."
+            f"SE with {asked} contradicts {source}, whose SE has {there}: choose it so, or leave se out of "
+            "create_model."
         )
     return found, tuple(_sentence(name, getattr(found, name), origin) for name in names)
 
