@@ -134,6 +134,7 @@ def gradient_difference(ours: Network, theirs: nn.Module, x: Tensor) -> float:
     """
     with mock.patch("torch.nn.functional.dropout", lambda x, *_, **__: x):
         for model in (ours, theirs):
+            model.aux_logits = False  # what pretrainedmodels looks at
             for auxiliary in _AUXILIARY:  # they want large images when they train
                 if hasattr(model, auxiliary):
                     setattr(model, auxiliary, None)
