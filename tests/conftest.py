@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+
+import pytest
 
 # Tests work on tiny arrays, for which a second thread costs more than it brings. Set before torch starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def layer_by_layer() -> Iterator[None]:
+    """Run every block as the layers it consists of, for tests that say what these compute to the last bit."""
+    from senet.kernels.backends import kernels
+
+    with kernels("reference"):
+        yield

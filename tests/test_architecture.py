@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "blocks": {"kernels"},
     "networks": {"blocks"},
     "weights": {"blocks", "networks"},
-    "insight": {"blocks", "networks"},
+    "insight": {"blocks", "networks", "kernels"},
     "data": set(),
     "training": {"data", "networks", "weights", "insight"},
     "experiments": {"training", "insight", "data", "networks", "blocks"},

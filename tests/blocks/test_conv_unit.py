@@ -6,6 +6,7 @@ from senet.blocks.conv_unit import ConvUnit
 from tests.references import randomise
 
 
+@pytest.mark.usefixtures("layer_by_layer")
 @pytest.mark.parametrize("kernel_size", [1, 3, 7])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("bias", [False, True])

@@ -51,6 +51,7 @@ def test_the_unit_is_timms(placement, stride, activation):
     assert relative_difference(ours(x), expected) < 1e-10
 
 
+@pytest.mark.usefixtures("layer_by_layer")
 @pytest.mark.parametrize("placement", [None, "standard", "conv3x3"])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_se_follows_a_non_linearity(placement, stride):

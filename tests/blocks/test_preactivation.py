@@ -50,6 +50,7 @@ PLACES = {
 }
 
 
+@pytest.mark.usefixtures("layer_by_layer")
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("placement", PLACES)
 @pytest.mark.parametrize(("in_channels", "stride"), [(32, 1), (16, 1), (16, 2), (32, 2)])

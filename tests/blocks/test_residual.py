@@ -43,6 +43,7 @@ FORMULAS = {
 }
 
 
+@pytest.mark.usefixtures("layer_by_layer")
 @pytest.mark.parametrize("placement", [None, *PLACEMENTS])
 @pytest.mark.parametrize(("in_channels", "stride"), [(32, 1), (16, 1), (16, 2), (32, 2)])
 @pytest.mark.parametrize("kind", ["basic", "1x1", "3x3"])

@@ -152,6 +152,7 @@ def unit_formula(unit, x, mix, placement):
     return at("post")(y if pre_activated else relu(y))
 
 
+@pytest.mark.usefixtures("layer_by_layer")
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("placement", [None, *PLACEMENTS])
 @pytest.mark.parametrize(("in_channels", "stride"), [(32, 1), (16, 1), (16, 2)])
@@ -183,6 +184,7 @@ def test_in_evaluation_both_branches_count_half_and_nothing_is_drawn():
     assert torch.equal(y, mean + x)
 
 
+@pytest.mark.usefixtures("layer_by_layer")
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize(("in_channels", "stride"), [(32, 1), (16, 2)])
 @pytest.mark.parametrize("form", FORMS)

@@ -108,6 +108,7 @@ FORMULAS = {
 assert set(FORMULAS) == {None, *RESIDUAL_PLACEMENTS}
 
 
+@pytest.mark.usefixtures("layer_by_layer")
 @pytest.mark.parametrize("placement", FORMULAS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_unit_is_its_formula(kind, placement):

@@ -33,6 +33,7 @@ def from_torch(se: SqueezeExcitation) -> nn.Sequential:
     return layers
 
 
+@pytest.mark.usefixtures("layer_by_layer")
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
     "shape", [(4, 64, 8, 8), (3, 64, 7, 5), (1, 256, 1, 1), (2, 80, 1, 9), (5, 96, 13, 2)]

@@ -56,6 +56,7 @@ def test_seeds_differ_and_repeat_and_leave_the_random_state() -> None:
     assert not torch.equal(first.layer1[0].se.fc1.weight, other.layer1[0].se.fc1.weight)
 
 
+@pytest.mark.usefixtures("layer_by_layer")
 @pytest.mark.parametrize("placement", ["standard", "pre", "post", "identity", "conv3x3"])
 def test_open_gates_reproduce_the_plain_training_exactly(placement: str, tmp_path: Path) -> None:
     config = SEConfig(min_hidden=1, placement=placement)  # type: ignore[arg-type]

@@ -44,6 +44,7 @@ def assert_every_se_parameter_lives(model, spec):
     assert silent == []
 
 
+@pytest.mark.usefixtures("layer_by_layer")
 @pytest.mark.parametrize(("name", "placement"), PLACED)
 def test_every_placement_lives_and_with_open_gates_is_the_plain_network_to_the_bit(name, placement):
     torch.manual_seed(0)

@@ -122,6 +122,7 @@ def test_copies_and_saved_states_are_the_same_network(name):
             assert torch.equal(twin.eval()(x), expected)
 
 
+@pytest.mark.usefixtures("layer_by_layer")
 @pytest.mark.parametrize("name", CASES)
 def test_features_are_the_maps_the_network_computes(name):
     model = copy.deepcopy(network(name)).eval()

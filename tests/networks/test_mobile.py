@@ -224,6 +224,7 @@ def short(name, **se):
     return dataclasses.replace(shortened(network_spec(name)), se=SEConfig(**se))
 
 
+@pytest.mark.usefixtures("layer_by_layer")
 @pytest.mark.parametrize(("name", "placement"), CASES)
 def test_every_placement_with_open_gates_is_the_plain_network_to_the_bit(name, placement):
     spec = short(name, placement=placement)

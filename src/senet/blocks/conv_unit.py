@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from senet.blocks.cost import Cost, CostedModule, Shape, chain_cost
 from senet.blocks.se_config import SEConfig
 from senet.blocks.squeeze_excitation import SqueezeExcitation
+from senet.blocks.tail import tail
 
 
 class ConvUnit(CostedModule):
@@ -50,8 +51,7 @@ class ConvUnit(CostedModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_channels, H, W) for (N, in_channels, H, W) with stride 1 and padding."""
-        y: Tensor = self.relu(self.bn(self.conv(x)))
-        return y if self.se is None else self.se(y)
+        return tail(self.conv(x), self.bn, self.relu, se=self.se, relu_first=True)
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
         """Return the cost for one image of ``shape`` and the shape of the output."""

@@ -7,8 +7,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from senet.blocks.cost import Cost, CostedModule, Shape, chain_cost
-from senet.blocks.placement import se_at, se_for
+from senet.blocks.placement import se_for, se_of
 from senet.blocks.se_config import Placement, SEConfig
+from senet.blocks.tail import tail
 
 Rectifier = Literal["relu", "relu6"]
 
@@ -55,8 +56,9 @@ class DepthwiseSeparableUnit(CostedModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_channels, H / stride, W / stride) for (N, in_channels, H, W)."""
-        y = se_at("conv3x3", self, self.relu(self.bn1(self.depthwise(x))))
-        return se_at("standard", self, self.relu(self.bn2(self.pointwise(y))))
+        y = self.depthwise(x)
+        y = self.pointwise(tail(y, self.bn1, self.relu, se=se_of("conv3x3", self), relu_first=True))
+        return tail(y, self.bn2, self.relu, se=se_of("standard", self), relu_first=True)
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
         """Return the cost for one image of ``shape`` and the shape of the output."""

@@ -30,9 +30,15 @@ class HasSE(Protocol):
     placement: Placement | None
 
 
+def se_of(place: Placement, unit: HasSE) -> SqueezeExcitation | None:
+    """Return the unit's SE block if it sits at ``place``."""
+    return unit.se if unit.placement == place else None
+
+
 def se_at(place: Placement, unit: HasSE, x: Tensor) -> Tensor:
     """Return ``x`` weighed by the unit's SE block if that sits at ``place``, else ``x`` itself."""
-    return unit.se(x) if unit.se is not None and unit.placement == place else x
+    se = se_of(place, unit)
+    return x if se is None else se(x)
 
 
 def se_for(se: SEConfig | None, out_channels: int, **special: int) -> SqueezeExcitation | None:

@@ -25,8 +25,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from senet.blocks.cost import Cost, CostedModule, Shape, addition_cost, chain_cost, cost_of
-from senet.blocks.placement import se_at, se_for
+from senet.blocks.placement import se_at, se_for, se_of
 from senet.blocks.se_config import Placement, SEConfig
+from senet.blocks.tail import tail
 
 
 class PreActivationBasicUnit(CostedModule):
@@ -57,9 +58,9 @@ class PreActivationBasicUnit(CostedModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_channels, H / stride, W / stride) for (N, in_channels, H, W)."""
-        activated = self.relu(self.bn1(se_at("pre", self, x)))
+        activated = tail(se_at("pre", self, x), self.bn1, self.relu)
         y = se_at("conv3x3", self, self.conv1(activated))
-        y = self.conv2(self.relu(self.bn2(y)))
+        y = self.conv2(tail(y, self.bn2, self.relu))
         return _join(self, x, activated, y)
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
@@ -107,9 +108,9 @@ class PreActivationBottleneckUnit(CostedModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_channels, H / stride, W / stride) for (N, in_channels, H, W)."""
-        activated = self.relu(self.bn1(se_at("pre", self, x)))
-        y = self.conv2(self.relu(self.bn2(self.conv1(activated))))
-        y = self.conv3(self.relu(self.bn3(se_at("conv3x3", self, y))))
+        activated = tail(se_at("pre", self, x), self.bn1, self.relu)
+        y = self.conv2(tail(self.conv1(activated), self.bn2, self.relu))
+        y = self.conv3(tail(se_at("conv3x3", self, y), self.bn3, self.relu))
         return _join(self, x, activated, y)
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
@@ -129,10 +130,9 @@ def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Conv2d |
 
 def _join(unit: PreActivationUnit, x: Tensor, activated: Tensor, branch: Tensor) -> Tensor:
     """Add the shortcut to the branch's output, with SE where it sits at the end."""
-    branch = se_at("standard", unit, branch)
     shortcut = x if unit.downsample is None else unit.downsample(activated)
     shortcut = se_at("identity", unit, shortcut)
-    return se_at("post", unit, branch + shortcut)
+    return se_at("post", unit, tail(branch, se=se_of("standard", unit), shortcut=shortcut))
 
 
 def _unit_cost(unit: PreActivationUnit, branch: list[nn.Module], shape: Shape) -> tuple[Cost, Shape]:

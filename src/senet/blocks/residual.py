@@ -11,8 +11,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from senet.blocks.cost import Cost, CostedModule, Shape, addition_cost, chain_cost, cost_of
-from senet.blocks.placement import se_at, se_for
+from senet.blocks.placement import se_at, se_for, se_of
 from senet.blocks.se_config import Placement, SEConfig
+from senet.blocks.tail import in_order, tail
 
 StrideIn = Literal["1x1", "3x3"]
 
@@ -45,9 +46,8 @@ class BasicUnit(CostedModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_channels, H / stride, W / stride) for (N, in_channels, H, W)."""
-        y = self.bn1(self.conv1(se_at("pre", self, x)))
-        y = self.relu(se_at("conv3x3", self, y))
-        return _join(self, x, self.bn2(self.conv2(y)))
+        y = tail(self.conv1(se_at("pre", self, x)), self.bn1, self.relu, se=se_of("conv3x3", self))
+        return _join(self, x, self.conv2(y), self.bn2)
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
         """Return the cost for one image of ``shape`` and the shape of the output."""
@@ -105,10 +105,9 @@ class BottleneckUnit(CostedModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_channels, H / stride, W / stride) for (N, in_channels, H, W)."""
-        y = self.relu(self.bn1(self.conv1(se_at("pre", self, x))))
-        y = self.bn2(self.conv2(y))
-        y = self.relu(se_at("conv3x3", self, y))
-        return _join(self, x, self.bn3(self.conv3(y)))
+        y = tail(self.conv1(se_at("pre", self, x)), self.bn1, self.relu)
+        y = tail(self.conv2(y), self.bn2, self.relu, se=se_of("conv3x3", self))
+        return _join(self, x, self.conv3(y), self.bn3)
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
         """Return the cost for one image of ``shape`` and the shape of the output."""
@@ -119,12 +118,12 @@ class BottleneckUnit(CostedModule):
 ResidualUnit = BasicUnit | BottleneckUnit
 
 
-def _join(unit: ResidualUnit, x: Tensor, branch: Tensor) -> Tensor:
-    """Add the shortcut of ``x`` to the branch's output, with SE where it sits at the end."""
-    branch = se_at("standard", unit, branch)
-    shortcut = x if unit.downsample is None else unit.downsample(x)
+def _join(unit: ResidualUnit, x: Tensor, branch: Tensor, bn: nn.BatchNorm2d) -> Tensor:
+    """End the branch with its BatchNorm, and SE where it sits there, and add the shortcut of ``x``."""
+    shortcut = x if unit.downsample is None else in_order(unit.downsample, x)
     shortcut = se_at("identity", unit, shortcut)
-    return se_at("post", unit, unit.relu(branch + shortcut))
+    y = tail(branch, bn, unit.relu, se=se_of("standard", unit), shortcut=shortcut)
+    return se_at("post", unit, y)
 
 
 def _projection(in_channels: int, out_channels: int, stride: int, kernel: int = 1) -> nn.Sequential | None:

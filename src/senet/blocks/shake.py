@@ -35,8 +35,9 @@ from senet.blocks.cost import (
     cost_of,
     scaling_cost,
 )
-from senet.blocks.placement import se_at, se_for
+from senet.blocks.placement import se_at, se_for, se_of
 from senet.blocks.se_config import Placement, SEConfig
+from senet.blocks.tail import in_order, tail
 
 Activation = Literal["pre", "post"]
 Shortcut = Literal["shifted", "1x1"]
@@ -111,8 +112,8 @@ class BasicBranch(CostedModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_channels, H / stride, W / stride) for (N, in_channels, H, W)."""
-        y = self.relu(se_at("conv3x3", self, self.bn1(self.conv1(x))))
-        return se_at("branches", self, self.bn2(self.conv2(y)))
+        y = tail(self.conv1(x), self.bn1, self.relu, se=se_of("conv3x3", self))
+        return tail(self.conv2(y), self.bn2, se=se_of("branches", self))
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
         """Return the cost for one image of ``shape`` and the shape of the output."""
@@ -159,9 +160,9 @@ class BottleneckBranch(CostedModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_channels, H / stride, W / stride) for (N, in_channels, H, W)."""
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.relu(se_at("conv3x3", self, self.bn2(self.conv2(y))))
-        return se_at("branches", self, self.bn3(self.conv3(y)))
+        y = tail(self.conv1(x), self.bn1, self.relu)
+        y = tail(self.conv2(y), self.bn2, self.relu, se=se_of("conv3x3", self))
+        return tail(self.conv3(y), self.bn3, se=se_of("branches", self))
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
         """Return the cost for one image of ``shape`` and the shape of the output."""
@@ -189,8 +190,7 @@ class ShiftedShortcut(CostedModule):
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_channels, H / stride, W / stride) for (N, in_channels, H, W)."""
         shifted = functional.pad(x, (1, -1, 1, -1))
-        y: Tensor = self.bn(torch.cat([self.conv1(x), self.conv2(shifted)], 1))
-        return y
+        return tail(torch.cat([self.conv1(x), self.conv2(shifted)], 1), self.bn)
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
         """Return the cost for one image of ``shape`` and the shape of the output."""
@@ -252,9 +252,14 @@ class ShakeUnit(CostedModule):
         y = self._activated(se_at("pre", self, x))
         a, b = self.branch1(y), self.branch2(y)
         mix = shake(a, b, self.backward_share) if self.training else 0.5 * (a + b)
-        mix = se_at("standard", self, mix)
-        shortcut = x if self.downsample is None else self.downsample(self._activated(x))
-        y = mix + se_at("identity", self, shortcut)
+        if self.downsample is None:
+            shortcut = x
+        elif isinstance(self.downsample, nn.Sequential):
+            shortcut = in_order(self.downsample, self._activated(x))
+        else:
+            shortcut = self.downsample(self._activated(x))
+        shortcut = se_at("identity", self, shortcut)
+        y = tail(mix, se=se_of("standard", self), shortcut=shortcut)
         return se_at("post", self, functional.relu(y) if self.activation == "post" else y)
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from senet.blocks.cost import Cost, CostedModule, Shape, addition_cost, chain_cost, cost_of
-from senet.blocks.placement import se_at, se_for
+from senet.blocks.placement import se_at, se_for, se_of
 from senet.blocks.se_config import Placement, SEConfig
+from senet.blocks.tail import tail
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
@@ -83,15 +84,16 @@ class ShuffleUnit(CostedModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_channels, H / stride, W / stride) for (N, in_channels, H, W)."""
-        y = self.relu(self.bn1(self.conv1(se_at("pre", self, x))))
-        y = self.bn2(self.conv2(channel_shuffle(y, self.groups)))
-        y = self.bn3(self.conv3(se_at("conv3x3", self, y)))
-        y = se_at("standard", self, y)
+        y = tail(self.conv1(se_at("pre", self, x)), self.bn1, self.relu)
+        y = self.conv2(channel_shuffle(y, self.groups))
+        y = self.conv3(tail(y, self.bn2, se=se_of("conv3x3", self)))
+        se = se_of("standard", self)
         if self.pool is None:
-            y = y + se_at("identity", self, x)
+            y = tail(y, self.bn3, self.relu, se=se, shortcut=se_at("identity", self, x))
         else:
-            y = torch.cat([y, se_at("identity", self, self.pool(x))], 1)
-        return se_at("post", self, self.relu(y))
+            y = tail(y, self.bn3, se=se)
+            y = self.relu(torch.cat([y, se_at("identity", self, self.pool(x))], 1))
+        return se_at("post", self, y)
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
         """Return the cost for one image of ``shape`` and the shape of the output.

@@ -7,28 +7,30 @@ from collections.abc import Callable
 from functools import partial
 from typing import Self
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from senet.blocks.cost import Cost, CostedModule, Shape, byte_count, parameter_count
 from senet.blocks.se_config import Activation, Gate, SEConfig, Squeeze, Start
 from senet.errors import SenetError
 from senet.kernels import reference
+from senet.kernels.dispatch import Choice, choose, record, run
+from senet.kernels.excitation import ACTIVATIONS, GATES, Excitation
+from senet.kernels.fused import NO_BATCH_NORM
+from senet.kernels.steps import Steps
 
-_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
-    "relu": functional.relu,
-    "silu": functional.silu,
-    "gelu": functional.gelu,
-    "hard_swish": functional.hardswish,
-}
-_GATES: dict[Gate, Callable[[Tensor], Tensor]] = {
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "hard_sigmoid": functional.hardsigmoid,
-    "double_sigmoid": reference.double_sigmoid,
-}
+_SE = Steps.parse("se")
+
+
+def has_hooks(layer: nn.Module) -> bool:
+    """Whether a call of ``layer`` runs more than its forward."""
+    return bool(
+        layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+    )
+
+
+def has_forward_of_its_own(layer: nn.Module) -> bool:
+    """Whether the forward of this one layer was replaced."""
+    return "forward" in layer.__dict__
 
 
 class SqueezeExcitation(CostedModule):
@@ -88,8 +90,8 @@ class SqueezeExcitation(CostedModule):
         hidden = config.hidden_width(channels)
         self.channels = channels
         self.config = config
-        self.activation = _ACTIVATIONS[activation]
-        self.gate = _GATES[gate]
+        self.activation = ACTIVATIONS[activation]
+        self.gate = GATES[gate]
         self.fc1 = nn.Linear(channels, hidden, bias=bias)
         self.fc2 = nn.Linear(hidden, channels, bias=bias)
         self.reset_parameters()
@@ -129,6 +131,14 @@ class SqueezeExcitation(CostedModule):
             SenetError: ``x`` has another number of channels, or maps without pixels.
         """
         self._check(x)
+        reason = self.unfused(x)
+        choice = Choice("reference", reason) if reason else choose(x, None, _SE, gate=self.config.gate)
+        record((self,), _SE, x, choice)
+        if choice.backend == "reference":
+            return self._layer_by_layer(x)
+        return run(choice, x, None, NO_BATCH_NORM, self.excitation(), _SE)[0]
+
+    def _layer_by_layer(self, x: Tensor) -> Tensor:
         reduce: Callable[[Tensor], Tensor] = self.fc1
         expand: Callable[[Tensor], Tensor] = self.fc2
         if self.config.squeeze == "none":
@@ -140,6 +150,34 @@ class SqueezeExcitation(CostedModule):
             z = reference.squeeze(x, self.config.squeeze)
         s = reference.excitation(z, reduce, self.activation, expand, self.gate)
         return reference.scale(x, s)
+
+    @property
+    def layer(self) -> Self:
+        """The block itself, for those who take other packages' blocks too; see `senet.blocks.tail`."""
+        return self
+
+    def excitation(self) -> Excitation:
+        """Return the two layers and what stands between and behind them, as the kernels take them."""
+        layers = (self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
+        return Excitation(*layers, self.config.activation, self.config.gate)
+
+    def unfused(self, x: Tensor) -> str:
+        """Return why no kernel weighs ``x``, (N, C, *spatial), as this block does, or an empty text."""
+        if self.config.squeeze != "avg":
+            return f"squeeze {self.config.squeeze}"
+        if (
+            self.gate is not GATES[self.config.gate]
+            or self.activation is not ACTIVATIONS[self.config.activation]
+        ):
+            return "the gate or the activation was replaced"
+        if has_forward_of_its_own(self) or type(self).forward is not SqueezeExcitation.forward:
+            return "SE has a forward of its own"
+        for layer in (self.fc1, self.fc2):
+            if type(layer).forward is not nn.Linear.forward or has_forward_of_its_own(layer):
+                return f"{type(layer).__name__} in SE is no Linear"
+            if has_hooks(layer):
+                return "a hook on a layer of SE"
+        return "SE weighs another number of channels" if x.shape[1] != self.channels else ""
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
         """Return the cost for one image of ``shape``, (C, *spatial), and the shape of the output.

@@ -20,19 +20,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from senet.blocks.cost import Cost, values_read
+from senet.kernels.backends import kernels
 
 _aten = torch.ops.aten
 
 
 class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While it is entered, counts what runs. Works on the meta device, where nothing is computed.
+
+    Blocks run layer by layer meanwhile: inside a fused operator there is nothing to see.
 
     Attributes:
         cost: of all images that ran, without parameters and bytes.
@@ -41,6 +45,19 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.cost = Cost()
+        self._layer_by_layer: list[AbstractContextManager[None]] = []
+
+    def __enter__(self) -> Self:
+        """Start counting."""
+        self._layer_by_layer.append(kernels("reference"))
+        self._layer_by_layer[-1].__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Stop counting."""
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._layer_by_layer.pop().__exit__(*error)
 
     def __torch_dispatch__(
         self,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from senet.blocks.cost import Shape, cost_of
+from senet.blocks.tail import paired
 from senet.errors import SenetError
 from senet.networks.network import HEAD, Network
 from senet.networks.specs import NetworkSpec
@@ -70,7 +71,7 @@ class FeatureNetwork(Network):
         self._check_images(x)
         wanted = {feature.name for feature in self.feature_info}
         maps = []
-        for name, layer in self.named_children():
+        for name, layer in paired(self.named_children()):
             x = self._run(layer, x)
             if name in wanted:
                 maps.append(x)

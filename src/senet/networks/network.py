@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from senet.blocks.cost import Cost, CostedModule, NoPixelLeftError, Shape, cost_of
+from senet.blocks.tail import paired
 from senet.errors import SenetError
 from senet.networks.preprocess import Preprocess
 from senet.networks.recompute import recomputed
@@ -70,7 +71,7 @@ class Network(CostedModule):
                 a pixel.
         """
         self._check_images(x)
-        for layer in self.children():
+        for _, layer in paired(self.named_children()):
             x = self._run(layer, x)
         return x
 
@@ -82,10 +83,9 @@ class Network(CostedModule):
         """
         self._recomputes = enable
 
-    def _run(self, layer: nn.Module, x: Tensor) -> Tensor:
+    def _run(self, layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if not (self._recomputes and torch.is_grad_enabled()):
-            y: Tensor = layer(x)
-            return y
+            return layer(x)
         for unit in layer if isinstance(layer, nn.Sequential) else [layer]:
             x = recomputed(unit, x) if isinstance(unit, CostedModule) else unit(x)
         return x

@@ -1,0 +1,194 @@
+"""Everything between a convolution and the next one: BatchNorm, SE, the sum with the shortcut, ReLU.
+
+Units call `tail` instead of these layers one by one, so that they can run fused; see `senet.kernels`. What
+cannot be fused runs layer by layer, with the same results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from senet.blocks.squeeze_excitation import has_forward_of_its_own, has_hooks
+from senet.kernels.dispatch import Choice, choose, record, run
+from senet.kernels.excitation import Excitation
+from senet.kernels.fused import NO_BATCH_NORM, BatchNorm
+from senet.kernels.steps import Steps
+from senet.kernels.tables import Norm
+
+NORM_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+"""The forwards that normalise and do nothing else."""
+
+
+class Excites(Protocol):
+    """An SE block as a tail takes it: senet's own, or another package's seen as one (`senet.surgery`)."""
+
+    @property
+    def layer(self) -> nn.Module:
+        """The block itself."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Run the block, with its hooks."""
+
+    def excitation(self) -> Excitation:
+        """Return its layers as the kernels take them."""
+
+    def unfused(self, x: Tensor) -> str:
+        """Return why no kernel weighs ``x`` as the block does, or an empty text."""
+
+
+def tail(
+    y: Tensor,
+    bn: _BatchNorm | None = None,
+    relu: nn.Module | None = None,
+    *,
+    se: Excites | None = None,
+    shortcut: Tensor | None = None,
+    relu_first: bool = False,
+    norm_forward: Callable[..., Any] | None = None,
+) -> Tensor:
+    """Return ``relu(se(bn(y)) + shortcut)``, each step where it is given, or ``se(relu(bn(y)))``.
+
+    Args:
+        y: the output of a convolution, (N, C, *spatial).
+        bn: the BatchNorm behind it; in training its running statistics are updated.
+        relu: a ReLU.
+        se: the SE block.
+        shortcut: added, in the shape of ``y``.
+        relu_first: whether the ReLU stands before SE, as in VGG, instead of behind the sum.
+        norm_forward: the forward of ``bn``, where it is another package's that normalises in the same way.
+            It may include ``relu``, which a second time changes nothing.
+
+    Returns:
+        The shape, type and memory format of ``y``.
+    """
+    steps = Steps(
+        bn is not None,
+        se is not None,
+        shortcut is not None,
+        relu is not None and not relu_first,
+        relu is not None and relu_first,
+    )
+    reason = _unlike(y, bn, relu, se, norm_forward)
+    if reason:
+        choice, of_batch, excitation = Choice("reference", reason), False, None
+    else:
+        of_batch = bn is not None and (bn.training or bn.running_mean is None)
+        excitation = None if se is None else se.excitation()
+        gate = "" if excitation is None else excitation.gate
+        choice = choose(y, shortcut, steps, gate=gate, of_batch=of_batch)
+    record((bn, None if se is None else se.layer), steps, y, choice)
+    if choice.backend == "reference":
+        return _layer_by_layer(y, bn, relu, se, shortcut, relu_first)
+    out, norm = run(choice, y, shortcut, _batch_norm(bn, of_batch), excitation, steps)
+    if bn is not None and bn.training and bn.track_running_stats:
+        _update_running(bn, norm)
+    return out
+
+
+def paired(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
+    """Yield the layers by name in order, a BatchNorm and the ReLU behind it as one, by the ReLU's name."""
+    waiting: tuple[str, nn.BatchNorm2d] | None = None
+    for name, layer in layers:
+        if waiting is not None and isinstance(layer, nn.ReLU):
+            yield name, partial(tail, bn=waiting[1], relu=layer)
+            waiting = None
+            continue
+        if waiting is not None:
+            yield waiting[0], partial(tail, bn=waiting[1])
+            waiting = None
+        if isinstance(layer, nn.BatchNorm2d):
+            waiting = name, layer
+        else:
+            yield name, layer
+    if waiting is not None:
+        yield waiting[0], partial(tail, bn=waiting[1])
+
+
+def in_order(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """Run the layers one after the other, those that `paired` pairs as one."""
+    if has_hooks(layers):
+        y: Tensor = layers(x)
+        return y
+    for _, layer in paired(layers.named_children()):
+        x = layer(x)
+    return x
+
+
+def _layer_by_layer(
+    y: Tensor,
+    bn: _BatchNorm | None,
+    relu: nn.Module | None,
+    se: Excites | None,
+    shortcut: Tensor | None,
+    relu_first: bool,
+) -> Tensor:
+    if bn is not None:
+        y = bn(y)
+    if relu is not None and relu_first:
+        y = relu(y)
+    if se is not None:
+        y = se(y)
+    if shortcut is not None:
+        y = y + shortcut
+    return y if relu is None or relu_first else relu(y)
+
+
+def _unlike(
+    y: Tensor,
+    bn: _BatchNorm | None,
+    relu: nn.Module | None,
+    se: Excites | None,
+    norm_forward: Callable[..., Any] | None,
+) -> str:
+    """Return what a layer does that the fused form would not, or an empty text."""
+    if bn is not None:
+        if type(bn).forward not in (*NORM_FORWARDS, norm_forward) or has_forward_of_its_own(bn):
+            return f"{type(bn).__name__} is no BatchNorm of PyTorch's"
+        if bn.num_features != y.shape[1]:
+            return "BatchNorm has another number of channels"
+        if has_hooks(bn):
+            return "a hook on BatchNorm"
+    if relu is not None:
+        if type(relu) is not nn.ReLU:
+            return f"{type(relu).__name__} is no ReLU"
+        if has_hooks(relu):
+            return "a hook on ReLU"
+    return "" if se is None else ("a hook on SE" if has_hooks(se.layer) else se.unfused(y))
+
+
+def _batch_norm(bn: _BatchNorm | None, of_batch: bool) -> BatchNorm:
+    if bn is None:
+        return NO_BATCH_NORM
+    mean, var = (None, None) if of_batch else (bn.running_mean, bn.running_var)
+    return BatchNorm(bn.weight, bn.bias, mean, var, of_batch, bn.eps, _group(bn) if of_batch else "")
+
+
+def _group(bn: _BatchNorm) -> str:
+    """Return the name of the processes over which a SyncBatchNorm takes its statistics, or an empty text."""
+    if not isinstance(bn, nn.SyncBatchNorm) or not bn.training:
+        return ""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return ""
+    group: Any = bn.process_group or torch.distributed.group.WORLD
+    return str(group.group_name) if torch.distributed.get_world_size(group) > 1 else ""
+
+
+def _update_running(bn: _BatchNorm, norm: Norm) -> None:
+    """Move the running statistics towards the batch's, as BatchNorm does."""
+    mean, var = bn.running_mean, bn.running_var
+    if mean is None or var is None:
+        return
+    momentum = bn.momentum
+    if bn.num_batches_tracked is not None:
+        bn.num_batches_tracked.add_(1)
+        if momentum is None:
+            momentum = 1.0 / float(bn.num_batches_tracked)
+    momentum = momentum or 0.0
+    mean.mul_(1 - momentum).add_((norm.centre + norm.offset).to(mean.dtype), alpha=momentum)
+    var.mul_(1 - momentum).add_(norm.var.to(var.dtype), alpha=momentum)

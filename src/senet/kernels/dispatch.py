@@ -1,0 +1,172 @@
+"""Chooses what runs a tail, and says why.
+
+* ``triton``: compiled passes on a CUDA device.
+* ``numba``: compiled passes on a CPU.
+* ``torch``: the plain formulation of the same passes, for torch.compile to fuse where neither of them runs.
+* ``reference``: the layers one by one, as PyTorch has them. Always right, never fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from senet.kernels import fused
+from senet.kernels.backends import missing, mode, passes_of
+from senet.kernels.excitation import Excitation
+from senet.kernels.fused import BatchNorm
+from senet.kernels.operators import tail_operator
+from senet.kernels.steps import Steps
+from senet.kernels.tables import Norm
+
+_TRITON_TYPES = (torch.float32, torch.float16, torch.bfloat16)
+_NUMBA_TYPES = (torch.float32, torch.float64)
+
+
+class Choice(NamedTuple):
+    """What runs a tail, and for ``reference`` and ``torch`` why nothing faster does."""
+
+    backend: str
+    reason: str = ""
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether one operator or formulation runs the whole tail."""
+        return self.backend != "reference"
+
+
+class Ran(NamedTuple):
+    """One tail of a forward pass: its layers, its steps, the shape of its input, and what ran it."""
+
+    layers: tuple[Any, ...]
+    steps: str
+    shape: tuple[int, ...]
+    choice: Choice
+
+
+_recordings: list[list[Ran]] = []
+
+
+@contextmanager
+def recording() -> Iterator[list[Ran]]:
+    """Collect the tails that run while the context lasts."""
+    ran: list[Ran] = []
+    _recordings.append(ran)
+    try:
+        yield ran
+    finally:
+        _recordings.remove(ran)
+
+
+def record(layers: tuple[Any, ...], steps: Steps, y: Tensor, choice: Choice) -> None:
+    """Tell whoever is `recording` what ran."""
+    if _recordings:
+        for each in _recordings:
+            each.append(Ran(layers, str(steps), tuple(y.shape), choice))
+
+
+def choose(
+    y: Tensor, shortcut: Tensor | None, steps: Steps, *, gate: str = "", of_batch: bool = False
+) -> Choice:
+    """Choose what runs a tail on ``y``, (N, C, *spatial).
+
+    Args:
+        y: the tail's input.
+        shortcut: what it adds, if anything.
+        steps: of the tail.
+        gate: of SE, if there is one.
+        of_batch: whether BatchNorm takes its statistics from ``y``.
+    """
+    wanted = mode()
+    if wanted == "reference":
+        return Choice("reference", "SENET_KERNELS=reference")
+    reason = _unfit(y, shortcut, steps, gate, of_batch)
+    if reason:
+        return Choice("reference", reason)
+    backend, reason = _compiled_backend(y)
+    if wanted == "torch":
+        return Choice("torch", "SENET_KERNELS=torch")
+    if backend:
+        return Choice(backend)
+    if torch.compiler.is_compiling():
+        return Choice("torch", reason)
+    return Choice("reference", reason)
+
+
+def _compiled_backend(y: Tensor) -> tuple[str, str]:
+    """Return the backend for the type and device of ``y``, or why there is none."""
+    device = y.device.type
+    backend, types = {"cuda": ("triton", _TRITON_TYPES), "cpu": ("numba", _NUMBA_TYPES)}.get(device, ("", ()))
+    if not backend:
+        return "", f"no kernels for {device}"
+    if y.dtype not in types:
+        return "", f"no kernels for {str(y.dtype).removeprefix('torch.')} on {device}"
+    reason = missing(backend)
+    return ("", reason) if reason else (backend, "")
+
+
+def _unfit(y: Tensor, shortcut: Tensor | None, steps: Steps, gate: str, of_batch: bool) -> str:
+    """Return why no fused form computes what the layers would, or an empty text."""
+    if y.dim() < 2 or y.numel() == 0:
+        return "no values"
+    if not y.dtype.is_floating_point:
+        return f"no kernels for {str(y.dtype).removeprefix('torch.')}"
+    if shortcut is not None and (
+        shortcut.shape != y.shape or shortcut.dtype != y.dtype or shortcut.device != y.device
+    ):
+        return "the shortcut has another shape, type or device"
+    if steps.relu_first and gate == "tanh":
+        return "the tanh gate may be negative behind a ReLU"
+    if of_batch and y.numel() == y.shape[1]:
+        return "one value in each channel"
+    return _watched()
+
+
+def _watched() -> str:
+    """Return what differentiates or records single operators just now, if anything."""
+    if torch._C._get_tracing_state() is not None:
+        return "torch.jit"
+    if torch.compiler.is_compiling():
+        return "torch.export" if torch.compiler.is_exporting() else ""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "torch.func"
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "forward-mode differentiation"
+    return ""
+
+
+def run(
+    choice: Choice,
+    y: Tensor,
+    shortcut: Tensor | None,
+    batch_norm: BatchNorm,
+    excitation: Excitation | None,
+    steps: Steps,
+) -> tuple[Tensor, Norm]:
+    """Run a tail as chosen.
+
+    Args:
+        choice: anything but ``reference``.
+        y: (N, C, *spatial).
+        shortcut: in the shape of ``y``; only with ``steps.add``.
+        batch_norm: parameters and statistics.
+        excitation: SE's layers; only with ``steps.se``.
+        steps: of the tail.
+
+    Returns:
+        The output in shape, type and memory format of ``y``, and the statistics that BatchNorm used.
+    """
+    if choice.backend == "torch":
+        result = fused.forward(passes_of("torch"), y, shortcut, batch_norm, excitation, steps)
+        return result.out, result.norm
+    weight, bias, mean, var, of_batch, eps, group = batch_norm
+    w1, b1, w2, b2, activation, gate = excitation or (None, None, None, None, "", "")
+    out, norm, _ = tail_operator(
+        y, shortcut, weight, bias, mean, var, w1, b1, w2, b2,
+        str(steps), of_batch, eps, activation, gate, group, choice.backend,
+    )  # fmt: skip
+    return out, Norm(*norm)

@@ -1,0 +1,103 @@
+"""Tells which kernel runs each block of a network, and why not a faster one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from senet.kernels.dispatch import Ran, recording
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelRow:
+    """What ran one block.
+
+    Attributes:
+        block: the names of its layers in the network, such as ``layer1.0: bn3, se``.
+        steps: what it computes, such as ``bn se add relu``.
+        shape: of its input.
+        backend: ``triton``, ``numba``, ``torch`` or ``reference``; see `senet.kernels.dispatch`.
+        reason: why nothing faster ran, or empty.
+    """
+
+    block: str
+    steps: str
+    shape: tuple[int, ...]
+    backend: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class KernelReport:
+    """Which kernel ran each block of a network, in the order in which they ran. Prints as a table."""
+
+    rows: tuple[KernelRow, ...]
+
+    @property
+    def backends(self) -> dict[str, int]:
+        """How many blocks each backend ran."""
+        names = [row.backend for row in self.rows]
+        return {name: names.count(name) for name in dict.fromkeys(names)}
+
+    def __str__(self) -> str:
+        """Return a line for each block, and how many blocks each backend ran."""
+        heads = ("block", "steps", "input", "kernel", "why nothing faster")
+        lines = [
+            (row.block, row.steps, "×".join(map(str, row.shape)), row.backend, row.reason)
+            for row in self.rows
+        ]
+        widths = [max(len(line[column]) for line in [heads, *lines]) for column in range(len(heads))]
+        table = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in [heads, *lines]
+        ]
+        counts = ", ".join(f"{count} by {name}" for name, count in self.backends.items())
+        return "\n".join([*table, f"{len(self.rows)} blocks: {counts or 'none'}"])
+
+
+def explain_kernels(model: nn.Module, *inputs: Any) -> KernelReport:
+    """Run ``model`` once, without gradients, and tell which kernel ran each block and why.
+
+    The model stays as it is: running statistics are put back, random numbers too. In training mode and in
+    evaluation mode different kernels may run; the mode is the model's own.
+
+    Args:
+        model: one of senet's networks, or one that `senet.accelerate` has been through. Blocks that do not
+            run by way of senet are not seen.
+        inputs: what the model takes, such as images (N, C, H, W), on its device.
+    """
+    devices = sorted({each.device.index or 0 for each in inputs if isinstance(each, Tensor) and each.is_cuda})
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), _buffers_kept(model), recording() as ran:
+        model(*inputs)
+    names = {id(module): name for name, module in model.named_modules()}
+    return KernelReport(tuple(_row(each, names) for each in ran))
+
+
+@contextmanager
+def _buffers_kept(model: nn.Module) -> Iterator[None]:
+    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in kept:
+            buffer.copy_(value)
+
+
+def _row(ran: Ran, names: dict[int, str]) -> KernelRow:
+    layers = [names.get(id(layer), type(layer).__name__) for layer in ran.layers if layer is not None]
+    parents = {name.rpartition(".")[0] for name in layers}
+    block = ", ".join(layers)
+    if len(parents) == 1 and "" not in parents:
+        block = f"{parents.pop()}: {', '.join(name.rpartition('.')[2] for name in layers)}"
+    return KernelRow(
+        block=block or "(sum)",
+        steps=ran.steps,
+        shape=ran.shape,
+        backend=ran.choice.backend,
+        reason=ran.choice.reason,
+    )

@@ -1,0 +1,178 @@
+"""The passes on a CPU, compiled by Numba at their first use and kept on disk. No C++ compiler is needed.
+
+The functions are those of `senet.kernels.torch_passes`, for float32 and float64 maps.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Callable
+from functools import cache
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from senet.kernels import numba_channels_last, numba_contiguous
+from senet.kernels.layout import Layout, dense, laid_out
+from senet.kernels.numba_task import compiled, run
+from senet.kernels.tables import Affine, Moments
+
+DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
+_PIECE = 1 << 16
+"""Values in a piece of work of a pass that sums nothing."""
+_PAGED = 1 << 25
+"""Bytes from which the C library takes a tensor's memory anew from the system, 32 MiB."""
+
+
+def moments_pass(y: Tensor, *, second: bool) -> Moments:
+    """As `torch_passes.moments_pass`; the sums are float64."""
+    y, layout = dense(y)
+    shift = torch.empty(layout.N, layout.C, dtype=y.dtype)
+    sums = _sums(layout)
+    loop = _loop(layout.last, y.dtype, "moments", second=second)
+    pieces, sizes = _blocks(layout)
+    run(loop, pieces, [*sizes, y, shift, *sums])
+    return Moments(shift, sums[0], sums[1] if second else None)
+
+
+def relu_sums_pass(y: Tensor, centre: Tensor, affine: Affine) -> Tensor:
+    """As `torch_passes.relu_sums_pass`."""
+    y, layout = dense(y)
+    sums = _sums(layout)
+    pieces, sizes = _blocks(layout)
+    C = [] if layout.last else [layout.C]
+    loop = _loop(layout.last, y.dtype, "relu_sums")
+    run(loop, pieces, [*sizes, *C, y, centre, *affine, *sums])
+    return sums.to(y.dtype)
+
+
+def apply_pass(y: Tensor, centre: Tensor, affine: Affine, shortcut: Tensor | None, *, relu: bool) -> Tensor:
+    """As `torch_passes.apply_pass`."""
+    y, layout = dense(y)
+    out = _new(y)
+    add = shortcut is not None
+    if shortcut is not None:
+        shortcut = laid_out(shortcut, y)
+    pieces, sizes = _rows(layout)
+    loop = _loop(layout.last, y.dtype, "apply", add=add, relu=relu)
+    run(loop, pieces, [*sizes, _step(affine.scale), y, centre, *affine, out, shortcut])
+    return out
+
+
+def gradient_sums_pass(
+    grad: Tensor, y: Tensor, centre: Tensor, mask: Tensor | Affine | None
+) -> tuple[Tensor, Tensor]:
+    """As `torch_passes.gradient_sums_pass`."""
+    y, layout = dense(y)
+    grad = laid_out(grad, y)
+    sums = _sums(layout)
+    kind, step, output, affine = _mask(mask, y)
+    pieces, sizes = _blocks(layout)
+    C = [] if layout.last else [layout.C]
+    loop = _loop(layout.last, y.dtype, "gradient_sums", mask=kind)
+    run(loop, pieces, [*sizes, *C, step, grad, y, centre, *sums, output, *affine])
+    g_sum, gd_sum = sums.to(y.dtype)
+    return g_sum, gd_sum
+
+
+def gradient_apply_pass(
+    grad: Tensor,
+    y: Tensor,
+    centre: Tensor,
+    mask: Tensor | Affine | None,
+    P: Tensor,
+    T: Tensor | None,
+    Q: Tensor | None,
+    R: Tensor | None,
+    *,
+    with_shortcut: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """As `torch_passes.gradient_apply_pass`."""
+    y, layout = dense(y)
+    grad = laid_out(grad, y)
+    dy, dx = _new(y), _new(y) if with_shortcut else None
+    R = torch.zeros_like(centre) if R is None else R
+    kind, step, output, affine = _mask(mask, y)
+    flags = {"inside": T is not None, "of_batch": Q is not None, "shortcut": with_shortcut}
+    loop = _loop(layout.last, y.dtype, "gradient_apply", mask=kind, **flags)
+    pieces, sizes = _rows(layout)
+    steps = [_step(P), _step(T), _step(R), step]
+    run(loop, pieces, [*sizes, *steps, grad, y, centre, P, T, Q, R, output, *affine, dy, dx])
+    return dy, dx
+
+
+@cache
+def _loop(last: bool, dtype: torch.dtype, name: str, **flags: bool | str) -> int:
+    loops: ModuleType = numba_channels_last if last else numba_contiguous
+    return compiled(getattr(loops, name)(DTYPES[dtype], **flags))
+
+
+def _blocks(layout: Layout) -> tuple[int, list[int]]:
+    """Return the pieces of a pass that sums, and the sizes its loop wants."""
+    N, C, M, last = layout
+    if not last:
+        rows = max(1, _PIECE // M)
+        return -(-N * C // rows), [N * C, M, rows]
+    # With few images, their channels are shared out as well: at least 4 pieces for each thread.
+    wanted = -(-4 * torch.get_num_threads() // N)
+    block = C if N % torch.get_num_threads() == 0 else max(32, -(-C // wanted))
+    return N * -(-C // block), [C, M, block]
+
+
+def _rows(layout: Layout) -> tuple[int, list[int]]:
+    """Return the pieces of a pass that sums nothing, and the sizes its loop wants."""
+    N, C, M, last = layout
+    rows = max(1, _PIECE // (C if last else M))
+    if last:
+        return N * -(-M // rows), [C, M, rows]
+    return -(-N * C // rows), [N * C, M, rows, C]
+
+
+def _sums(layout: Layout) -> Tensor:
+    return torch.empty(2, layout.N, layout.C, dtype=torch.float64)
+
+
+def _step(table: Tensor | None) -> int:
+    """Return how far an image's row of a table is from the next one's: 0 if all share one, (C,)."""
+    return 0 if table is None or table.dim() == 1 else table.shape[1]
+
+
+def _mask(
+    mask: Tensor | Affine | None, y: Tensor
+) -> tuple[str, int, Tensor | None, tuple[Tensor | None, Tensor | None]]:
+    """Return the kind of mask, the step of its tables, the output and the tables, missing ones as None."""
+    if mask is None:
+        return "none", 0, None, (None, None)
+    if isinstance(mask, Affine):
+        return "affine", _step(mask.scale), None, mask
+    return "output", 0, laid_out(mask, y), (None, None)
+
+
+def _new(like: Tensor) -> Tensor:
+    """Return a new tensor, in huge pages where the system has them.
+
+    Memory fresh from the system arrives page by page at its first use, which takes longer than the pass
+    that fills it; huge pages are 512 times fewer.
+    """
+    new = torch.empty_like(like)
+    size = math.prod(new.shape) * new.element_size()
+    if size >= _PAGED and _MADVISE is not None:
+        page = new.data_ptr() // _PAGE * _PAGE
+        _MADVISE(page, new.data_ptr() + size - page, 14)  # MADV_HUGEPAGE
+    return new
+
+
+def _madvise() -> Callable[[int, int, int], int] | None:
+    try:
+        advise = ctypes.CDLL(None).madvise
+    except (AttributeError, OSError, TypeError):  # not a Unix
+        return None
+    advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return advise
+
+
+_MADVISE = _madvise()
+_PAGE = 4096

@@ -1,0 +1,207 @@
+"""The fused tail as PyTorch operators: ``torch.ops.senet.tail`` and its gradient.
+
+Everything that watches or transforms operators (torch.compile, FakeTensor, profilers, counters) sees one
+operator where a tail runs. Its gradient is a second operator, whose own gradient is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from senet.errors import SenetError
+from senet.kernels import fused
+from senet.kernels.backends import passes_or_plain
+from senet.kernels.excitation import Excitation
+from senet.kernels.fused import BatchNorm
+from senet.kernels.steps import Steps
+from senet.kernels.tables import Norm, table_dtype
+
+_PARAMETERS = (
+    "Tensor? weight, Tensor? bias, Tensor? mean, Tensor? var, "
+    "Tensor? w1, Tensor? b1, Tensor? w2, Tensor? b2, "
+    "str steps, bool of_batch, float eps, str activation, str gate, str group, str backend"
+)
+_library = torch.library.Library("senet", "DEF")
+_library.define(f"tail(Tensor y, Tensor? shortcut, {_PARAMETERS}) -> (Tensor out, Tensor norm, Tensor sums)")
+_library.define(
+    f"tail_backward(Tensor grad, Tensor y, Tensor? out, Tensor norm, Tensor sums, {_PARAMETERS}) -> "
+    "(Tensor y, Tensor shortcut, Tensor weight, Tensor bias, Tensor w1, Tensor b1, Tensor w2, Tensor b2)"
+)
+_COUNT = 17
+"""Arguments of ``tail``: y, shortcut and the parameters."""
+
+
+class _Settings:
+    """The parameters that both operators share, as what `fused` takes."""
+
+    def __init__(self, *given: Any) -> None:
+        weight, bias, mean, var, w1, b1, w2, b2, steps, of_batch, eps, activation, gate, group, backend = (
+            given
+        )
+        self.steps = Steps.parse(steps)
+        self.batch_norm = BatchNorm(weight, bias, mean, var, of_batch, eps, group)
+        self.excitation = Excitation(w1, b1, w2, b2, activation, gate) if self.steps.se else None
+        self.passes = passes_or_plain(backend)
+
+
+def _tail(y: Tensor, shortcut: Tensor | None, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    settings = _Settings(*given)
+    with _float_tables(y):
+        out, norm, sums = fused.forward(
+            settings.passes, y, shortcut, settings.batch_norm, settings.excitation, settings.steps
+        )
+        return out, torch.stack(norm), out.new_empty(0) if sums is None else sums
+
+
+def _tail_backward(
+    grad: Tensor, y: Tensor, out: Tensor | None, norm: Tensor, sums: Tensor, *given: Any
+) -> tuple[Tensor, ...]:
+    settings = _Settings(*given)
+    saved = (out, Norm(*norm), sums if settings.steps.se else None)
+    with _float_tables(y):
+        result = fused.backward(
+            settings.passes, grad, y, saved, settings.batch_norm, settings.excitation, settings.steps
+        )
+    tensors = [result.y, result.shortcut]
+    gradients: list[Tensor | None] = [result.weight, result.bias]
+    if result.excitation is None:
+        gradients += [None] * 4
+    else:
+        gradients += [result.excitation.w1, result.excitation.b1, result.excitation.w2, result.excitation.b2]
+    for gradient, parameter in zip(gradients, [*given[:2], *given[4:8]], strict=True):
+        missing = parameter is None or gradient is None
+        tensors.append(None if missing else gradient.to(parameter.dtype))  # type: ignore[union-attr]
+    return tuple(y.new_empty(0) if each is None else each for each in tensors)
+
+
+class _DisabledAutocast:
+    """Keeps autocast from taking the tables down to half precision."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def __enter__(self) -> None:
+        self.was_on = torch.is_autocast_enabled(self.device)
+        if self.was_on:
+            torch.set_autocast_enabled(self.device, False)
+
+    def __exit__(self, *_: object) -> None:
+        if self.was_on:
+            torch.set_autocast_enabled(self.device, True)
+
+
+def _float_tables(y: Tensor) -> _DisabledAutocast:
+    return _DisabledAutocast(y.device.type)
+
+
+class _Tail(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        with torch._C._AutoDispatchBelowAutograd():
+            out, norm, sums = torch.ops.senet.tail.default(*arguments)
+        steps = Steps.parse(arguments[10])
+        weight, bias, _, _, *layers = arguments[2:10]
+        # The running statistics are not kept: the layer goes on to change them.
+        parameters = (weight, bias, None, None, *layers)
+        ctx.save_for_backward(arguments[0], out if steps.masked_by_output else None, norm, sums, *parameters)
+        ctx.settings = arguments[10:]
+        ctx.mark_non_differentiable(norm, sums)
+        ctx.set_materialize_grads(False)
+        return out, norm, sums
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        grad = grads[0]
+        if grad is None:
+            return (None,) * _COUNT
+        y, out, norm, sums, *parameters = ctx.saved_tensors
+        results = torch.ops.senet.tail_backward.default(grad, y, out, norm, sums, *parameters, *ctx.settings)
+        dy, shortcut, weight, bias, *layers = results
+        steps = Steps.parse(ctx.settings[0])
+        # Without a ReLU behind it, the sum hands its gradient on as it is.
+        d_shortcut = (shortcut if steps.masked_by_output else grad) if steps.add else None
+        gradients = [weight, bias, None, None, *layers]
+        for index, parameter in enumerate(parameters):
+            if parameter is None:
+                gradients[index] = None
+        return (dy, d_shortcut, *gradients, *(None,) * len(ctx.settings))
+
+
+class _TailBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        with torch._C._AutoDispatchBelowAutograd():
+            results: tuple[Tensor, ...] = torch.ops.senet.tail_backward.default(*arguments)
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> None:
+        raise SenetError(
+            "senet's fused kernels cannot be differentiated twice: set the environment variable "
+            "SENET_KERNELS=reference, which can."
+        )
+
+
+def _tail_with_gradient(*arguments: Any) -> Any:
+    if torch.is_grad_enabled():
+        return _Tail.apply(*arguments)
+    with torch._C._AutoDispatchBelowAutograd():
+        return torch.ops.senet.tail.default(*arguments)
+
+
+def _tail_backward_once(*arguments: Any) -> Any:
+    if torch.is_grad_enabled():
+        return _TailBackward.apply(*arguments)
+    with torch._C._AutoDispatchBelowAutograd():
+        return torch.ops.senet.tail_backward.default(*arguments)
+
+
+for _device in ("CPU", "CUDA"):
+    _library.impl("tail", _tail, _device)
+    _library.impl("tail_backward", _tail_backward, _device)
+_library.impl("tail", _tail_with_gradient, "Autograd")
+_library.impl("tail_backward", _tail_backward_once, "Autograd")
+
+
+@torch.library.register_fake("senet::tail", lib=_library)
+def _(y: Tensor, shortcut: Tensor | None, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    steps, tables = Steps.parse(given[8]), table_dtype(y.dtype)
+    rows = 2 if steps.relu_first else 1
+    sums = y.new_empty((rows, *y.shape[:2]), dtype=tables) if steps.se else y.new_empty(0)
+    return torch.empty_like(y), y.new_empty((4, y.shape[1]), dtype=tables), sums
+
+
+@torch.library.register_fake("senet::tail_backward", lib=_library)
+def _(
+    grad: Tensor, y: Tensor, out: Tensor | None, norm: Tensor, sums: Tensor, *given: Any
+) -> tuple[Tensor, ...]:
+    shortcut = torch.empty_like(y) if Steps.parse(given[8]).masked_by_output else y.new_empty(0)
+    parameters = [*given[:2], *given[4:8]]
+    gradients = [y.new_empty(0) if each is None else each.new_empty(each.shape) for each in parameters]
+    return torch.empty_like(y), shortcut, *gradients
+
+
+@register_flop_formula(torch.ops.senet.tail)
+def _flops(y: Any, _shortcut: Any, *given: Any, **_: Any) -> int:
+    """Count SE's two layers, as `torch.utils.flop_counter` counts them where they run by themselves."""
+    return 2 * _products(y[0], *given)
+
+
+@register_flop_formula(torch.ops.senet.tail_backward)
+def _backward_flops(_grad: Any, y: Any, _out: Any, _norm: Any, _sums: Any, *given: Any, **_: Any) -> int:
+    """Count one product for the gradient of each layer's input and one for that of its weight."""
+    return 4 * _products(y[0], *given)
+
+
+def _products(images: int, *given: Any) -> int:
+    """Return the multiply-adds of SE's two layers, from the shapes of the parameters."""
+    return images * sum(math.prod(weight) for weight in (given[4], given[6]) if weight is not None)
+
+
+tail_operator = torch.ops.senet.tail.default
+"""Runs a tail: (y, shortcut, parameters) to (output, statistics, sums); see `fused` for each."""
