@@ -367,4 +367,4 @@ def test_autocast_leaves_the_tables_alone():
 
 
 def test_norm_layers_are_those_of_torch():
-    assert tail_module._NORM_FORWARDS[0] is nn.BatchNorm1d.forward is nn.BatchNorm2d.forward
+    assert tail_module.NORM_FORWARDS[0] is nn.BatchNorm1d.forward is nn.BatchNorm2d.forward

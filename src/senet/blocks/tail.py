@@ -93,7 +93,7 @@ def tail(
 
 def paired(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
     """Yield the layers by name in order, a BatchNorm and the ReLU behind it as one, by the ReLU's name."""
-    waiting: tuple[str, nn.BatchNorm2d] | None = None
+    waiting: tuple[str, _BatchNorm] | None = None
     for name, layer in layers:
         if waiting is not None and isinstance(layer, nn.ReLU):
             yield name, partial(tail, bn=waiting[1], relu=layer)
@@ -102,7 +102,7 @@ def paired(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, Calla
         if waiting is not None:
             yield waiting[0], partial(tail, bn=waiting[1])
             waiting = None
-        if isinstance(layer, nn.BatchNorm2d):
+        if isinstance(layer, _BatchNorm):
             waiting = name, layer
         else:
             yield name, layer

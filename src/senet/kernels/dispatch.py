@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from senet.kernels import fused
-from senet.kernels.backends import missing, mode, passes_of
+from senet.kernels import fused, torch_passes
+from senet.kernels.backends import missing, mode
 from senet.kernels.excitation import Excitation
 from senet.kernels.fused import BatchNorm
 from senet.kernels.operators import tail_operator
@@ -161,7 +161,7 @@ def run(
         The output in shape, type and memory format of ``y``, and the statistics that BatchNorm used.
     """
     if choice.backend == "torch":
-        result = fused.forward(passes_of("torch"), y, shortcut, batch_norm, excitation, steps)
+        result = fused.forward(torch_passes, y, shortcut, batch_norm, excitation, steps)
         return result.out, result.norm
     weight, bias, mean, var, of_batch, eps, group = batch_norm
     w1, b1, w2, b2, activation, gate = excitation or (None, None, None, None, "", "")
