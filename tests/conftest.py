@@ -9,6 +9,8 @@ import pytest
 
 # Tests work on tiny arrays, for which a second thread costs more than it brings. Set before torch starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nor would their maps be large enough for fused kernels to be chosen.
+os.environ.setdefault("SENET_KERNELS", "always")
 
 
 @pytest.fixture

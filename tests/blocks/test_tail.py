@@ -89,12 +89,12 @@ def test_every_tail_and_its_gradients(flags, how, training):
     given = maps((3, 12, 7, 5))
     exact, _ = results("reference", torch.float64, flags, given, modules)
     for mode, dtype, tolerance in (
-        ("auto", torch.float64, 1e-12),
-        ("auto", torch.float32, 1e-5),
+        ("always", torch.float64, 1e-12),
+        ("always", torch.float32, 1e-5),
         ("torch", torch.float64, 1e-12),
     ):
         ours, choice = results(mode, dtype, flags, given, modules, how)
-        assert choice.backend == {"auto": "numba", "torch": "torch"}[mode]
+        assert choice.backend == {"always": "numba", "torch": "torch"}[mode]
         assert_same(ours, exact, tolerance)
 
 
@@ -107,7 +107,7 @@ def test_every_activation_and_gate(activation, gate, relu_first):
     modules = layers(8, flags, activation=activation, gate=gate)
     given = maps((4, 8, 3, 5))
     exact, _ = results("reference", torch.float64, flags, given, modules)
-    ours, choice = results("auto", torch.float64, flags, given, modules)
+    ours, choice = results("always", torch.float64, flags, given, modules)
     assert choice.backend == ("reference" if relu_first and gate == "tanh" else "numba")
     assert_same(ours, exact, 1e-12)
 
@@ -136,7 +136,7 @@ def test_odd_shapes(shape, relu_first):
         modules[0] = bn
     given = maps(shape)
     exact, _ = results("reference", torch.float64, flags, given, modules)
-    ours, choice = results("auto", torch.float32, flags, given, modules)
+    ours, choice = results("always", torch.float32, flags, given, modules)
     assert choice.backend == "numba"
     assert_same(ours, exact, 1e-5)
 
@@ -149,7 +149,7 @@ def test_a_mean_far_from_zero_loses_no_digits(how, mean):
     modules = layers(16, flags)
     given = maps((4, 16, 13, 9), mean=mean)
     exact, _ = results("reference", torch.float64, flags, given, modules)
-    ours, _ = results("auto", torch.float32, flags, given, modules, how)
+    ours, _ = results("always", torch.float32, flags, given, modules, how)
     assert_same(ours, exact, 1e-5)
 
 
@@ -162,7 +162,7 @@ def test_one_huge_value(how, where):
     given = maps((4, 16, 13, 9))
     given[0][where] = 1e6
     exact, _ = results("reference", torch.float64, flags, given, modules)
-    ours, _ = results("auto", torch.float32, flags, given, modules, how)
+    ours, _ = results("always", torch.float32, flags, given, modules, how)
     assert_same(ours, exact, 1e-5)
 
 
@@ -174,7 +174,7 @@ def test_constant_channels():
     given[0][:, 2] = 5.3
     given[0][:, 3] = 0.0
     exact, _ = results("reference", torch.float64, flags, given, modules)
-    ours, _ = results("auto", torch.float32, flags, given, modules)
+    ours, _ = results("always", torch.float32, flags, given, modules)
     # Where nothing varies, the gradient is a difference of equal numbers times 1 / sqrt(eps).
     assert_same({**ours, "y": ours["y"][:, 4:]}, {**exact, "y": exact["y"][:, 4:]}, 1e-5)
     assert (ours["y"] - exact["y"]).abs().max() <= 1e-6 / modules[0].eps ** 0.5
@@ -201,8 +201,8 @@ def test_the_same_bits_twice():
     torch.manual_seed(0)
     flags = (True, True, True, True, False)
     modules, given = layers(16, flags), maps((4, 16, 9, 9))
-    first, _ = results("auto", torch.float32, flags, given, modules)
-    second, _ = results("auto", torch.float32, flags, given, modules)
+    first, _ = results("always", torch.float32, flags, given, modules)
+    second, _ = results("always", torch.float32, flags, given, modules)
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
@@ -226,7 +226,7 @@ def test_what_is_not_a_number_spreads_as_it_does_layer_by_layer():
             modules, given = layers(8, flags, training), maps((2, 8, 4, 4))
             given[0][1, 3, 2, 2] = value
             exact, _ = results("reference", torch.float32, flags, given, modules)
-            ours, _ = results("auto", torch.float32, flags, given, modules)
+            ours, _ = results("always", torch.float32, flags, given, modules)
             for key in ("output", "y"):
                 assert torch.equal(ours[key].isnan(), exact[key].isnan()), (flags, training, value, key)
 

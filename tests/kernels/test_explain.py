@@ -5,9 +5,11 @@ import torch
 from torch import nn
 
 import senet
+from senet.blocks.tail import tail
 from senet.errors import SenetError
 from senet.kernels import backends
 from senet.kernels.backends import kernels
+from senet.kernels.dispatch import recording
 from senet.kernels.explain import explain_kernels
 
 
@@ -48,14 +50,33 @@ def test_the_model_stays_as_it_was():
     assert model.training
 
 
-@pytest.mark.parametrize("name", ["reference", "torch", "auto"])
+@pytest.mark.parametrize("name", backends.MODES)
 def test_kernels_may_be_chosen(name):
+    before = backends.mode()
     with kernels(name):
         assert backends.mode() == name
         with kernels("reference"):
             assert backends.mode() == "reference"
         assert backends.mode() == name
-    assert backends.mode() == "auto"
+    assert backends.mode() == before
+
+
+def test_small_maps_are_left_to_the_layers():
+    model = senet.create_model("se_resnet8").eval()
+    x = torch.randn(1, 3, 32, 32)
+    with kernels("auto"):
+        small = explain_kernels(model, x)
+        large = explain_kernels(model, torch.randn(8, 3, 32, 32))
+    assert small.backends == {"reference": len(small.rows)}
+    assert {row.reason for row in small.rows} == {"few values: the layers are as fast"}
+    # 8 x 16 x 32 x 32 values are just enough without gradients; the later stages have fewer.
+    assert [row.backend for row in large.rows[:3]] == ["numba"] * 3
+    assert large.rows[-1].backend == "reference"
+    bn, y = torch.nn.BatchNorm2d(16), torch.randn(8, 16, 32, 32)
+    with kernels("auto"), recording() as ran:
+        tail(y, bn)
+        tail(torch.cat([y] * 4), bn)
+    assert [each.choice.backend for each in ran] == ["reference", "numba"]
 
 
 def test_unknown_kernels_are_refused():

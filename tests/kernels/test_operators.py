@@ -81,7 +81,7 @@ def trained(unit, run, x):
     return [*(p.grad for p in unit.parameters()), *unit.buffers()]
 
 
-@pytest.mark.parametrize("mode", ["auto", "torch"])
+@pytest.mark.parametrize("mode", ["always", "torch"])
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_compiles_as_one_graph(mode, backend):
     torch._dynamo.reset()
@@ -101,11 +101,11 @@ def test_the_compiled_graph_holds_the_operator_or_the_plain_formulation():
         return graph
 
     x = torch.randn(2, C, 5, 4)
-    for mode in ("auto", "torch", "reference"):
+    for mode in ("always", "torch", "reference"):
         torch._dynamo.reset()
         with kernels(mode), torch.no_grad():
             torch.compile(Unit(), fullgraph=True, backend=inspect)(x)
-    assert "senet.tail.default" in seen["auto"]
+    assert "senet.tail.default" in seen["always"]
     for other in ("torch", "reference"):
         assert not any("senet" in target for target in seen[other])
     assert any("batch_norm" in target for target in seen["reference"])
@@ -157,7 +157,7 @@ def test_transforms_of_functions_run_layer_by_layer():
 
 def test_flops_are_those_of_the_layers():
     counts = []
-    for mode in ("auto", "reference"):
+    for mode in ("always", "reference"):
         unit, x = Unit(), torch.randn(2, C, 5, 4)
         with kernels(mode), FlopCounterMode(display=False) as counter:
             unit(x).sum().backward()

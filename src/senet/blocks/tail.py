@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from senet.blocks.squeeze_excitation import has_forward_of_its_own, has_hooks
 from senet.kernels.dispatch import Choice, choose, record, run
 from senet.kernels.excitation import Excitation
-from senet.kernels.fused import NO_BATCH_NORM, BatchNorm
+from senet.kernels.fused import NO_BATCH_NORM, BatchNorm, prepare
 from senet.kernels.steps import Steps
-from senet.kernels.tables import Norm
+from senet.kernels.tables import Affine, Norm, table_dtype
 
 NORM_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 """The forwards that normalise and do nothing else."""
@@ -85,7 +86,7 @@ def tail(
     record((bn, None if se is None else se.layer), steps, y, choice)
     if choice.backend == "reference":
         return _layer_by_layer(y, bn, relu, se, shortcut, relu_first)
-    out, norm = run(choice, y, shortcut, _batch_norm(bn, of_batch), excitation, steps)
+    out, norm = run(choice, y, shortcut, _batch_norm(bn, of_batch, table_dtype(y.dtype)), excitation, steps)
     if bn is not None and bn.training and bn.track_running_stats:
         _update_running(bn, norm)
     return out
@@ -162,11 +163,30 @@ def _unlike(
     return "" if se is None else ("a hook on SE" if has_hooks(se.layer) else se.unfused(y))
 
 
-def _batch_norm(bn: _BatchNorm | None, of_batch: bool) -> BatchNorm:
+def _batch_norm(bn: _BatchNorm | None, of_batch: bool, dtype: torch.dtype) -> BatchNorm:
     if bn is None:
         return NO_BATCH_NORM
-    mean, var = (None, None) if of_batch else (bn.running_mean, bn.running_var)
-    return BatchNorm(bn.weight, bn.bias, mean, var, of_batch, bn.eps, _group(bn) if of_batch else "")
+    if of_batch:
+        return BatchNorm(bn.weight, bn.bias, None, None, True, bn.eps, _group(bn))
+    given = BatchNorm(bn.weight, bn.bias, bn.running_mean, bn.running_var, False, bn.eps)
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return given
+    return given._replace(prepared=_prepared(bn, given, dtype))
+
+
+_known: WeakKeyDictionary[nn.Module, tuple[Any, tuple[Norm, Affine]]] = WeakKeyDictionary()
+
+
+def _prepared(bn: _BatchNorm, given: BatchNorm, dtype: torch.dtype) -> tuple[Norm, Affine] | None:
+    """Return the tables of a BatchNorm in evaluation mode, made anew only after a tensor has changed."""
+    tensors = [each for each in given[:4] if isinstance(each, Tensor)]
+    if any(each.is_inference() or type(each) not in (Tensor, nn.Parameter) for each in tensors):
+        return None
+    state = (dtype, bn.eps, *((each.data_ptr(), each._version) for each in tensors))
+    known = _known.get(bn)
+    if known is None or known[0] != state:
+        _known[bn] = known = state, prepare(given, dtype)
+    return known[1]
 
 
 def _group(bn: _BatchNorm) -> str:
@@ -190,5 +210,5 @@ def _update_running(bn: _BatchNorm, norm: Norm) -> None:
         if momentum is None:
             momentum = 1.0 / float(bn.num_batches_tracked)
     momentum = momentum or 0.0
-    mean.mul_(1 - momentum).add_((norm.centre + norm.offset).to(mean.dtype), alpha=momentum)
-    var.mul_(1 - momentum).add_(norm.var.to(var.dtype), alpha=momentum)
+    mean.lerp_((norm.centre + norm.offset).to(mean.dtype), momentum)
+    var.lerp_(norm.var.to(var.dtype), momentum)

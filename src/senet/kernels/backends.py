@@ -12,8 +12,8 @@ import torch
 
 from senet.errors import SenetError, nearest
 
-MODES = ("auto", "reference", "torch")
-"""What SENET_KERNELS may say: the fastest, the layers one by one, or the plain formulation."""
+MODES = ("auto", "always", "reference", "torch")
+"""What SENET_KERNELS may say: the fastest, fused whatever the size, layer by layer, the plain formulation."""
 _MODULES = {"numba": "numba_passes", "triton": "triton_passes", "torch": "torch_passes"}
 
 

@@ -16,15 +16,19 @@ import torch
 from torch import Tensor
 
 from senet.kernels import fused, torch_passes
-from senet.kernels.backends import missing, mode
+from senet.kernels.backends import missing, mode, passes_or_plain
 from senet.kernels.excitation import Excitation
 from senet.kernels.fused import BatchNorm
-from senet.kernels.operators import tail_operator
+from senet.kernels.operators import float_tables, tail_operator
 from senet.kernels.steps import Steps
 from senet.kernels.tables import Norm
 
 _TRITON_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 _NUMBA_TYPES = (torch.float32, torch.float64)
+_FEWEST_VALUES = {True: 1 << 19, False: 1 << 17}
+"""Values of a map batch from which a fused tail on a CPU makes up for its overhead, with gradients and
+without: a tail takes some 0.7 ms and 0.04 ms more than its layers where there is next to nothing to compute
+(``python -m benchmarks.bench_first_use``)."""
 
 
 class Choice(NamedTuple):
@@ -82,19 +86,19 @@ def choose(
         of_batch: whether BatchNorm takes its statistics from ``y``.
     """
     wanted = mode()
-    if wanted == "reference":
-        return Choice("reference", "SENET_KERNELS=reference")
-    reason = _unfit(y, shortcut, steps, gate, of_batch)
+    reason = (
+        "SENET_KERNELS=reference" if wanted == "reference" else _unfit(y, shortcut, steps, gate, of_batch)
+    )
     if reason:
         return Choice("reference", reason)
-    backend, reason = _compiled_backend(y)
     if wanted == "torch":
         return Choice("torch", "SENET_KERNELS=torch")
+    backend, reason = _compiled_backend(y)
+    if backend == "numba" and wanted == "auto" and y.numel() < _FEWEST_VALUES[torch.is_grad_enabled()]:
+        return Choice("reference", "few values: the layers are as fast")
     if backend:
         return Choice(backend)
-    if torch.compiler.is_compiling():
-        return Choice("torch", reason)
-    return Choice("reference", reason)
+    return Choice("torch" if torch.compiler.is_compiling() else "reference", reason)
 
 
 def _compiled_backend(y: Tensor) -> tuple[str, str]:
@@ -163,10 +167,20 @@ def run(
     if choice.backend == "torch":
         result = fused.forward(torch_passes, y, shortcut, batch_norm, excitation, steps)
         return result.out, result.norm
-    weight, bias, mean, var, of_batch, eps, group = batch_norm
+    if not (torch.is_grad_enabled() or _operators_are_watched(y)):
+        with float_tables(y):
+            passes = passes_or_plain(choice.backend)
+            result = fused.forward(passes, y, shortcut, batch_norm, excitation, steps)
+        return result.out, result.norm
+    weight, bias, mean, var, of_batch, eps, group, _ = batch_norm
     w1, b1, w2, b2, activation, gate = excitation or (None, None, None, None, "", "")
     out, norm, _ = tail_operator(
         y, shortcut, weight, bias, mean, var, w1, b1, w2, b2,
         str(steps), of_batch, eps, activation, gate, group, choice.backend,
     )  # fmt: skip
     return out, Norm(*norm)
+
+
+def _operators_are_watched(y: Tensor) -> bool:
+    """Whether somebody is to see a tail as one operator: torch.compile, a counter, a kind of tensor."""
+    return torch.compiler.is_compiling() or type(y) is not Tensor or torch._C._len_torch_dispatch_stack() > 0

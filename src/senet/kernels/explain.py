@@ -61,10 +61,11 @@ class KernelReport:
 
 
 def explain_kernels(model: nn.Module, *inputs: Any) -> KernelReport:
-    """Run ``model`` once, without gradients, and tell which kernel ran each block and why.
+    """Run ``model`` once and tell which kernel ran each block and why.
 
-    The model stays as it is: running statistics are put back, random numbers too. In training mode and in
-    evaluation mode different kernels may run; the mode is the model's own.
+    The model stays as it is: running statistics are put back, random numbers too. In training and in
+    inference different kernels may run: a model in training mode runs as in training, one in evaluation mode
+    without gradients.
 
     Args:
         model: one of senet's networks, or one that `senet.accelerate` has been through. Blocks that do not
@@ -72,7 +73,8 @@ def explain_kernels(model: nn.Module, *inputs: Any) -> KernelReport:
         inputs: what the model takes, such as images (N, C, H, W), on its device.
     """
     devices = sorted({each.device.index or 0 for each in inputs if isinstance(each, Tensor) and each.is_cuda})
-    with torch.random.fork_rng(devices=devices), torch.no_grad(), _buffers_kept(model), recording() as ran:
+    mode = torch.set_grad_enabled
+    with torch.random.fork_rng(devices), mode(model.training), _buffers_kept(model), recording() as ran:
         model(*inputs)
     names = {id(module): name for name, module in model.named_modules()}
     return KernelReport(tuple(_row(each, names) for each in ran))
@@ -84,8 +86,9 @@ def _buffers_kept(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for buffer, value in kept:
-            buffer.copy_(value)
+        with torch.no_grad():
+            for buffer, value in kept:
+                buffer.copy_(value)
 
 
 def _row(ran: Ran, names: dict[int, str]) -> KernelRow:

@@ -10,6 +10,7 @@ import math
 from types import ModuleType
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from senet.kernels.excitation import Excitation, ExcitationGradients
@@ -19,6 +20,7 @@ from senet.kernels.tables import (
     Norm,
     affine_of,
     gradients,
+    means_of,
     no_norm,
     norm_of_batch,
     norm_of_running,
@@ -32,7 +34,8 @@ class BatchNorm(NamedTuple):
     """What a BatchNorm layer computes with, (C,) each.
 
     ``of_batch`` says that the statistics are the batch's, as in training; else ``mean`` and ``var`` are used.
-    ``group`` names the process group over which a SyncBatchNorm takes them.
+    ``group`` names the process group over which a SyncBatchNorm takes them. ``prepared`` holds what follows
+    from the running statistics, where it is known already; no gradient goes through it.
     """
 
     weight: Tensor | None
@@ -42,9 +45,17 @@ class BatchNorm(NamedTuple):
     of_batch: bool
     eps: float
     group: str = ""
+    prepared: tuple[Norm, Affine] | None = None
 
 
 NO_BATCH_NORM = BatchNorm(None, None, None, None, False, 0.0)
+
+
+def prepare(batch_norm: BatchNorm, dtype: torch.dtype) -> tuple[Norm, Affine]:
+    """Return the running statistics and the affine map of a BatchNorm in evaluation mode, as tables."""
+    assert batch_norm.mean is not None and batch_norm.var is not None
+    norm = norm_of_running(batch_norm.mean, batch_norm.var, batch_norm.eps, dtype)
+    return norm, affine_of(norm, batch_norm.weight, batch_norm.bias)
 
 
 class Forward(NamedTuple):
@@ -90,13 +101,13 @@ def forward(
     means, sums = None, None
     if not steps.bn:
         norm = no_norm(y, dtype)
+        affine = affine_of(norm, None, None)
     elif batch_norm.of_batch:
         moments = passes.moments_pass(y, second=True)
-        norm, means = norm_of_batch(moments, pixels, batch_norm.eps, dtype, batch_norm.group)
+        norm, means = norm_of_batch(moments, pixels, batch_norm.eps, batch_norm.group)
+        affine = affine_of(norm, batch_norm.weight, batch_norm.bias)
     else:
-        assert batch_norm.mean is not None and batch_norm.var is not None
-        norm = norm_of_running(batch_norm.mean, batch_norm.var, batch_norm.eps, dtype)
-    affine = affine_of(norm, batch_norm.weight, batch_norm.bias)
+        norm, affine = batch_norm.prepared or prepare(batch_norm, dtype)
     scaled = affine
     if steps.se:
         assert excitation is not None
@@ -105,7 +116,7 @@ def forward(
         else:
             if means is None:
                 moments = passes.moments_pass(y, second=False)
-                means = moments.shift + moments.first.double() / pixels
+                means = means_of(moments, pixels)
             sums = sums_of(means, norm, pixels)[None]
         s = excitation.weights(squeezed(sums, affine, pixels, steps))
         scaled = Affine(s * affine.scale, s * affine.bias)

@@ -30,6 +30,7 @@ def moments(dtype: Any, *, second: bool) -> Loop:
         C, M, block = given[0], given[1], given[2]
         blocks = (C + block - 1) // block
         a1, a2 = np.empty(block, dtype), np.empty(block, dtype)
+        s1, s2 = np.empty(block, np.float64), np.empty(block, np.float64)
         while True:
             piece = next_piece(address)
             if piece >= carray(address, MAX_ARGUMENTS)[PIECES]:
@@ -38,8 +39,8 @@ def moments(dtype: Any, *, second: bool) -> Loop:
             width = min(block, C - start)
             y = part(given[3], n * M * C + start, (M - 1) * C + width, dtype)
             k = part(given[4], n * C + start, width, dtype)
-            s1 = part(given[5], n * C + start, width, np.float64)
-            s2 = part(given[6], n * C + start, width, np.float64)
+            first = part(given[5], n * C + start, width, dtype)
+            squares = part(given[6], n * C + start, width, dtype)
             k[:] = 0
             s1[:] = 0
             s2[:] = 0
@@ -64,6 +65,10 @@ def moments(dtype: Any, *, second: bool) -> Loop:
                     s1[c] += a1[c]
                     if second:
                         s2[c] += a2[c]
+            for c in range(width):
+                first[c] = s1[c]
+                if second:
+                    squares[c] = s2[c]
 
     return loop
 
@@ -77,6 +82,7 @@ def relu_sums(dtype: Any) -> Loop:
         C, M, block = given[0], given[1], given[2]
         blocks = (C + block - 1) // block
         a0, a1 = np.empty(block, dtype), np.empty(block, dtype)
+        s0, s1 = np.empty(block, np.float64), np.empty(block, np.float64)
         while True:
             piece = next_piece(address)
             if piece >= carray(address, MAX_ARGUMENTS)[PIECES]:
@@ -86,8 +92,8 @@ def relu_sums(dtype: Any) -> Loop:
             y = part(given[3], n * M * C + start, (M - 1) * C + width, dtype)
             k = part(given[4], start, width, dtype)
             scale, bias = part(given[5], start, width, dtype), part(given[6], start, width, dtype)
-            s0 = part(given[7], n * C + start, width, np.float64)
-            s1 = part(given[8], n * C + start, width, np.float64)
+            passed = part(given[7], n * C + start, width, dtype)
+            sums = part(given[8], n * C + start, width, dtype)
             s0[:] = 0
             s1[:] = 0
             for begin in range(0, M, CHUNK):
@@ -103,6 +109,9 @@ def relu_sums(dtype: Any) -> Loop:
                 for c in range(width):
                     s0[c] += a0[c]
                     s1[c] += a1[c]
+            for c in range(width):
+                passed[c] = s0[c]
+                sums[c] = s1[c]
 
     return loop
 
@@ -150,6 +159,7 @@ def gradient_sums(dtype: Any, *, mask: str) -> Loop:
         C, M, block, step = given[0], given[1], given[2], given[3]
         blocks = (C + block - 1) // block
         a1, a2 = np.empty(block, dtype), np.empty(block, dtype)
+        s1, s2 = np.empty(block, np.float64), np.empty(block, np.float64)
         while True:
             piece = next_piece(address)
             if piece >= carray(address, MAX_ARGUMENTS)[PIECES]:
@@ -162,8 +172,8 @@ def gradient_sums(dtype: Any, *, mask: str) -> Loop:
             k = part(given[6], start, width, dtype)
             scale = part(given[10], n * step + start, width, dtype)
             bias = part(given[11], n * step + start, width, dtype)
-            s1 = part(given[7], n * C + start, width, np.float64)
-            s2 = part(given[8], n * C + start, width, np.float64)
+            g_sum = part(given[7], n * C + start, width, dtype)
+            gd_sum = part(given[8], n * C + start, width, dtype)
             s1[:] = 0
             s2[:] = 0
             for begin in range(0, M, CHUNK):
@@ -183,6 +193,9 @@ def gradient_sums(dtype: Any, *, mask: str) -> Loop:
                 for c in range(width):
                     s1[c] += a1[c]
                     s2[c] += a2[c]
+            for c in range(width):
+                g_sum[c] = s1[c]
+                gd_sum[c] = s2[c]
 
     return loop
 

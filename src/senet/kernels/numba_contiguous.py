@@ -28,7 +28,7 @@ def moments(dtype: Any, *, second: bool) -> Loop:
         given = carray(address, MAX_ARGUMENTS)[GIVEN:]  # maps, M, maps of a piece, y, shift, first, second
         maps, M, rows = given[0], given[1], given[2]
         shift = part(given[4], 0, maps, dtype)
-        first, squares = part(given[5], 0, maps, np.float64), part(given[6], 0, maps, np.float64)
+        first, squares = part(given[5], 0, maps, dtype), part(given[6], 0, maps, dtype)
         while True:
             piece = next_piece(address)
             if piece >= carray(address, MAX_ARGUMENTS)[PIECES]:
@@ -68,7 +68,7 @@ def relu_sums(dtype: Any) -> Loop:
         maps, M, rows, C = given[0], given[1], given[2], given[3]
         centre = part(given[5], 0, C, dtype)
         scale, bias = part(given[6], 0, C, dtype), part(given[7], 0, C, dtype)
-        passed, sums = part(given[8], 0, maps, np.float64), part(given[9], 0, maps, np.float64)
+        passed, sums = part(given[8], 0, maps, dtype), part(given[9], 0, maps, dtype)
         while True:
             piece = next_piece(address)
             if piece >= carray(address, MAX_ARGUMENTS)[PIECES]:
@@ -135,7 +135,7 @@ def gradient_sums(dtype: Any, *, mask: str) -> Loop:
         maps, M, rows, C, step = given[0], given[1], given[2], given[3], given[4]
         images = (maps - 1) // C
         centre = part(given[7], 0, C, dtype)
-        g_sum, gd_sum = part(given[8], 0, maps, np.float64), part(given[9], 0, maps, np.float64)
+        g_sum, gd_sum = part(given[8], 0, maps, dtype), part(given[9], 0, maps, dtype)
         scale = part(given[11], 0, images * step + C, dtype)
         bias = part(given[12], 0, images * step + C, dtype)
         while True:

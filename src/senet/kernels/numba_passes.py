@@ -23,15 +23,15 @@ from senet.kernels.tables import Affine, Moments
 DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 _PIECE = 1 << 16
 """Values in a piece of work of a pass that sums nothing."""
-_PAGED = 1 << 25
-"""Bytes from which the C library takes a tensor's memory anew from the system, 32 MiB."""
+_PAGED = 1 << 20
+"""Bytes from which a tensor's memory is likely to come fresh from the system."""
 
 
 def moments_pass(y: Tensor, *, second: bool) -> Moments:
-    """As `torch_passes.moments_pass`; the sums are float64."""
+    """As `torch_passes.moments_pass`."""
     y, layout = dense(y)
     shift = torch.empty(layout.N, layout.C, dtype=y.dtype)
-    sums = _sums(layout)
+    sums = torch.empty(2, layout.N, layout.C, dtype=y.dtype)
     loop = _loop(layout.last, y.dtype, "moments", second=second)
     pieces, sizes = _blocks(layout)
     run(loop, pieces, [*sizes, y, shift, *sums])
@@ -41,12 +41,12 @@ def moments_pass(y: Tensor, *, second: bool) -> Moments:
 def relu_sums_pass(y: Tensor, centre: Tensor, affine: Affine) -> Tensor:
     """As `torch_passes.relu_sums_pass`."""
     y, layout = dense(y)
-    sums = _sums(layout)
+    sums = torch.empty(2, layout.N, layout.C, dtype=y.dtype)
     pieces, sizes = _blocks(layout)
     C = [] if layout.last else [layout.C]
     loop = _loop(layout.last, y.dtype, "relu_sums")
     run(loop, pieces, [*sizes, *C, y, centre, *affine, *sums])
-    return sums.to(y.dtype)
+    return sums
 
 
 def apply_pass(y: Tensor, centre: Tensor, affine: Affine, shortcut: Tensor | None, *, relu: bool) -> Tensor:
@@ -68,14 +68,13 @@ def gradient_sums_pass(
     """As `torch_passes.gradient_sums_pass`."""
     y, layout = dense(y)
     grad = laid_out(grad, y)
-    sums = _sums(layout)
+    sums = torch.empty(2, layout.N, layout.C, dtype=y.dtype)
     kind, step, output, affine = _mask(mask, y)
     pieces, sizes = _blocks(layout)
     C = [] if layout.last else [layout.C]
     loop = _loop(layout.last, y.dtype, "gradient_sums", mask=kind)
     run(loop, pieces, [*sizes, *C, step, grad, y, centre, *sums, output, *affine])
-    g_sum, gd_sum = sums.to(y.dtype)
-    return g_sum, gd_sum
+    return sums[0], sums[1]
 
 
 def gradient_apply_pass(
@@ -129,10 +128,6 @@ def _rows(layout: Layout) -> tuple[int, list[int]]:
     if last:
         return N * -(-M // rows), [C, M, rows]
     return -(-N * C // rows), [N * C, M, rows, C]
-
-
-def _sums(layout: Layout) -> Tensor:
-    return torch.empty(2, layout.N, layout.C, dtype=torch.float64)
 
 
 def _step(table: Tensor | None) -> int:

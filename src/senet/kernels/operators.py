@@ -7,6 +7,7 @@ operator where a tail runs. Its gradient is a second operator, whose own gradien
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -51,7 +52,7 @@ class _Settings:
 
 def _tail(y: Tensor, shortcut: Tensor | None, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
     settings = _Settings(*given)
-    with _float_tables(y):
+    with float_tables(y):
         out, norm, sums = fused.forward(
             settings.passes, y, shortcut, settings.batch_norm, settings.excitation, settings.steps
         )
@@ -63,7 +64,7 @@ def _tail_backward(
 ) -> tuple[Tensor, ...]:
     settings = _Settings(*given)
     saved = (out, Norm(*norm), sums if settings.steps.se else None)
-    with _float_tables(y):
+    with float_tables(y):
         result = fused.backward(
             settings.passes, grad, y, saved, settings.batch_norm, settings.excitation, settings.steps
         )
@@ -79,9 +80,7 @@ def _tail_backward(
     return tuple(y.new_empty(0) if each is None else each for each in tensors)
 
 
-class _DisabledAutocast:
-    """Keeps autocast from taking the tables down to half precision."""
-
+class _DisabledAutocast(AbstractContextManager[None]):
     def __init__(self, device: str) -> None:
         self.device = device
 
@@ -95,7 +94,8 @@ class _DisabledAutocast:
             torch.set_autocast_enabled(self.device, True)
 
 
-def _float_tables(y: Tensor) -> _DisabledAutocast:
+def float_tables(y: Tensor) -> AbstractContextManager[None]:
+    """Keep autocast from taking the tables of a tail on ``y`` down to half precision."""
     return _DisabledAutocast(y.device.type)
 
 
@@ -200,7 +200,7 @@ def _backward_flops(_grad: Any, y: Any, _out: Any, _norm: Any, _sums: Any, *give
 
 def _products(images: int, *given: Any) -> int:
     """Return the multiply-adds of SE's two layers, from the shapes of the parameters."""
-    return images * sum(math.prod(weight) for weight in (given[4], given[6]) if weight is not None)
+    return int(images) * sum(math.prod(weight) for weight in (given[4], given[6]) if weight is not None)
 
 
 tail_operator = torch.ops.senet.tail.default

@@ -54,10 +54,21 @@ def table_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def norm_of_batch(
-    moments: Moments, pixels: int, eps: float, dtype: torch.dtype, group: str
-) -> tuple[Norm, Tensor]:
-    """Return the statistics of a batch, and each image's mean, (N, C) in float64.
+class Means(NamedTuple):
+    """The means of maps, (N, C), less a value of each channel, ``base`` (C,), that is near all of them."""
+
+    base: Tensor
+    relative: Tensor
+
+
+def means_of(moments: Moments, pixels: int) -> Means:
+    """Return the mean of each map of M = ``pixels`` pixels, without losing digits to a large one."""
+    base = moments.shift[0]
+    return Means(base, torch.add(moments.shift - base, moments.first, alpha=1 / pixels))
+
+
+def norm_of_batch(moments: Moments, pixels: int, eps: float, group: str) -> tuple[Norm, Means]:
+    """Return the statistics of a batch and the means of its maps.
 
     The images' own means and variances are merged, which cancels nothing (Chan et al. 1979).
 
@@ -65,35 +76,33 @@ def norm_of_batch(
         moments: with the second one.
         pixels: M.
         eps: added to the variance.
-        dtype: of the tables returned.
         group: name of the process group of a SyncBatchNorm, or empty.
     """
     assert moments.second is not None
-    first, second = moments.first.double(), moments.second.double()
-    means = moments.shift + first / pixels
-    scatter = torch.addcmul(second, first, first, value=-1 / pixels)
-    count: float | Tensor = pixels * means.shape[0]
+    means = means_of(moments, pixels)
+    scatter = torch.addcmul(moments.second, moments.first, moments.first, value=-1 / pixels).sum(0)
+    count: Any = pixels * len(means.relative)
+    mean = means.relative.mean(0)
+    scatter = torch.add(scatter, (means.relative - mean).square_().sum(0), alpha=pixels)
     if group:
-        count, mean, var = _across_processes(means, scatter, pixels, group)
-    else:
-        mean = means.mean(0)
-        var = scatter.sum(0) / count + means.var(0, correction=0)
-    centre = mean.to(dtype)
-    unbiased = (var * (count / (count - 1))).to(dtype)
-    norm = Norm(centre, (mean - centre).to(dtype), torch.rsqrt(var + eps).to(dtype), unbiased)
-    return norm, means
+        count, mean, scatter = _across_processes(means.base, mean, scatter, count, group)
+    centre = means.base + mean
+    offset = means.base - centre + mean
+    var = scatter / count
+    return Norm(centre, offset, torch.rsqrt(var + eps), scatter / (count - 1)), means
 
 
 def _across_processes(
-    means: Tensor, scatter: Tensor, pixels: int, group: str
+    base: Tensor, mean: Tensor, scatter: Tensor, count: float, group: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return count, mean and variance of all processes' images; one all-reduce in float64."""
-    channels = means.shape[1]
-    count = means.new_full((1,), pixels * means.shape[0])
-    packed = torch.cat([count, (pixels * means).sum(0), (scatter + pixels * means * means).sum(0)])
+    """Return count, mean less ``base``, and scatter of all processes' images; one all-reduce in float64."""
+    channels = len(base)
+    own = base.double() + mean
+    packed = torch.cat([own.new_full((1,), count), count * own, scatter + count * own * own])
     packed = sum_over(packed, group)
-    mean = packed[1 : channels + 1] / packed[0]
-    return packed[0], mean, (packed[channels + 1 :] / packed[0] - mean * mean).clamp_(min=0)
+    total = packed[1 : channels + 1] / packed[0]
+    scatter_of_all = (packed[channels + 1 :] - packed[0] * total * total).clamp_(min=0)
+    return packed[0].to(base.dtype), (total - base).to(base.dtype), scatter_of_all.to(base.dtype)
 
 
 def sum_over(table: Tensor, group: str) -> Tensor:
@@ -120,14 +129,15 @@ def no_norm(like: Tensor, dtype: torch.dtype) -> Norm:
 
 def affine_of(norm: Norm, weight: Tensor | None, bias: Tensor | None) -> Affine:
     """Return BatchNorm as ``t = a d + c``, (C,) each."""
-    a = norm.rstd if weight is None else weight.to(norm.rstd.dtype) * norm.rstd
-    c = -norm.offset * a
-    return Affine(a, c if bias is None else c + bias.to(c.dtype))
+    a = norm.rstd if weight is None else norm.rstd * weight
+    if bias is None:
+        return Affine(a, -norm.offset * a)
+    return Affine(a, torch.addcmul(bias.to(a.dtype), norm.offset, a, value=-1))
 
 
-def sums_of(means: Tensor, norm: Norm, pixels: int) -> Tensor:
-    """Return the sum of ``d`` over each map, (N, C), from the maps' means in float64."""
-    return ((means - norm.centre.double()) * pixels).to(norm.centre.dtype)
+def sums_of(means: Means, norm: Norm, pixels: int) -> Tensor:
+    """Return the sum of ``d`` over each map, (N, C)."""
+    return (means.relative - (norm.centre - means.base)) * pixels
 
 
 def squeezed(sums: Tensor, affine: Affine, pixels: int, steps: Steps) -> Tensor:
@@ -141,8 +151,8 @@ def squeezed(sums: Tensor, affine: Affine, pixels: int, steps: Steps) -> Tensor:
         steps: of the tail.
     """
     if steps.relu_first:
-        return (affine.scale * sums[1] + affine.bias * sums[0]) / pixels
-    return affine.scale * (sums[0] / pixels) + affine.bias
+        return torch.addcmul(affine.scale * sums[1], affine.bias, sums[0]).div_(pixels)
+    return torch.addcmul(affine.bias, affine.scale, sums[0], value=1 / pixels)
 
 
 class Gradients(NamedTuple):
@@ -188,33 +198,33 @@ def gradients(
         group: name of the process group of a SyncBatchNorm, or empty.
     """
     a, c = affine
-    excited = None
+    excited, P, T, R = None, a, None, None
     t_sum, td_sum = g_sum, gd_sum  # of the gradient of t: over a map, and times d
-    P, T, R = a, None, None
     if excitation is not None:
         assert sums is not None
         z = squeezed(sums, affine, pixels, steps)
-        excited = excitation.gradients(z, lambda _: a * gd_sum + c * g_sum)
+        excited = excitation.gradients(z, lambda _: torch.addcmul(a * gd_sum, c, g_sum))
         spread = excited.z / pixels
         P = a * excited.s
-        t_sum, td_sum = excited.s * g_sum, excited.s * gd_sum
         if steps.relu_first:
-            t_sum, td_sum = t_sum + spread * sums[0], td_sum + spread * sums[1]
             T = a * spread
+            t_sum = torch.addcmul(spread * sums[0], excited.s, g_sum)
+            td_sum = torch.addcmul(spread * sums[1], excited.s, gd_sum)
         else:
-            t_sum, td_sum = t_sum + excited.z, td_sum + spread * sums[0]
             R = a * spread
+            t_sum = torch.addcmul(excited.z, excited.s, g_sum)
+            td_sum = torch.addcmul(spread * sums[0], excited.s, gd_sum)
     d_bias = t_sum.sum(0)
-    d_weight = (td_sum.sum(0) - norm.offset * d_bias) * norm.rstd
+    d_weight = torch.addcmul(td_sum.sum(0), norm.offset, d_bias, value=-1) * norm.rstd
     Q = None
     if of_batch:
-        count: Any = pixels * g_sum.shape[0]
+        count: Any = pixels * len(g_sum)
         all_weight, all_bias = d_weight, d_bias
         if group:
             packed = torch.cat([d_weight, d_bias, d_bias.new_full((1,), count)])
             packed = sum_over(packed.double(), group).to(d_bias.dtype)
             all_weight, all_bias, count = packed[: len(a)], packed[len(a) : -1], packed[-1]
-        Q = -a * norm.rstd * all_weight / count
-        rest = -Q * norm.offset - a * all_bias / count
-        R = rest if R is None else R + rest
+        Q = (a * norm.rstd).mul_(all_weight).mul_(-1 / count)
+        rest = torch.addcmul(Q * norm.offset, a, all_bias.mul(1 / count)).neg_()
+        R = rest if R is None else R.add_(rest)
     return Gradients(P, T, Q, R, d_weight, d_bias, excited)
