@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from senet.experiments.single import train_one as train_one
     from senet.insight.cost import cost as cost
     from senet.insight.results import Comparison as Comparison
+    from senet.kernels.explain import explain_kernels as explain_kernels
     from senet.networks.preprocess import Preprocess as Preprocess
     from senet.networks.zoo import list_models as list_models
     from senet.report.write import write_report as write_report
+    from senet.surgery.accelerate import accelerate as accelerate
+    from senet.surgery.fold import fold as fold
     from senet.training.recipe import Recipe as Recipe
     from senet.weights.create import create_model as create_model
     from senet.weights.load import load_weights as load_weights
@@ -40,12 +43,15 @@ _HOMES = {
     "SEConfig": "senet.blocks.se_config",
     "SenetError": "senet.errors",
     "SqueezeExcitation": "senet.blocks.squeeze_excitation",
+    "accelerate": "senet.surgery.accelerate",
     "compare": "senet.experiments.compare",
     "create_model": "senet.weights.create",
     "list_models": "senet.networks.zoo",
     "list_weights": "senet.weights.released",
     "load_weights": "senet.weights.load",
     "cost": "senet.insight.cost",
+    "explain_kernels": "senet.kernels.explain",
+    "fold": "senet.surgery.fold",
     "open_images": "senet.data.images",
     "save_weights": "senet.weights.save",
     "train_one": "senet.experiments.single",
@@ -60,9 +66,12 @@ __all__ = [
     "SEConfig",
     "SenetError",
     "SqueezeExcitation",
+    "accelerate",
     "compare",
     "cost",
     "create_model",
+    "explain_kernels",
+    "fold",
     "list_models",
     "list_weights",
     "load_weights",

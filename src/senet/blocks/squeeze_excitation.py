@@ -133,7 +133,7 @@ class SqueezeExcitation(CostedModule):
         self._check(x)
         reason = self.unfused(x)
         choice = Choice("reference", reason) if reason else choose(x, None, _SE, gate=self.config.gate)
-        record((self,), _SE, x, choice)
+        record((None, self, None), _SE, x, choice)
         if choice.backend == "reference":
             return self._layer_by_layer(x)
         return run(choice, x, None, NO_BATCH_NORM, self.excitation(), _SE)[0]

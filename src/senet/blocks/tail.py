@@ -26,6 +26,18 @@ NORM_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 """The forwards that normalise and do nothing else."""
 
 
+class FoldedNorm(nn.Identity):
+    """What stands where a BatchNorm was that has been folded into the convolution in front of it.
+
+    Args:
+        includes_relu: whether the convolution runs the ReLU behind the BatchNorm as well.
+    """
+
+    def __init__(self, *, includes_relu: bool) -> None:
+        super().__init__()
+        self.includes_relu = includes_relu
+
+
 class Excites(Protocol):
     """An SE block as a tail takes it: senet's own, or another package's seen as one (`senet.surgery`)."""
 
@@ -45,7 +57,7 @@ class Excites(Protocol):
 
 def tail(
     y: Tensor,
-    bn: _BatchNorm | None = None,
+    bn: _BatchNorm | FoldedNorm | None = None,
     relu: nn.Module | None = None,
     *,
     se: Excites | None = None,
@@ -68,6 +80,11 @@ def tail(
     Returns:
         The shape, type and memory format of ``y``.
     """
+    if isinstance(bn, FoldedNorm):
+        relu = None if bn.includes_relu else relu
+        bn = None
+        if relu is None and se is None and shortcut is None:
+            return y
     steps = Steps(
         bn is not None,
         se is not None,
@@ -83,7 +100,7 @@ def tail(
         excitation = None if se is None else se.excitation()
         gate = "" if excitation is None else excitation.gate
         choice = choose(y, shortcut, steps, gate=gate, of_batch=of_batch)
-    record((bn, None if se is None else se.layer), steps, y, choice)
+    record((bn, None if se is None else se.layer, relu), steps, y, choice)
     if choice.backend == "reference":
         return _layer_by_layer(y, bn, relu, se, shortcut, relu_first)
     out, norm = run(choice, y, shortcut, _batch_norm(bn, of_batch, table_dtype(y.dtype)), excitation, steps)
@@ -94,7 +111,7 @@ def tail(
 
 def paired(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
     """Yield the layers by name in order, a BatchNorm and the ReLU behind it as one, by the ReLU's name."""
-    waiting: tuple[str, _BatchNorm] | None = None
+    waiting: tuple[str, _BatchNorm | FoldedNorm] | None = None
     for name, layer in layers:
         if waiting is not None and isinstance(layer, nn.ReLU):
             yield name, partial(tail, bn=waiting[1], relu=layer)
@@ -103,7 +120,7 @@ def paired(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, Calla
         if waiting is not None:
             yield waiting[0], partial(tail, bn=waiting[1])
             waiting = None
-        if isinstance(layer, _BatchNorm):
+        if isinstance(layer, _BatchNorm | FoldedNorm):
             waiting = name, layer
         else:
             yield name, layer

@@ -44,33 +44,36 @@ class Choice(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """One tail of a forward pass: its layers, its steps, the shape of its input, and what ran it."""
+    """One tail of a forward pass: its BatchNorm, SE and ReLU, its steps, its input's shape, and what ran it.
+
+    The input itself is there only if `recording` was to keep it.
+    """
 
     layers: tuple[Any, ...]
     steps: str
     shape: tuple[int, ...]
     choice: Choice
+    given: Tensor | None
 
 
-_recordings: list[list[Ran]] = []
+_recordings: list[tuple[list[Ran], bool]] = []
 
 
 @contextmanager
-def recording() -> Iterator[list[Ran]]:
-    """Collect the tails that run while the context lasts."""
-    ran: list[Ran] = []
-    _recordings.append(ran)
+def recording(*, keep_inputs: bool = False) -> Iterator[list[Ran]]:
+    """Collect the tails that run while the context lasts, and their inputs if asked."""
+    entry: tuple[list[Ran], bool] = ([], keep_inputs)
+    _recordings.append(entry)
     try:
-        yield ran
+        yield entry[0]
     finally:
-        _recordings.remove(ran)
+        _recordings.remove(entry)
 
 
 def record(layers: tuple[Any, ...], steps: Steps, y: Tensor, choice: Choice) -> None:
     """Tell whoever is `recording` what ran."""
-    if _recordings:
-        for each in _recordings:
-            each.append(Ran(layers, str(steps), tuple(y.shape), choice))
+    for ran, keep_inputs in _recordings:
+        ran.append(Ran(layers, str(steps), tuple(y.shape), choice, y if keep_inputs else None))
 
 
 def choose(

@@ -92,7 +92,7 @@ def _buffers_kept(model: nn.Module) -> Iterator[None]:
 
 
 def _row(ran: Ran, names: dict[int, str]) -> KernelRow:
-    layers = [names.get(id(layer), type(layer).__name__) for layer in ran.layers if layer is not None]
+    layers = [names.get(id(layer), type(layer).__name__) for layer in ran.layers[:2] if layer is not None]
     parents = {name.rpartition(".")[0] for name in layers}
     block = ", ".join(layers)
     if len(parents) == 1 and "" not in parents:

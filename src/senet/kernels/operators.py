@@ -200,7 +200,8 @@ def _backward_flops(_grad: Any, y: Any, _out: Any, _norm: Any, _sums: Any, *give
 
 def _products(images: int, *given: Any) -> int:
     """Return the multiply-adds of SE's two layers, from the shapes of the parameters."""
-    return int(images) * sum(math.prod(weight) for weight in (given[4], given[6]) if weight is not None)
+    products: int = images * sum(math.prod(weight) for weight in (given[4], given[6]) if weight is not None)
+    return products
 
 
 tail_operator = torch.ops.senet.tail.default

@@ -1,0 +1,1 @@
+"""Models somebody else built: senet's fused kernels put into them."""

@@ -1,0 +1,128 @@
+"""Small networks of other packages, and how to compare an accelerated model with the one it was."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+
+import torch
+from torch import Tensor, nn
+
+import senet
+from senet.surgery.report import AccelerationReport
+from tests.references import import_timm, import_torchvision, randomise, relative_difference
+
+
+def small_timm(block: str = "Bottleneck", attention: str | None = "se", **options: object) -> nn.Module:
+    resnet = import_timm().models.resnet
+    options = {"block_args": {"attn_layer": attention} if attention else {}, **options}
+    return resnet.ResNet(
+        getattr(resnet, block), [1, 1, 1, 2], channels=(8, 16, 16, 32), num_classes=5, **options
+    )
+
+
+def small_legacy(block: str = "SEResNetBottleneck", groups: int = 1) -> nn.Module:
+    """Return a stem and two units, the first with a projection."""
+    module = import_timm().models.senet
+    unit = getattr(module, block)
+    width = 8 * unit.expansion
+    projection = nn.Sequential(nn.Conv2d(16, width, 1, 2, bias=False), nn.BatchNorm2d(width))
+    stem = [nn.Conv2d(3, 16, 3, 2), nn.BatchNorm2d(16), nn.ReLU(inplace=True)]
+    first = unit(16, 8, groups, 8, stride=2, downsample=projection)
+    return nn.Sequential(nn.Sequential(*stem), first, unit(width, 8, groups, 8))
+
+
+def small_torchvision_resnet() -> nn.Module:
+    module = importlib.import_module("torchvision.models.resnet")
+    projection = nn.Sequential(nn.Conv2d(3, 16, 1, 2, bias=False), nn.BatchNorm2d(16))
+    return nn.Sequential(module.BasicBlock(3, 16, 2, projection), module.BasicBlock(16, 16))
+
+
+def small_vgg() -> nn.Module:
+    module = importlib.import_module("torchvision.models.vgg")
+    return module.make_layers([8, "M", 16, "M"], batch_norm=True)
+
+
+def small_mobilenet() -> nn.Module:
+    settings = [[1, 16, 1, 1], [6, 24, 2, 2]]
+    return import_torchvision().models.MobileNetV2(num_classes=5, inverted_residual_setting=settings)
+
+
+def small_densenet() -> nn.Module:
+    return import_torchvision().models.DenseNet(8, (2, 2), 16, num_classes=5)
+
+
+def small_regnet() -> nn.Module:
+    module = importlib.import_module("torchvision.models.regnet")
+    parameters = module.BlockParams([1, 2], [16, 32], [8, 8], [1.0, 1.0], [2, 2], 0.25)
+    return module.RegNet(parameters, num_classes=5, stem_width=8)
+
+
+def small_googlenet() -> nn.Module:
+    module = importlib.import_module("torchvision.models.googlenet")
+    inception = module.Inception(8, 4, 4, 8, 2, 4, 4)
+    return nn.Sequential(module.BasicConv2d(3, 8, kernel_size=3, stride=2), inception)
+
+
+def small_pytorchcv() -> nn.Module:
+    import_torchvision()
+    module = importlib.import_module("pytorchcv.models.seresnet")
+    channels = [[32, 32], [64, 64]]
+    model = module.SEResNet(channels, 32, bottleneck=True, conv1_stride=True, num_classes=5)
+    model.features.final_pool = nn.AdaptiveAvgPool2d(1)
+    return model
+
+
+def small_timm_regnet() -> nn.Module:
+    """Return two units whose BatchNorms carry the ReLU."""
+    module = import_timm().models.regnet
+    settings = {"group_size": 8, "se_ratio": 0.25}
+    return nn.Sequential(
+        module.Bottleneck(3, 16, stride=2, **settings), module.Bottleneck(16, 16, **settings)
+    )
+
+
+def assert_same(model: nn.Module, *inputs: Tensor, tolerance: float = 1e-10) -> AccelerationReport:
+    """Accelerate ``model`` and hold output, gradients and statistics against what it was, in both modes."""
+    model.double()
+    if all(each.running_mean is not None for each in model.modules() if isinstance(each, nn.BatchNorm2d)):
+        randomise(model)
+    inputs = inputs or (torch.randn(2, 3, 48, 40, generator=torch.Generator().manual_seed(7)),)
+    inputs = tuple(each.double() for each in inputs)
+    before = copy.deepcopy(model)
+    report = senet.accelerate(model)
+    for training in (True, False):
+        expected, output = (run(each.train(training), *inputs) for each in (before, model))
+        assert relative_difference(output, expected) <= tolerance
+        largest = max(each.abs().max() for _, each in gradients(before))
+        for (name, one), (other_name, other) in zip(gradients(before), gradients(model), strict=True):
+            assert name == other_name
+            # What a later BatchNorm takes away again has a gradient of zero, but for rounding.
+            assert (one - other).abs().max() <= tolerance * max(one.abs().max(), 1e-4 * largest), name
+        for (name, one), other in zip(before.named_buffers(), model.buffers(), strict=True):
+            assert (one - other).abs().max() <= tolerance * max(one.abs().max(), 1), name
+        model.eval()
+        ran = senet.explain_kernels(model, *inputs)
+        assert ran.backends == {"numba": len(report.taken)}, ran
+        assert sorted(row.steps for row in ran.rows) == sorted(row.steps for row in report.taken)
+    return report
+
+
+def run(model: nn.Module, *inputs: Tensor) -> Tensor:
+    """Run forward and backward with random numbers of their own."""
+    model.zero_grad()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        output = model(*inputs)
+        output = output if isinstance(output, Tensor) else output[0]
+        weights = torch.randn(output.shape, dtype=output.dtype)
+    (output * weights).sum().backward()
+    return output.detach()
+
+
+def gradients(model: nn.Module) -> list[tuple[str, Tensor]]:
+    return [(name, each.grad) for name, each in model.named_parameters() if each.grad is not None]
+
+
+def is_fused(module: nn.Module) -> bool:
+    return hasattr(type(module), "_senet_versions")
