@@ -149,7 +149,9 @@ def test_inputs_of_every_layout_give_the_same(shape):
             x.to(memory_format=torch.channels_last),
             x.transpose(2, 3).contiguous().transpose(2, 3),
         ):
-            assert_close(numba_passes.apply_pass(other, centre, affine, mixed, relu=True), expected, 1e-6)
+            ours = numba_passes.apply_pass(other, centre, affine, mixed, relu=True)
+            assert ours.stride() == torch.empty_like(other).stride()
+            assert_close(ours, expected, 1e-6)
         for sums, exact in zip(
             numba_passes.gradient_sums_pass(grad, other, centre, affine), expected_sums, strict=True
         ):

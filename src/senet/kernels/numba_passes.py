@@ -51,6 +51,7 @@ def relu_sums_pass(y: Tensor, centre: Tensor, affine: Affine) -> Tensor:
 
 def apply_pass(y: Tensor, centre: Tensor, affine: Affine, shortcut: Tensor | None, *, relu: bool) -> Tensor:
     """As `torch_passes.apply_pass`."""
+    given = y
     y, layout = dense(y)
     out = _new(y)
     add = shortcut is not None
@@ -59,7 +60,7 @@ def apply_pass(y: Tensor, centre: Tensor, affine: Affine, shortcut: Tensor | Non
     pieces, sizes = _rows(layout)
     loop = _loop(layout.last, y.dtype, "apply", add=add, relu=relu)
     run(loop, pieces, [*sizes, _step(affine.scale), y, centre, *affine, out, shortcut])
-    return out
+    return _in_order_of(given, y, out)
 
 
 def gradient_sums_pass(
@@ -90,6 +91,7 @@ def gradient_apply_pass(
     with_shortcut: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """As `torch_passes.gradient_apply_pass`."""
+    given = y
     y, layout = dense(y)
     grad = laid_out(grad, y)
     dy, dx = _new(y), _new(y) if with_shortcut else None
@@ -100,7 +102,7 @@ def gradient_apply_pass(
     pieces, sizes = _rows(layout)
     steps = [_step(P), _step(T), _step(R), step]
     run(loop, pieces, [*sizes, *steps, grad, y, centre, P, T, Q, R, output, *affine, dy, dx])
-    return dy, dx
+    return _in_order_of(given, y, dy), None if dx is None else _in_order_of(given, y, dx)
 
 
 @cache
@@ -144,6 +146,11 @@ def _mask(
     if isinstance(mask, Affine):
         return "affine", _step(mask.scale), None, mask
     return "output", 0, laid_out(mask, y), (None, None)
+
+
+def _in_order_of(given: Tensor, y: Tensor, result: Tensor) -> Tensor:
+    """Return ``result``, computed from the dense ``y``, in the order of the values of the input."""
+    return result if y is given else torch.empty_like(given).copy_(result)
 
 
 def _new(like: Tensor) -> Tensor:
