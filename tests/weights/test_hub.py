@@ -201,6 +201,18 @@ def test_a_hub_out_of_reach(hub, listening):
         created()
 
 
+def test_a_misspelt_tag_gets_a_hint(hub, listening, monkeypatch):
+    def nothing(*_, **__):
+        raise LocalEntryNotFoundError("not in the cache")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", nothing)
+    listening.close()
+    with pytest.raises(SenetError, match=r"cannot be reached: .*Did you mean 'cadene/se_resnet50'"):
+        created("cadene/se_resnet5")
+    with pytest.raises(SenetError, match=r"spelling of the path, or the network\.$"):
+        created("cadena/se_resnet5")
+
+
 @pytest.mark.parametrize(
     ("failure", "said"),
     [
