@@ -13,7 +13,7 @@ import torch
 import senet
 from senet.errors import SenetError
 from senet.weights import find, released
-from senet.weights.download import download
+from senet.weights.download import download, reachable
 from tests.references import pytorchcv_model, randomise
 
 
@@ -105,6 +105,13 @@ def test_a_server_out_of_reach(server, tmp_path):
     assert kept(tmp_path) == []
 
 
+def test_a_proxy_may_answer_where_the_server_does_not(server, monkeypatch):
+    address = "http://nowhere.invalid/net.pth"
+    assert not reachable(address)
+    monkeypatch.setenv("http_proxy", server.url)
+    assert reachable(address)
+
+
 def test_a_folder_that_cannot_be_written(server, tmp_path):
     (tmp_path / "hub").write_text("a file in place of the folder")
     with pytest.raises(SenetError, match="could not be fetched from"):
@@ -146,11 +153,13 @@ def test_a_short_name_brings_weights_and_preprocessing(published, tag, name):
     assert senet.load_weights(again, tag).new == ()
 
 
-def test_a_published_file_elsewhere_on_the_disk_is_recognised(published, server, tmp_path):
+def test_a_published_file_elsewhere_on_the_disk_is_recognised(published, server, tmp_path, monkeypatch):
     _, release = published
     path = tmp_path / release.file_name
     path.write_bytes(server.files[f"/{release.file_name}"])
     assert senet.create_model("resnet20", weights=path).preprocess == release.preprocess
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert senet.create_model("resnet20", weights=f"~/{path.name}").preprocess == release.preprocess
     other = path.rename(tmp_path / "mine.pth")
     assert senet.create_model("resnet20", weights=str(other)).preprocess != release.preprocess
     assert server.asked == []

@@ -168,6 +168,21 @@ def test_pickles_without_tensors_by_name(tmp_path, value, said):
         read_checkpoint(saved(value, tmp_path / "file.pth"))
 
 
+def test_a_file_saved_on_a_gpu_needs_none(tmp_path):
+    saved(STATE, tmp_path / "cpu.pth")
+    place, other = b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0"
+    with (
+        zipfile.ZipFile(tmp_path / "cpu.pth") as archive,
+        zipfile.ZipFile(tmp_path / "gpu.pth", "w") as changed,
+    ):
+        assert sum(archive.read(name).count(place) for name in archive.namelist()) == 1
+        for name in archive.namelist():
+            changed.writestr(name, archive.read(name).replace(place, other))
+    checkpoint = read_checkpoint(tmp_path / "gpu.pth")
+    assert_state(checkpoint)
+    assert {value.device.type for value in checkpoint.state.values()} == {"cpu"}
+
+
 def test_another_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "file.pth", "w") as archive:
         archive.writestr("readme.txt", "hello")
