@@ -66,6 +66,8 @@ def test_scores_are_the_references(name, tmp_path):
         assert expected.std() > 1e-3
         assert relative_difference(ours(x), expected) < 1e-10
     assert ours.loaded.new == ()
+    said = " ".join(ours.loaded.changes)
+    assert ("biases of convolutions are taken up by the BatchNorms" in said) == (name[1] == "bninception")
     if pair.reference in WITH_GRADIENTS:
         x = torch.randn(4, 3, pair.side, pair.side, dtype=torch.float64)
         assert gradient_difference(ours, theirs, x) < 1e-10

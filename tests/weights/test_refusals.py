@@ -179,7 +179,9 @@ def test_hidden_layers_that_no_setting_gives():
     given = checkpoint("pytorchcv", "seresnet20_cifar10")
     state = dict(given.state)
     state["features.stage1.unit1.se.conv1.weight"] = torch.zeros(7, 16, 1, 1)
-    refused(dataclasses.replace(given, state=state), "se_resnet20", "hidden units .*that no setting gives")
+    refused(
+        dataclasses.replace(given, state=state), "se_resnet20", "hidden units .*that no usual setting gives"
+    )
 
 
 def test_the_background_class_is_left_out():

@@ -200,6 +200,20 @@ def test_a_state_dict_that_torch_saved_is_known_as_ours(tmp_path, name):
     assert back.preprocess.labels is None  # nobody tells the order of its classes
 
 
+@pytest.mark.parametrize("se", [SEConfig(min_hidden=2), SEConfig(gate="tanh", placement="post", divisor=3)])
+def test_a_state_dict_of_ours_fits_the_se_it_was_made_with(tmp_path, se):
+    # Neither the gate nor the rule of such hidden widths shows in the tensors.
+    model = senet.create_model("se_resnet8", se=se).eval()
+    torch.save(model.state_dict(), tmp_path / "file.pth")
+    back = senet.create_model("se_resnet8", se=se, weights=tmp_path / "file.pth").eval()
+    assert back.spec == model.spec
+    assert back.loaded.changes == ()
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(back(x), model(x))
+    with pytest.raises(SenetError, match=r"hidden units .* that no usual setting gives: name the SEConfig"):
+        senet.create_model("se_resnet8", weights=tmp_path / "file.pth")
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     """Two classes of a few grey pictures."""
