@@ -67,6 +67,14 @@ def test_the_average_that_was_evaluated_is_taken(tmp_path, name):
     checkpoint = read_checkpoint(saved({"state_dict": other, name: average}, tmp_path / "file.pth"))
     assert_state(checkpoint)
     assert f"average {name!r} was taken" in checkpoint.notes[0]
+    alone = read_checkpoint(saved({name: average}, tmp_path / "alone.pth"))
+    assert_state(alone)
+    assert alone.notes == ()
+
+
+def test_a_prefix_of_some_keys_is_part_of_their_names(tmp_path):
+    state = {"model.conv.weight": torch.ones(2), "head.weight": torch.ones(3)}
+    assert_state(read_checkpoint(saved(state, tmp_path / "file.pth")), state)
 
 
 class Evil:

@@ -150,6 +150,12 @@ def test_published_files_are_believed(package, reference, source, asked, said):
     refused(checkpoint(package, reference, source), asked, said)
 
 
+@pytest.mark.parametrize("name", ["resnet50b", "se_resnet50b"])
+def test_published_plain_weights_serve_the_network_and_its_twin(name):
+    given = checkpoint("torchvision", "resnet50", "resnet50-0676ba61.pth")
+    assert fit_or_refuse(given, network_spec(name)).is_plain == name.startswith("se_")
+
+
 @pytest.mark.parametrize(
     "source", ["seresnet50b-0539-25c1b0da.pth", "mine.pth", "seresnet50.pth", "seresnet50-epoch12.pth"]
 )
