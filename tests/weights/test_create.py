@@ -291,6 +291,7 @@ def test_se_is_read_off_the_tensors(tmp_path):
         senet.SEConfig(reduction=4, min_hidden=1),
         senet.SEConfig(reduction=2, bias=False),
         senet.SEConfig(reduction=8, divisor=8),
+        senet.SEConfig(min_hidden=4),
     ):
         theirs = senet.create_model("resnet20", se=se)
         state = {key.replace("output", "fc"): value for key, value in theirs.state_dict().items()}

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import senet
+from senet.errors import SenetError
 from senet.networks import list_models, network_spec, plain_name
 from senet.networks.build import build_network
 from senet.weights.checkpoint import Checkpoint
@@ -153,3 +154,6 @@ def test_pytorchcvs_shake_shake_loads_into_a_network_of_its_width(tmp_path):
     with torch.no_grad():
         assert relative_difference(ours(x), theirs.eval()(x)) < 1e-5
     assert report.package == "pytorchcv"
+    other = build_network(dataclasses.replace(spec, activation="pre"))
+    with pytest.raises(SenetError, match="needs activation='post' and this network has 'pre'"):
+        senet.load_weights(other, tmp_path / "file.pth")

@@ -185,9 +185,11 @@ def test_hidden_layers_that_no_setting_gives():
     given = checkpoint("pytorchcv", "seresnet20_cifar10")
     state = dict(given.state)
     state["features.stage1.unit1.se.conv1.weight"] = torch.zeros(7, 16, 1, 1)
-    refused(
-        dataclasses.replace(given, state=state), "se_resnet20", "hidden units .*that no usual setting gives"
-    )
+    said = r"hidden units \({} of 16.*that no usual setting gives"
+    refused(dataclasses.replace(given, state=state), "se_resnet20", said.format(7))
+    # One unit for all of 64 channels is a reduction that the first block has no channels for.
+    ones = {key: tensor[:1] for key, tensor in given.state.items() if key.endswith("se.conv1.weight")}
+    refused(dataclasses.replace(given, state=given.state | ones), "se_resnet20", said.format(1))
 
 
 def test_the_background_class_is_left_out():
