@@ -20,7 +20,7 @@ PAGE = tool.PAGE.read_text(encoding="utf-8")
 
 def rows_below(title: str) -> list[list[str]]:
     """Return the cells of the table below a heading, without its first two lines."""
-    part = PAGE.split(f"\n## {title}\n" if f"\n## {title}\n" in PAGE else f"\n### {title}\n")[1]
+    part = re.split(rf"^#+ {re.escape(title)}$", PAGE, flags=re.MULTILINE)[1]
     lines = [line for line in part.split("\n#")[0].splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
@@ -30,20 +30,17 @@ def test_the_page_is_the_one_the_tool_makes() -> None:
 
 
 def test_every_network_is_on_it_with_all_it_costs() -> None:
-    lines = [line for line in PAGE.split("\n## ")[0].splitlines() if line.startswith("| `")]
-    rows = {cells[0].strip("` "): cells[1:] for cells in (line.strip("| ").split(" | ") for line in lines)}
-    assert list(rows) == list_models()
+    costs = {cells[0].strip("`"): cells[1:] for cells in rows_below("What the networks cost")}
+    work = {cells[0].strip("`"): cells[1:] for cells in rows_below("The work, by kind")}
+    assert list(costs) == list(work) == list_models()
     for name in ("se_resnet50", "senet154", "inception_v3", "shakeeven29_2x4x64d"):
         cost = senet.cost(name)
-        numbers = [int(cell.replace(",", "")) for cell in rows[name][:-1]]
-        assert numbers == [
-            network_spec(name).input_size,
-            cost.parameters,
-            cost.multiply_adds,
-            *(cost.convolution, cost.fully_connected, cost.pooling, cost.scaling, cost.addition),
-            cost.activations,
-        ]
-        assert float(rows[name][-1].replace(",", "")) == pytest.approx(cost.bytes / 1e6, abs=0.05)
+        *numbers, megabytes = [float(cell.replace(",", "")) for cell in costs[name]]
+        size = network_spec(name).input_size
+        assert numbers == [size, cost.parameters, cost.multiply_adds, cost.activations]
+        assert megabytes == pytest.approx(cost.bytes / 1e6, abs=0.05)
+        kinds = (cost.convolution, cost.fully_connected, cost.pooling, cost.scaling, cost.addition)
+        assert work[name] == [f"{each:,}" for each in kinds]
 
 
 def test_the_page_has_every_number_the_paper_prints() -> None:
@@ -135,13 +132,16 @@ def test_table_8_names_what_senet_has_and_has_not() -> None:
 
 
 def test_every_row_of_other_packages_is_beside_ours() -> None:
-    assert set(PACKAGES) == {(row["package"], row["model"]) for row in read_rows("complexity.csv")}
-    shown = rows_below("Beside other packages")
-    assert [tuple(cells[:2]) for cells in shown] == [
-        (row["package"], row["model"]) for row in read_rows("complexity.csv")
-    ]
-    for cells in shown:
-        assert (set(cells[5:9]) <= {"0", ""}) == (cells[9] == ""), cells
+    given = {f"{row['package']}: {row['model']}": row for row in read_rows("complexity.csv")}
+    assert {": ".join(key) for key in PACKAGES} == set(given)
+    differing, equal = rows_below("Those that differ"), rows_below("Those that are equal")
+    assert sorted(cells[0] for cells in (*differing, *equal)) == sorted(given)
+    for cells in differing:
+        assert set(cells[2:5]) - {"0"}, cells
+        assert cells[5] in EXPLANATIONS.values()
+    for cells in equal:
+        row = given[cells[0]]
+        assert cells[3:] == [f"{int(row[each]):,}" for each in ("params", "macs_native")]
 
 
 def test_titles_name_what_is_changed() -> None:

@@ -144,9 +144,10 @@ def beside_others() -> Iterator[Beside]:
         yield Beside(key, spec, side, int(row["params"]), differences)
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[object]], numbers_from: int) -> str:
-    """Return a Markdown table whose columns from ``numbers_from`` on are aligned to the right."""
-    rule = ["---:" if index >= numbers_from else "---" for index in range(len(titles))]
+def table(titles: Sequence[str], rows: Iterable[Sequence[object]], numbers_from: int, text: int = 0) -> str:
+    """Return a Markdown table: columns from ``numbers_from`` on, but the last ``text``, to the right."""
+    numbers = range(numbers_from, len(titles) - text)
+    rule = ["---:" if index in numbers else "---" for index in range(len(titles))]
     cells = [[f"{each:,}" if isinstance(each, int) else str(each) for each in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in [list(titles), rule, *cells])
 
@@ -154,15 +155,27 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[object]], numbers_from:
 def costs_table() -> str:
     """Return what every registered network costs at the size it was designed for."""
     rows = []
+    for name, c in _costs():
+        size = network_spec(name).input_size
+        rows.append(
+            (f"`{name}`", size, c.parameters, c.multiply_adds, c.activations, f"{c.bytes / 1e6:,.1f}")
+        )
+    return table(("network", "pixels", "parameters", "multiply-adds", "activations", "MB"), rows, 1)
+
+
+def work_table() -> str:
+    """Return the kinds of work of every registered network."""
+    rows = [
+        (f"`{name}`", c.convolution, c.fully_connected, c.pooling, c.scaling, c.addition)
+        for name, c in _costs()
+    ]
+    return table(("network", "convolution", "fully connected", "pooling", "scaling", "addition"), rows, 1)
+
+
+def _costs() -> Iterator[tuple[str, Cost]]:
     for name in list_models():
         spec = network_spec(name)
-        c = count(spec, spec.input_size).cost
-        work = (c.convolution, c.fully_connected, c.pooling, c.scaling, c.addition, c.activations)
-        rows.append(
-            (f"`{name}`", spec.input_size, c.parameters, c.multiply_adds, *work, f"{c.bytes / 1e6:,.1f}")
-        )
-    titles = ("network", "pixels", "parameters", "multiply-adds", "convolution", "fully connected", "pooling")
-    return table((*titles, "scaling", "addition", "activations", "MB"), rows, 1)
+        yield name, count(spec, spec.input_size).cost
 
 
 def printed_table(column: str) -> str:
@@ -205,25 +218,25 @@ def table_8() -> str:
     )
 
 
-def packages_table() -> str:
-    """Return every network of another package beside ours."""
+def differing_table() -> str:
+    """Return the networks of other packages that are not equal to ours, and why."""
     rows = []
     for each in beside_others():
-        d = each.differences
-        explanation = EXPLANATIONS[each.key] if any(d.values()) else ""
-        at_224 = d.get("multiply-adds at 224", "")
-        shown = (d["parameters"], d["multiply-adds"], at_224, d["statistics"])
-        rows.append((*each.key, title_of(each.spec), each.side, each.parameters, *shown, explanation))
-    titles = (
-        "package",
-        "its network",
-        "senet",
-        "pixels",
-        "its parameters",
-        "Δ parameters",
-        "Δ multiply-adds",
-    )
-    return table((*titles, "Δ at 224", "Δ statistics", "why"), rows, 3)
+        if any(each.differences.values()):
+            d = each.differences
+            shown = (d["parameters"], d["multiply-adds"], d["statistics"])
+            rows.append((": ".join(each.key), title_of(each.spec), *shown, EXPLANATIONS[each.key]))
+    return table(("other", "senet", "parameters", "multiply-adds", "statistics", "why"), rows, 2, text=1)
+
+
+def equal_table() -> str:
+    """Return the networks of other packages that are equal to ours in every number."""
+    rows = []
+    for each in beside_others():
+        if not any(each.differences.values()):
+            multiply_adds = count(each.spec, each.side).cost.multiply_adds
+            rows.append((": ".join(each.key), title_of(each.spec), each.side, each.parameters, multiply_adds))
+    return table(("other", "senet", "pixels", "parameters", "multiply-adds"), rows, 2)
 
 
 def _agreeing(printed: Iterable[Printed], convention: str) -> str:
@@ -237,11 +250,13 @@ def page() -> str:
     printed, others = list(printed_numbers()), list(beside_others())
     return TEXT.read_text(encoding="utf-8").format(
         costs=costs_table(),
+        work=work_table(),
         gflops=printed_table("gflops"),
         parameters=printed_table("params_m"),
         table_1=table(("network", "stage", "printed", "senet", "agrees"), table_1_rows(), 5),
         table_8=table_8(),
-        packages=packages_table(),
+        differing=differing_table(),
+        equal_ones=equal_table(),
         printed=len(printed),
         agreeing=sum(each.agrees() for each in printed),
         **{f"agreeing_{name}": _agreeing(printed, name) for name in (A, B, P, S)},

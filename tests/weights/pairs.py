@@ -37,9 +37,10 @@ _SIDES = {
     **{(PRETRAINEDMODELS, f"vgg{layers}_bn"): 224 for layers in (11, 13, 16, 19)},
     **{(PYTORCHCV, f"bn_vgg{layers}b"): 224 for layers in (11, 13, 16, 19)},
 }
-# Pools of one size before the classifier, which are made to fit every size.
 _AUXILIARY = ("aux1", "aux2", "AuxLogits")
+# Pools of one size before the classifier, which are made to fit every size.
 _FINAL_POOLS = ("avg_pool", "global_pool", "avgpool_1a", "avgpool", "features.final_pool")
+_TINY = torch.finfo(torch.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,10 @@ def scores(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def gradient_difference(ours: Network, theirs: nn.Module, x: Tensor) -> float:
-    """Return the largest relative difference between gradients of a training step without dropout.
+    """Return the largest difference between gradients of a training step without dropout.
 
-    A convolution's bias before a BatchNorm has no gradient but noise: differences are also held against a
-    millionth of the largest gradient of all.
+    Each is divided by the largest gradient of its layer: a convolution's bias before a BatchNorm has no
+    gradient but rounding.
     """
     with mock.patch("torch.nn.functional.dropout", lambda x, *_, **__: x):
         for model in (ours, theirs):
@@ -143,14 +144,17 @@ def gradient_difference(ours: Network, theirs: nn.Module, x: Tensor) -> float:
     state = Checkpoint(state=theirs.state_dict(), source="reference")
     key_map = naming_for(namings_of(state), ours.spec).key_map(ours.spec)
     gradients = {name: p.grad for name, p in ours.named_parameters() if p.grad is not None}
-    least = 1e-6 * max(gradient.abs().max().item() for gradient in gradients.values())
+    largest: dict[str, float] = {}
+    for name, gradient in gradients.items():
+        layer = name.rpartition(".")[0]
+        largest[layer] = max(gradient.abs().max().item(), largest.get(layer, _TINY))
     differences = []
     for name, parameter in theirs.named_parameters():
         key = key_map(name)
         if key in gradients and parameter.grad is not None:
             mine = gradients.pop(key)
             apart = (mine - parameter.grad.reshape(mine.shape)).abs().max().item()
-            differences.append(apart / max(mine.abs().max().item(), least))
+            differences.append(apart / largest[key.rpartition(".")[0]])
     assert not gradients, f"no gradient to compare with: {list(gradients)[:3]}"
     assert len(differences) >= sum(p.requires_grad for p in ours.parameters())
     return max(differences)

@@ -12,6 +12,7 @@ from senet.errors import SenetError
 from senet.kernels.backends import kernels
 from senet.networks import network_spec
 from senet.networks.build import build_network
+from senet.networks.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from senet.weights.load import for_channels
 from tests.references import (
     import_timm,
@@ -58,6 +59,7 @@ def assert_same_bits(name, path, theirs, x, se=None):
     assert twin.loaded.new == tuple(key for key in twin.state_dict() if ".se." in key)
     assert twin.loaded.loaded == plain.loaded.loaded == len(theirs.state_dict())
     assert "every gate is exactly 1" in " ".join(twin.loaded.changes)
+    assert (twin.spec.se.gate, twin.spec.se.start) == ("double_sigmoid", "identity")
     return twin
 
 
@@ -163,6 +165,18 @@ def test_a_greyscale_checkpoint_sees_the_same_in_three_equal_channels():
     found = torch.nn.functional.conv2d(grey.expand(-1, 3, -1, -1), for_channels(weight, 3))
     assert torch.allclose(found, expected, atol=1e-6)
     assert for_channels(weight, 1) is weight
+    half = torch.randn(4, 3, 3, 3).half()
+    assert torch.equal(for_channels(half, 1), half.float().sum(1, keepdim=True))
+
+
+def test_pictures_of_a_greyscale_checkpoint_keep_its_mean_in_three_channels(resnet18, tmp_path):
+    theirs, _ = resnet18
+    state = theirs.state_dict()
+    torch.save(state | {"conv1.weight": state["conv1.weight"][:, :1]}, tmp_path / "grey.pth")
+    model = senet.create_model("resnet18", weights=tmp_path / "grey.pth")
+    assert model.spec.in_channels == 3
+    assert model.preprocess.mean == (sum(IMAGENET_MEAN) / 3,) * 3
+    assert model.preprocess.std == (sum(IMAGENET_STD) / 3,) * 3
 
 
 def test_load_weights_into_a_network_that_exists(resnet18):
@@ -170,6 +184,7 @@ def test_load_weights_into_a_network_that_exists(resnet18):
     model = senet.create_model("resnet18", num_classes=1000)
     report = senet.load_weights(torch.nn.DataParallel(model), path)
     assert report is model.loaded
+    assert senet.load_weights(torch.compile(model), path) is model.loaded is not report
     assert torch.equal(model.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)
     assert model.preprocess.labels == "ImageNet-1k, sorted by WordNet id"
     model = senet.create_model("resnet18", num_classes=5)
@@ -282,6 +297,7 @@ def test_se_is_read_off_the_tensors(tmp_path):
         senet.SEConfig(reduction=4, min_hidden=1),
         senet.SEConfig(reduction=2, bias=False),
         senet.SEConfig(reduction=8, divisor=8),
+        senet.SEConfig(min_hidden=4),
     ):
         theirs = senet.create_model("resnet20", se=se)
         state = {key.replace("output", "fc"): value for key, value in theirs.state_dict().items()}

@@ -13,7 +13,7 @@ import torch
 import senet
 from senet.errors import SenetError
 from senet.weights import find, released
-from senet.weights.download import download
+from senet.weights.download import download, reachable
 from tests.references import pytorchcv_model, randomise
 
 
@@ -22,6 +22,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.server.asked.append(self.path)
+        if self.path == "/garbage.pth":
+            self.wfile.write(b"no answer that HTTP knows\r\n\r\n")
+            return
         content = self.server.files.get(self.path)
         self.send_response(404 if content is None else 200)
         content = content or b""
@@ -97,12 +100,40 @@ def test_a_file_that_is_not_there(server, tmp_path):
     assert kept(tmp_path) == []
 
 
+def test_an_answer_that_is_none(server, tmp_path):
+    with pytest.raises(SenetError, match=r"garbage\.pth could not be fetched from 127\.0\.0\.1 \(no answer"):
+        download(f"{server.url}/garbage.pth")
+    assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "port"), [("http://host/a", 80), ("https://host/a", 443), ("http://host:81/a", 81)]
+)
+def test_the_server_is_asked_at_its_port(server, monkeypatch, url, port):
+    asked = []
+
+    def connect(address, **_):
+        asked.append(address)
+        raise OSError
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    assert not reachable(url)
+    assert asked == [("host", port)]
+
+
 def test_a_server_out_of_reach(server, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     with pytest.raises(SenetError, match=r"127\.0\.0\.1 cannot be reached to fetch net-01234567\.pth"):
         download(f"http://127.0.0.1:{port}/net-01234567.pth")
     assert kept(tmp_path) == []
+
+
+def test_a_proxy_may_answer_where_the_server_does_not(server, monkeypatch):
+    address = "http://nowhere.invalid/net.pth"
+    assert not reachable(address)
+    monkeypatch.setenv("http_proxy", server.url)
+    assert reachable(address)
 
 
 def test_a_folder_that_cannot_be_written(server, tmp_path):
@@ -146,14 +177,30 @@ def test_a_short_name_brings_weights_and_preprocessing(published, tag, name):
     assert senet.load_weights(again, tag).new == ()
 
 
-def test_a_published_file_elsewhere_on_the_disk_is_recognised(published, server, tmp_path):
+def test_a_published_file_elsewhere_on_the_disk_is_recognised(published, server, tmp_path, monkeypatch):
     _, release = published
     path = tmp_path / release.file_name
     path.write_bytes(server.files[f"/{release.file_name}"])
     assert senet.create_model("resnet20", weights=path).preprocess == release.preprocess
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert senet.create_model("resnet20", weights=f"~/{path.name}").preprocess == release.preprocess
     other = path.rename(tmp_path / "mine.pth")
+    own = senet.create_model("resnet20")
+    senet.save_weights(own, path)  # ours under that name
+    assert senet.create_model("resnet20", weights=path).preprocess == own.preprocess
     assert senet.create_model("resnet20", weights=str(other)).preprocess != release.preprocess
     assert server.asked == []
+
+
+def test_a_published_file_whose_name_tells_no_hash(published, server, monkeypatch):
+    theirs, release = published
+    url = f"{server.url}/resnet20-60a8950a85b2b.pkl"
+    server.files["/resnet20-60a8950a85b2b.pkl"] = server.files[f"/{release.file_name}"]
+    for module in (released, find):
+        releases = (dataclasses.replace(release, url=url, hashed=False),)
+        monkeypatch.setattr(module, "RELEASES", releases, raising=False)
+    model = senet.create_model("resnet20", weights="timm/small.v1")
+    assert torch.equal(model.fc.weight, theirs.output.weight)
 
 
 def test_a_folder_of_the_same_name_does_not_hide_a_tag(published, tmp_path, monkeypatch):

@@ -149,6 +149,9 @@ def test_timms_config_tells_the_preprocessing(hub):
     assert (found.mean, found.std) == ((0.5, 0.5, 0.5), (0.4, 0.4, 0.4))
     assert found.labels == "ImageNet-1k, sorted by WordNet id"
     assert model.loaded.package == "timm"
+    more = {**CONFIG, "pretrained_cfg": {**CONFIG["pretrained_cfg"], "num_classes": 21841}}
+    (hub.cache / "config.json").write_text(json.dumps(more))
+    assert created(name="resnet18").preprocess.labels is None
     (hub.cache / "config.json").write_text(json.dumps({**CONFIG, "architecture": "resnetblur18"}))
     with pytest.raises(SenetError, match="is of timm's resnetblur18, which computes something else"):
         created(name="resnet18")
@@ -170,8 +173,9 @@ def test_configs_that_tell_nothing(hub, small):
 def test_what_save_weights_wrote_comes_back(hub):
     model = senet.create_model("se_resnet8", se=senet.SEConfig(reduction=4), num_classes=2)
     senet.save_weights(model, hub.root / "model.safetensors", classes=["a", "b"])
+    (hub.root / "config.json").write_text(json.dumps(CONFIG))  # which is somebody else's
     back = created(name="se_resnet8")
-    assert back.spec == model.spec
+    assert (back.spec, back.preprocess) == (model.spec, model.preprocess)
     assert back.loaded.classes == ("a", "b")
 
 
@@ -199,6 +203,18 @@ def test_a_hub_out_of_reach(hub, listening):
         SenetError, match="'owner/net' is no file here, and the Hugging Face Hub cannot be re"
     ):
         created()
+
+
+def test_a_misspelt_tag_gets_a_hint(hub, listening, monkeypatch):
+    def nothing(*_, **__):
+        raise LocalEntryNotFoundError("not in the cache")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", nothing)
+    listening.close()
+    with pytest.raises(SenetError, match=r"cannot be reached: .*Did you mean 'cadene/se_resnet50'"):
+        created("cadene/se_resnet5")
+    with pytest.raises(SenetError, match=r"spelling of the path, or the network\.$"):
+        created("cadena/se_resnet5")
 
 
 @pytest.mark.parametrize(

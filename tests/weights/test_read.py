@@ -67,6 +67,14 @@ def test_the_average_that_was_evaluated_is_taken(tmp_path, name):
     checkpoint = read_checkpoint(saved({"state_dict": other, name: average}, tmp_path / "file.pth"))
     assert_state(checkpoint)
     assert f"average {name!r} was taken" in checkpoint.notes[0]
+    alone = read_checkpoint(saved({name: average}, tmp_path / "alone.pth"))
+    assert_state(alone)
+    assert alone.notes == ()
+
+
+def test_a_prefix_of_some_keys_is_part_of_their_names(tmp_path):
+    state = {"model.conv.weight": torch.ones(2), "head.weight": torch.ones(3)}
+    assert_state(read_checkpoint(saved(state, tmp_path / "file.pth")), state)
 
 
 class Evil:
@@ -86,7 +94,7 @@ def test_nothing_is_executed(tmp_path, new, wrapper):
         senet.create_model("resnet18", weights=path)
     assert not proof.exists()
     path.write_bytes(pickle.dumps(Evil(f"touch {proof}")))
-    with pytest.raises(SenetError, match="is not a checkpoint, or damaged: senet reads"):
+    with pytest.raises(SenetError, match="is not a checkpoint, or damaged: give a safetensors"):
         senet.create_model("resnet18", weights=path)
     assert not proof.exists()
 
@@ -113,11 +121,14 @@ def test_torchscript(tmp_path):
         (b"<!DOCTYPE html><html>404</html>", "web page, not a checkpoint"),
         (b"\n  <html lang='en'>", "web page, not a checkpoint"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
-        (b"hello, this is a text about networks", "is not a checkpoint, or damaged"),
-        (b"PK\x03\x04 and then nothing like a zip", "damaged or cut short"),
+        (b"hello, this is a text about networks", "is not a checkpoint, or damaged: give a safetensors file"),
+        (b"this is a list\nmilk\n" * 30, "is not a checkpoint, or damaged: give a safetensors file"),
+        (b"PK\x03\x04 and then nothing like a zip", "cut short .it ends after 32 bytes, before its list"),
         (b"\x80\x02}q\x00", "damaged"),
         (bytes(range(256)) * 20, "is not a checkpoint, or damaged"),
-        (b"\xff" * 8 + b"{not json", "damaged safetensors file"),
+        (b"\xff" * 8 + b"{not json", "damaged safetensors file .*header"),
+        (b"\x0a" + bytes(7) + b"{not json}" * 2, "damaged safetensors file .*header"),
+        (b"\x0a" + bytes(7) + b'{"a":null}' * 2, "damaged safetensors file .*header"),
     ],
 )
 def test_what_downloads_leave_in_place_of_a_checkpoint(tmp_path, content, said):
@@ -136,10 +147,12 @@ def test_files_that_are_cut_short_or_changed(tmp_path, kind):
     else:
         saved(STATE, path, _use_new_zipfile_serialization=kind == "zip")
     whole = path.read_bytes()
-    for length in {len(whole) * share // 8 for share in range(1, 8)} | {len(whole) - 1}:
+    for length in (*(len(whole) * share // 8 for share in range(1, 8)), len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(SenetError, match=re.escape(str(path))):
+        with pytest.raises(SenetError, match=re.escape(str(path))) as caught:
             read_checkpoint(path)
+    sizes = {"zip": f"after {length:,} bytes", "safetensors": f"({length:,} bytes of {len(whole):,})"}
+    assert sizes.get(kind, "is not a checkpoint, or damaged") in str(caught.value)
     if kind == "zip":
         changed = bytearray(whole)
         changed[whole.index(STATE["conv1.weight"].numpy().tobytes())] ^= 1
@@ -163,6 +176,21 @@ def test_pickles_without_tensors_by_name(tmp_path, value, said):
         read_checkpoint(saved(value, tmp_path / "file.pth"))
 
 
+def test_a_file_saved_on_a_gpu_needs_none(tmp_path):
+    saved(STATE, tmp_path / "cpu.pth")
+    place, other = b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0"
+    with (
+        zipfile.ZipFile(tmp_path / "cpu.pth") as archive,
+        zipfile.ZipFile(tmp_path / "gpu.pth", "w") as changed,
+    ):
+        assert sum(archive.read(name).count(place) for name in archive.namelist()) == 1
+        for name in archive.namelist():
+            changed.writestr(name, archive.read(name).replace(place, other))
+    checkpoint = read_checkpoint(tmp_path / "gpu.pth")
+    assert_state(checkpoint)
+    assert {value.device.type for value in checkpoint.state.values()} == {"cpu"}
+
+
 def test_another_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "file.pth", "w") as archive:
         archive.writestr("readme.txt", "hello")
@@ -175,8 +203,9 @@ def test_folders_and_files_that_are_not_there(tmp_path):
         read_checkpoint(tmp_path)
     with pytest.raises(SenetError, match="No such file"):
         read_checkpoint(tmp_path / "missing.pth")
-    with pytest.raises(SenetError, match=r"weights is a dict; give a path, owner/name"):
-        senet.create_model("resnet18", weights=STATE)
+    for wrong, said in ((STATE, "of type dict"), (True, "of type bool"), ("", "empty")):
+        with pytest.raises(SenetError, match=rf"weights is {said}; give a path, owner/name"):
+            senet.create_model("resnet18", weights=wrong)
 
 
 def test_a_random_byte_never_surprises(tmp_path):

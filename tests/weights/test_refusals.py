@@ -150,6 +150,12 @@ def test_published_files_are_believed(package, reference, source, asked, said):
     refused(checkpoint(package, reference, source), asked, said)
 
 
+@pytest.mark.parametrize("name", ["resnet50b", "se_resnet50b"])
+def test_published_plain_weights_serve_the_network_and_its_twin(name):
+    given = checkpoint("torchvision", "resnet50", "resnet50-0676ba61.pth")
+    assert fit_or_refuse(given, network_spec(name)).is_plain == name.startswith("se_")
+
+
 @pytest.mark.parametrize(
     "source", ["seresnet50b-0539-25c1b0da.pth", "mine.pth", "seresnet50.pth", "seresnet50-epoch12.pth"]
 )
@@ -179,7 +185,11 @@ def test_hidden_layers_that_no_setting_gives():
     given = checkpoint("pytorchcv", "seresnet20_cifar10")
     state = dict(given.state)
     state["features.stage1.unit1.se.conv1.weight"] = torch.zeros(7, 16, 1, 1)
-    refused(dataclasses.replace(given, state=state), "se_resnet20", "hidden units .*that no setting gives")
+    said = r"hidden units \({} of 16.*that no usual setting gives"
+    refused(dataclasses.replace(given, state=state), "se_resnet20", said.format(7))
+    # One unit for all of 64 channels is a reduction that the first block has no channels for.
+    ones = {key: tensor[:1] for key, tensor in given.state.items() if key.endswith("se.conv1.weight")}
+    refused(dataclasses.replace(given, state=given.state | ones), "se_resnet20", said.format(1))
 
 
 def test_the_background_class_is_left_out():

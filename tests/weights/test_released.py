@@ -8,6 +8,7 @@ import pytest
 
 import senet
 from senet.errors import SenetError
+from senet.weights.hub import timm_preprocess
 from senet.weights.known import KNOWN, reference_in
 from senet.weights.released import PACKAGE_TAGS, RELEASES, list_weights, release_of_file, release_of_tag
 from tests.references import import_pretrainedmodels, import_timm, import_torchvision
@@ -89,6 +90,7 @@ def test_timms_checkpoints_are_those_it_names_itself():
             config.mean,
             config.std,
         )
+        assert timm_preprocess(config.to_dict()) == found, "as a repository's config.json tells it"
     assert timm.__version__
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import re
 
 import numpy as np
 import pytest
@@ -91,6 +92,7 @@ def test_networks_without_classifier(tmp_path):
     senet.save_weights(features, tmp_path / "features")
     back = senet.create_model("se_resnet8", weights=tmp_path / "features", features_only=True)
     assert same_state(features, back)
+    assert senet.create_model("se_resnet8", weights=tmp_path / "features").spec.num_classes == 0
 
 
 def test_the_plain_networks_file_fits_its_twin(tmp_path):
@@ -108,10 +110,23 @@ def test_another_name_is_refused(tmp_path, name):
         senet.create_model(name, weights=tmp_path / "file")
 
 
-def test_another_se_is_refused(tmp_path):
-    senet.save_weights(small(se=SEConfig(gate="tanh", min_hidden=1)), tmp_path / "file")
-    with pytest.raises(SenetError, match=r"SE with gate='sigmoid' contradicts .*gate='tanh'"):
-        senet.create_model("se_resnet8", se=SEConfig(min_hidden=1), weights=tmp_path / "file")
+@pytest.mark.parametrize(
+    ("of", "name", "value"),
+    [
+        ("se_resnet8", "gate", "tanh"),
+        ("se_resnet8", "squeeze", "max"),
+        ("se_resnet8", "activation", "silu"),
+        ("se_resnet8", "placement", "post"),
+        ("se_resnet8", "stages", (3, 4)),
+        ("se_shufflenet_g3", "units", "stride1"),
+    ],
+)
+def test_another_se_is_refused(tmp_path, of, name, value):
+    default = network_spec(of).se
+    senet.save_weights(small(of, se=dataclasses.replace(default, **{name: value})), tmp_path / "file")
+    asked = re.escape(f"{name}={getattr(default, name)!r}")
+    with pytest.raises(SenetError, match=rf"SE with {asked} contradicts .*{re.escape(f'{name}={value!r}')}"):
+        senet.create_model(of, se=default, weights=tmp_path / "file")
 
 
 def test_a_damaged_file_of_the_right_network(tmp_path):
@@ -174,6 +189,8 @@ def test_what_cannot_be_saved(tmp_path, monkeypatch):
         senet.save_weights(torch.nn.Linear(2, 2), tmp_path / "file")
     with pytest.raises(SenetError, match="no network called 'mine'"):
         senet.save_weights(small("resnet8", name="mine"), tmp_path / "file")
+    with pytest.raises(SenetError, match="This preresnet110 is not the network that senet knows"):
+        senet.save_weights(small("resnet8", name="preresnet110"), tmp_path / "file")
     assert not list(tmp_path.iterdir())
     senet.save_weights(small(), tmp_path / "file")
     before = (tmp_path / "file").read_bytes()
@@ -196,7 +213,22 @@ def test_a_state_dict_that_torch_saved_is_known_as_ours(tmp_path, name):
     back = senet.create_model(name, weights=tmp_path / "file.pth")
     assert back.spec == model.spec
     assert (back.loaded.package, back.loaded.changes) == ("senet", ())
-    assert back.preprocess.mean == model.preprocess.mean
+    assert back.preprocess == model.preprocess
+    assert back.preprocess.labels is None  # nobody tells the order of its classes
+
+
+@pytest.mark.parametrize("se", [SEConfig(min_hidden=2), SEConfig(gate="tanh", placement="post", divisor=3)])
+def test_a_state_dict_of_ours_fits_the_se_it_was_made_with(tmp_path, se):
+    # Neither the gate nor the rule of such hidden widths shows in the tensors.
+    model = senet.create_model("se_resnet8", se=se).eval()
+    torch.save(model.state_dict(), tmp_path / "file.pth")
+    back = senet.create_model("se_resnet8", se=se, weights=tmp_path / "file.pth").eval()
+    assert back.spec == model.spec
+    assert back.loaded.changes == ()
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(back(x), model(x))
+    with pytest.raises(SenetError, match=r"hidden units .* that no usual setting gives: name the SEConfig"):
+        senet.create_model("se_resnet8", weights=tmp_path / "file.pth")
 
 
 @pytest.fixture(scope="module")

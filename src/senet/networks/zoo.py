@@ -158,7 +158,7 @@ def network_spec(name: str) -> NetworkSpec:
     if spec is None:
         raise SenetError(
             f"There is no network called {name!r}.{nearest(name, list_models())} "
-            "`senet.networks.list_models()` names them all."
+            "`senet.list_models()` names them all."
         )
     return spec
 

@@ -22,10 +22,11 @@ def find_checkpoint(weights: str | Path, name: str) -> Checkpoint:
     Raises:
         SenetError: there is no such file, repository or tag, or it cannot be had or read.
     """
-    if not isinstance(weights, str | PurePath):
+    if not isinstance(weights, str | PurePath) or not str(weights):
+        kind = "empty" if isinstance(weights, str) else f"of type {type(weights).__name__}"
         raise SenetError(
-            f"weights is a {type(weights).__name__}; give a path, owner/name on the Hugging Face Hub, or one "
-            "of senet.list_weights()."
+            f"weights is {kind}; give a path, owner/name on the Hugging Face Hub, or one of "
+            "senet.list_weights()."
         )
     path = Path(weights).expanduser()
     if isinstance(weights, PurePath) or path.is_file():
@@ -38,13 +39,23 @@ def find_checkpoint(weights: str | Path, name: str) -> Checkpoint:
     if path.is_dir():
         return read_checkpoint(path)  # which says what is wrong with folders
     if is_repository(weights):
-        return hub_checkpoint(weights)
+        return _hub_or_hint(weights)
     tags = [*PACKAGE_TAGS, *list_weights(name)]
     shown = ", ".join(tags[:_MOST_SHOWN]) + (" or more of senet.list_weights" if tags[_MOST_SHOWN:] else "")
     raise SenetError(
         f"There is no file {weights!r}, and it is neither owner/name on the Hugging Face Hub nor a released "
         f"checkpoint of {name}: check the path, or choose one of {shown}.{nearest(weights, tags)}"
     )
+
+
+def _hub_or_hint(repository: str) -> Checkpoint:
+    """Read from the Hub; where that fails, ``cadene/se_resnet5`` was meant to be a tag."""
+    try:
+        return hub_checkpoint(repository)
+    except SenetError as error:
+        is_like_a_tag = repository.split("/", maxsplit=1)[0] in PACKAGE_TAGS
+        hint = nearest(repository, list_weights()) if is_like_a_tag else ""
+        raise SenetError(f"{error}{hint}") from error
 
 
 def _released(release: Release) -> Checkpoint:

@@ -183,16 +183,19 @@ def _fitted_se(
         identity = replace(spec.se, gate="double_sigmoid", start="identity")
         return identity, ("The SE blocks are new; every gate is exactly 1 until it is trained.",)
     told = checkpoint.spec.se if checkpoint.spec is not None else None
+    # Of our own state dicts nothing tells what tensors do not show, so it is what was asked for.
     found = told or inferred_se(blocks, spec.se if naming is OWN else spec.default_se)
     if found is None:
         shown = ", ".join(f"{block.hidden} of {block.channels}" for block in list(blocks.values())[:3])
-        raise MisfitError(f"{source} has SE blocks with hidden units ({shown}) that no setting gives")
+        sentence = f"{source} has SE blocks with hidden units ({shown}) that no usual setting gives"
+        if naming is OWN:
+            raise SenetError(f"{sentence}: name the SEConfig that it was made with as se.")
+        raise MisfitError(sentence)
     return agreed_se(
         spec.se,
         found,
         blocks,
         chosen=chosen,
-        knows_behaviour=told is not None or naming is not OWN,
         source=source,
         origin=naming.called if told is None else "the checkpoint",
     )

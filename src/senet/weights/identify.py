@@ -95,8 +95,8 @@ def fitting_networks(checkpoint: Checkpoint, namings: tuple[Naming, ...]) -> dic
 
 def _refuse_other_name(checkpoint: Checkpoint, naming: Naming, spec: NetworkSpec) -> None:
     """Refuse a checkpoint whose place of publication says that it is of another network."""
-    for package in (checkpoint.package,) if checkpoint.package else naming.packages:
-        file_name = PurePath(checkpoint.source).name
+    file_name = PurePath(checkpoint.source).name
+    for package in naming.packages:
         reference = checkpoint.architecture or reference_in(file_name, package)
         if reference is None or reference not in KNOWN.get(package, ()):
             continue

@@ -127,5 +127,5 @@ def reference_in(file_name: str, package: str) -> str | None:
         return None
     name = published["name"]
     # timm writes the recipe behind the network's name: resnet50_a1_0-14fe96d1.pth.
-    known = [each for each in KNOWN.get(package, ()) if name == each or name.startswith(f"{each}_")]
-    return max(known, key=len, default=None)
+    known = KNOWN.get(package, {})
+    return next((each for each in known if name == each or name.startswith(f"{each}_")), None)

@@ -6,6 +6,7 @@ Pickles are read by ``torch.load(weights_only=True)``, which knows tensors and p
 from __future__ import annotations
 
 import argparse
+import json
 import pickle
 import re
 import warnings
@@ -77,12 +78,27 @@ def _read_safetensors(path: Path, source: str) -> Checkpoint:
             metadata: dict[str, str] = file.metadata() or {}
         state = safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
+        found, expected = path.stat().st_size, _announced_size(path)
+        reason = str(error) if expected in (None, found) else f"{found:,} bytes of {expected:,}"
         raise SenetError(
-            f"{source} is a damaged safetensors file ({error}): download or copy it again."
+            f"{source} is a damaged safetensors file ({reason}): download or copy it again."
         ) from error
     if METADATA_KEY in metadata:
         return from_metadata(metadata[METADATA_KEY], state, source)
     return Checkpoint(state=_without_prefixes(state), source=source)
+
+
+def _announced_size(path: Path) -> int | None:
+    """Return the size that the header of a safetensors file tells, or ``None`` where that is damaged too."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(min(length, path.stat().st_size))
+    try:
+        entries: dict[str, Any] = json.loads(header)
+        ends = [entry["data_offsets"][1] for key, entry in entries.items() if key != "__metadata__"]
+        return 8 + length + max(ends, default=0)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return None
 
 
 def _load(path: Path, source: str, *, is_zip: bool) -> Any:
@@ -112,16 +128,18 @@ def _load(path: Path, source: str, *, is_zip: bool) -> Any:
                 f"{source} is a TorchScript program, not a checkpoint: save its state_dict() with "
                 "torch.save or safetensors."
             ) from error
-        # The unpickler's own text is about torch, not about the file.
-        reason = "" if isinstance(error, pickle.UnpicklingError) else f" ({reason_of(error)})"
+        # The unpickler's own text is about torch or Python, not about the file.
+        reason = f" ({reason_of(error)})" if isinstance(error, OSError | RuntimeError) else ""
         raise SenetError(
-            f"{source} is not a checkpoint, or damaged{reason}: senet reads safetensors and what torch.save "
-            "wrote."
+            f"{source} is not a checkpoint, or damaged{reason}: give a safetensors file or one that "
+            "torch.save wrote, or download it again."
         ) from error
 
 
 def _check_archive(path: Path) -> None:
     """Compare the checksums, which torch itself does not look at."""
+    if not zipfile.is_zipfile(path):
+        raise zipfile.BadZipFile(f"it ends after {path.stat().st_size:,} bytes, before its list of contents")
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
     if damaged is not None:

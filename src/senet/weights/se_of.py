@@ -59,7 +59,6 @@ def agreed_se(
     blocks: Mapping[str, Block],
     *,
     chosen: bool,
-    knows_behaviour: bool,
     source: str,
     origin: str,
 ) -> tuple[SEConfig, tuple[str, ...]]:
@@ -70,15 +69,13 @@ def agreed_se(
         found: the checkpoint's.
         blocks: of the checkpoint.
         chosen: whether the user asked for ``wanted``.
-        knows_behaviour: whether ``found`` tells more than the tensors do.
         source: of the checkpoint, for the error.
         origin: who has such SE, for the sentences.
 
     Raises:
         SenetError: the user asked for another SE than the checkpoint has.
     """
-    compared = ("bias", *(_BEHAVIOUR if knows_behaviour else ()))
-    names = [name for name in compared if getattr(wanted, name) != getattr(found, name)]
+    names = [name for name in ("bias", *_BEHAVIOUR) if getattr(wanted, name) != getattr(found, name)]
     if not _has_widths(wanted, blocks):
         names += [name for name in _WIDTHS if getattr(wanted, name) != getattr(found, name)]
     if not names:

@@ -73,7 +73,7 @@ def first_convolution(network: nn.Module) -> str:
 def checked_shapes(
     state: Mapping[str, Tensor], expected: Mapping[str, Shape], source: str, network: str
 ) -> dict[str, Tensor]:
-    """Return ``state`` in the expected shapes; a 1x1 convolution becomes a matrix and the other way round.
+    """Return ``state`` in the expected shapes; a convolution becomes a matrix where one is expected.
 
     Raises:
         MisfitError: tensors are missing, too many, of another shape, or of whole numbers.
@@ -107,11 +107,7 @@ def _reshaped(tensor: Tensor, expected: Shape) -> Tensor | None:
     if _agrees(tuple(tensor.shape), expected):
         return tensor
     flat = tensor.flatten(1) if tensor.dim() > 1 else tensor
-    if len(expected) == 2 and _agrees(tuple(flat.shape), expected):
-        return flat
-    if len(expected) == 4 and tensor.dim() == 2 and _agrees((*tensor.shape, 1, 1), expected):
-        return tensor[:, :, None, None]
-    return None
+    return flat if len(expected) == 2 and _agrees(tuple(flat.shape), expected) else None
 
 
 def _agrees(found: tuple[int, ...], expected: Shape) -> bool:
