@@ -18,6 +18,7 @@ from tests.weights.pairs import PAIRS, Pair, gradient_difference, loaded, scores
 from torch import Tensor, nn
 
 from senet.files import write_text
+from senet.kernels.backends import kernels
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "conversions.md"
 BOUNDS = (1e-5, 1e-10, 1e-10)
@@ -28,14 +29,15 @@ HEAD = """# Weights of other packages in senet's networks
 <!-- Made by `python -m tools.conversion_matrix`; tests/test_conversions_page.py holds it to the pairs. -->
 
 Another package's network gets random weights and statistics, its state dict is saved to a file, and
-`senet.create_model(network, weights=file)` reads it. Both then see two small images, at full depth.
+`senet.create_model(network, weights=file)` reads it. Both then see two small images, at full depth, and run
+layer by layer (`SENET_KERNELS=reference`).
 
 * **scores**: largest difference between class scores in evaluation mode, divided by the largest score.
 * **gradients**: largest difference between gradients of a training step, divided by the largest gradient of
   the layer; dropout and auxiliary classifiers are off.
 
-{count} pairs, {equal} without any difference. The largest are {scores_32} in scores in float32, {scores_64} in
-float64, and {gradients} in gradients.
+{count} pairs, {equal} without any difference. The largest are {scores_32} in scores in float32,
+{scores_64} in float64, and {gradients} in gradients.
 
 With {versions}.
 
@@ -98,7 +100,7 @@ def main() -> None:
     """Compare all pairs and write the page, unless two networks differ."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     found = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, kernels("reference"):
         for pair in PAIRS:
             found[pair] = differences_of(pair, Path(folder))
             print(row(pair, found[pair]), flush=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from senet.cli.main import EXIT_BAD_INPUT, EXIT_INTERRUPTED, main
+from senet.cli.main import COMMANDS, EXIT_BAD_INPUT, EXIT_INTERRUPTED, main
 from senet.training import loop
 from tests.small import small_source
 
@@ -53,9 +53,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return err
 
 
-@pytest.mark.parametrize(
-    "words", [["--help"], ["compare", "--help"], ["train", "--help"], ["models", "--help"], ["--version"]]
-)
+@pytest.mark.parametrize("words", [["--help"], ["--version"], *([each.NAME, "--help"] for each in COMMANDS)])
 def test_help_imports_neither_torch_nor_numpy(words: list[str]) -> None:
     script = (
         "import sys\nfrom senet.cli.main import main\n"

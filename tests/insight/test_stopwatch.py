@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
 from senet.insight import stopwatch
-from senet.insight.stopwatch import spread, time_side_by_side
+from senet.insight.results import Spread
+from senet.insight.stopwatch import InTurns, spread, time_in_turns, time_side_by_side
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that only the works move."""
+    now = [0.0]
+    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: now[0])
+    return now
 
 
 def test_spread_is_median_and_percentiles() -> None:
@@ -35,3 +47,78 @@ def test_ratio_is_second_over_first_pair_by_pair(monkeypatch: pytest.MonkeyPatch
     both = time_side_by_side(lambda: work(1), lambda: work(1.5), device=CPU, seconds=0, least=20, warm_up=0)
     assert len(both.first) == len(both.second) == 20
     assert both.ratio().median == pytest.approx(1.5, rel=0.03)
+
+
+def test_several_works_go_forwards_and_backwards_in_turn() -> None:
+    calls: list[str] = []
+    works = {name: lambda name=name: calls.append(name) for name in "ABC"}
+    turns = time_in_turns(works, device=CPU, seconds=0, least=3, warm_up=1)
+    assert "".join(calls) == "CBA" + "ABC" + "CBA" + "ABC"
+    assert list(turns.seconds) == ["A", "B", "C"]
+    assert all(len(each) == 3 for each in turns.seconds.values()), "the warm-up does not count"
+
+
+def test_times_and_ratios_belong_to_their_names(clock: list[float]) -> None:
+    def work(seconds: float) -> Callable[[], None]:
+        def run() -> None:
+            clock[0] += seconds
+
+        return run
+
+    works = {"one": work(0.25), "two": work(0.5), "half": work(0.125)}
+    turns = time_in_turns(works, device=CPU, seconds=0, least=4)
+    assert turns.milliseconds("two") == Spread(median=500, p20=500, p80=500, count=4)
+    assert turns.ratio("two", to="one").median == 2
+    assert turns.ratio("half", to="two").median == 0.25
+
+
+def test_a_ratio_is_that_of_the_same_round() -> None:
+    turns = InTurns({"a": (1.0, 20.0, 3.0), "b": (2.0, 10.0, 1.0)})
+    # 0.5, 2 and 3: not 3 over 2, which the medians of both would give, nor any other pairing.
+    assert turns.ratio("a", to="b") == Spread(
+        median=2.0, p20=pytest.approx(1.1), p80=pytest.approx(2.6), count=3
+    )
+
+
+def test_the_first_slow_rounds_are_not_counted(clock: list[float]) -> None:
+    durations = iter([60.0, 30.0, *[1.0] * 100])  # compiling
+
+    def work() -> None:
+        clock[0] += next(durations)
+
+    turns = time_in_turns({"work": work}, device=CPU, seconds=0, least=5, warm_up=2)
+    assert turns.seconds["work"] == (1.0,) * 5
+
+
+def test_it_goes_on_until_the_time_is_up_and_tells_how_far_it_is(clock: list[float]) -> None:
+    def work() -> None:
+        clock[0] += 1
+
+    shares: list[float] = []
+    turns = time_in_turns(
+        {"a": work, "b": work}, device=CPU, seconds=20, least=2, warm_up=1, watch=shares.append
+    )
+    assert len(turns.seconds["a"]) == 9, "20 s are ten rounds, of which one warms up"
+    assert shares == sorted(shares) and shares[-1] == 1
+    assert shares[4] == pytest.approx(0.5)
+
+
+def test_what_watches_is_not_timed(clock: list[float]) -> None:
+    def work() -> None:
+        clock[0] += 1
+
+    def watch(share: float) -> None:
+        clock[0] += 100
+
+    turns = time_in_turns({"work": work}, device=CPU, seconds=0, least=3, watch=watch)
+    assert turns.seconds["work"] == (1.0, 1.0, 1.0)
+
+
+def test_garbage_collection_is_on_again_also_after_a_failure() -> None:
+    def work() -> None:
+        assert not gc.isenabled()
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        time_in_turns({"work": work}, device=CPU, seconds=0)
+    assert gc.isenabled()

@@ -280,4 +280,5 @@ def test_the_room_needs_no_torch():
     loaded = {
         name for name in re.findall(r"'(senet\.[\w.]+)'", done.stdout) if not name.startswith("senet.report")
     }
-    assert loaded == {"senet.errors", "senet.files", "senet.insight", "senet.insight.results"}
+    results = {"senet.insight.results", "senet.insight.results_timing"}
+    assert loaded == {"senet.errors", "senet.files", "senet.insight", *results}

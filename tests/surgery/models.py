@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,12 @@ from torch import Tensor, nn
 import senet
 from senet.surgery.report import AccelerationReport
 from tests.references import import_timm, import_torchvision, randomise, relative_difference
+
+
+def _imported(name: str) -> ModuleType:
+    """Import a module of torchvision, or one that imports it."""
+    import_torchvision()
+    return importlib.import_module(name)
 
 
 def small_timm(block: str = "Bottleneck", attention: str | None = "se", **options: object) -> nn.Module:
@@ -33,13 +40,13 @@ def small_legacy(block: str = "SEResNetBottleneck", groups: int = 1) -> nn.Modul
 
 
 def small_torchvision_resnet() -> nn.Module:
-    module = importlib.import_module("torchvision.models.resnet")
+    module = _imported("torchvision.models.resnet")
     projection = nn.Sequential(nn.Conv2d(3, 16, 1, 2, bias=False), nn.BatchNorm2d(16))
     return nn.Sequential(module.BasicBlock(3, 16, 2, projection), module.BasicBlock(16, 16))
 
 
 def small_vgg() -> nn.Module:
-    module = importlib.import_module("torchvision.models.vgg")
+    module = _imported("torchvision.models.vgg")
     return module.make_layers([8, "M", 16, "M"], batch_norm=True)
 
 
@@ -53,20 +60,19 @@ def small_densenet() -> nn.Module:
 
 
 def small_regnet() -> nn.Module:
-    module = importlib.import_module("torchvision.models.regnet")
+    module = _imported("torchvision.models.regnet")
     parameters = module.BlockParams([1, 2], [16, 32], [8, 8], [1.0, 1.0], [2, 2], 0.25)
     return module.RegNet(parameters, num_classes=5, stem_width=8)
 
 
 def small_googlenet() -> nn.Module:
-    module = importlib.import_module("torchvision.models.googlenet")
+    module = _imported("torchvision.models.googlenet")
     inception = module.Inception(8, 4, 4, 8, 2, 4, 4)
     return nn.Sequential(module.BasicConv2d(3, 8, kernel_size=3, stride=2), inception)
 
 
 def small_pytorchcv() -> nn.Module:
-    import_torchvision()
-    module = importlib.import_module("pytorchcv.models.seresnet")
+    module = _imported("pytorchcv.models.seresnet")
     channels = [[32, 32], [64, 64]]
     model = module.SEResNet(channels, 32, bottleneck=True, conv1_stride=True, num_classes=5)
     model.features.final_pool = nn.AdaptiveAvgPool2d(1)

@@ -96,7 +96,6 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], dict[str, int]]] = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_logits_gradients_and_statistics_are_the_same(name: str) -> None:
     build, taken = NETWORKS[name]
-    import_torchvision()
     assert assert_same(build()).steps == taken
 
 
@@ -184,7 +183,6 @@ COPIES = {
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("build", [small_timm, models.small_pytorchcv, models.small_timm_regnet, small_vgg])
 def test_copies_are_accelerated_too(how: str, build: Callable[[], nn.Module]) -> None:
-    import_torchvision()
     model = build().eval()
     randomise(model)
     x = torch.randn(2, 3, 32, 32)
@@ -231,7 +229,6 @@ WRAPPED = {
 @pytest.mark.parametrize("how", WRAPPED)
 def test_wrapped_models_are_refused(how: str) -> None:
     wrap, message = WRAPPED[how]
-    import_torchvision()
     outer = nn.Sequential()
     outer.inner = wrap(small_vgg())
     with pytest.raises(SenetError, match=f"the model {message}"):

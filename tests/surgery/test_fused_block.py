@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import senet
-from tests.references import import_timm, import_torchvision, randomise, relative_difference
+from tests.references import import_timm, randomise, relative_difference
 from tests.surgery import models
 from tests.surgery.models import is_fused, small_timm, small_vgg
 
@@ -22,7 +22,6 @@ X = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(3)).double
 
 def pair(build: Callable[[], nn.Module] = small_timm) -> tuple[nn.Module, nn.Module]:
     """Return a model and its accelerated twin, both in evaluation mode."""
-    import_torchvision()
     model = build().double().eval()
     randomise(model)
     twin = copy.deepcopy(model)

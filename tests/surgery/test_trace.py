@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import senet
-from tests.references import import_torchvision, randomise, relative_difference
+from tests.references import randomise, relative_difference
 from tests.surgery.models import is_fused
 
 
@@ -311,7 +311,6 @@ def test_modules_are_called_from_blocks_that_can_be_read() -> None:
             x = self.block(x)
             return functional.relu(self.bn(x)) if x.sum() > 0 else x
 
-    import_torchvision()
     report = senet.accelerate(Outer())
     assert [(row.block, row.layers, row.taken) for row in report.rows][:2] == [
         ("block", "bn", True), ("block", "bn2", False)

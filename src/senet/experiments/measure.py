@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import chain
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from senet.insight.cost import cost
 from senet.insight.memory import peak_memory_bytes
 from senet.insight.results import MeasuredCost, NetworkCost, Spread
+from senet.insight.step import NetworkStep
 from senet.insight.stopwatch import SideBySide, spread, time_side_by_side
 from senet.training.device import describe_device
 from senet.training.recipe import Recipe
@@ -40,7 +39,10 @@ def measure_cost(
     shape = (recipe.batch_size, channels, recipe.image_size, recipe.image_size)
     images = torch.randn(shape, generator=generator).to(device, memory_format=torch.channels_last)
     networks = [each.to(device, memory_format=torch.channels_last) for each in (plain, se)]  # type: ignore[call-overload]
-    steps = [_Step(network, images, recipe) for network in networks]
+    steps = [
+        NetworkStep(network, images, precision=recipe.precision, momentum=recipe.momentum)
+        for network in networks
+    ]
     memory = [peak_memory_bytes(step.train, step.held(), device) for step in steps]
     training = time_side_by_side(steps[0].train, steps[1].train, device=device, seconds=seconds)
     inference = time_side_by_side(steps[0].infer, steps[1].infer, device=device, seconds=seconds)
@@ -67,39 +69,3 @@ def measure_cost(
 
 def _scaled(times: tuple[float, ...], scale: Callable[[float], float]) -> Spread:
     return spread([scale(each) for each in times])
-
-
-class _Step:
-    """One training step and one inference call of one network."""
-
-    def __init__(self, network: nn.Module, images: Tensor, recipe: Recipe) -> None:
-        self.network, self.images = network, images
-        self.labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
-        self.optimiser = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=recipe.momentum)
-        self.autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
-
-    def train(self) -> None:
-        self.network.train()
-        self.optimiser.zero_grad(set_to_none=True)
-        with self.autocast:
-            scores = self.network(self.images)
-        functional.cross_entropy(scores.float(), self.labels).backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-
-    @torch.inference_mode()
-    def infer(self) -> None:
-        self.network.eval()
-        with self.autocast:
-            self.network(self.images)
-
-    def held(self) -> list[Tensor]:
-        """Return the tensors that live through a step: images, weights, statistics, momentum."""
-        self.train()
-        self.optimiser.zero_grad(set_to_none=True)
-        momentum = [
-            value
-            for state in self.optimiser.state.values()
-            for value in state.values()
-            if isinstance(value, Tensor)
-        ]
-        return [self.images, *chain(self.network.parameters(), self.network.buffers()), *momentum]

@@ -1,0 +1,90 @@
+"""``senet bench``: how fast senet is on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+NAME = "bench"
+SUMMARY = "measure speed on this machine: plain, SE, and other packages beside it"
+DESCRIPTION = (
+    "Measures, side by side and in turns, what SE costs on this machine: the layers behind a convolution at "
+    "every stage of a network, fused and layer by layer, beside a plain copy of as many bytes; then training "
+    "and inference of the network, of its plain twin, and of the same networks in timm and torchvision where "
+    "they are installed. Takes less than two minutes with what is preset."
+)
+CPU_BATCH, CUDA_BATCH = 8, 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument(
+        "--model",
+        default="se_resnet50b",
+        metavar="NAME",
+        help="network, plain or with SE: both are measured (default: se_resnet50b)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help=f"images at a time (default: {CPU_BATCH}, on CUDA {CUDA_BATCH})",
+    )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="measure on images of N×N pixels (default: what the network was designed for)",
+    )
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to measure")
+    parser.add_argument(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "bf16"),
+        metavar="fp32|bf16",
+        help="arithmetic; bf16 uses autocast (default: fp32)",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="of PyTorch on the CPU (default: all cores)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=60.0,
+        metavar="X",
+        help="how long to measure in all; building networks and compiling kernels come on top (default: 60)",
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write a CSV file, a row for each time")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="bar chart, .svg or .png (default: runs/bench-NAME.svg)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure, print the bars and write the files."""
+    from senet.cli.bench_display import BenchDisplay, plot_path
+    from senet.insight.bench import BenchSettings, bench
+    from senet.networks.zoo import plain_name, twin_name
+    from senet.training.device import choose_device
+    from senet.weights.installed import installed_networks
+
+    device = choose_device(arguments.device)
+    settings = BenchSettings(
+        model=arguments.model,
+        batch_size=(
+            arguments.batch_size
+            if arguments.batch_size is not None
+            else (CUDA_BATCH if device.type == "cuda" else CPU_BATCH)
+        ),
+        image_size=arguments.image_size,
+        precision=arguments.precision,
+        threads=arguments.threads,
+        seconds=arguments.seconds,
+    )
+    plot = plot_path(arguments.csv, arguments.plot, twin_name(settings.model))
+    others, missing = installed_networks([plain_name(settings.model), twin_name(settings.model)])
+    with BenchDisplay() as display:
+        result = bench(settings, device=device, others=others, watch=display.watch)
+    display.show(settings, result, missing)
+    display.write(settings, result, arguments.csv, plot)
