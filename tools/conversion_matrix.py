@@ -34,8 +34,8 @@ Another package's network gets random weights and statistics, its state dict is 
 * **gradients**: largest difference between gradients of a training step, divided by the largest gradient of
   the layer; dropout and auxiliary classifiers are off.
 
-{count} pairs, {equal} without any difference. The largest are {scores_32} in scores in float32, {scores_64} in
-float64, and {gradients} in gradients.
+{count} pairs, {equal} without any difference. The largest are {scores_32} in scores in float32,
+{scores_64} in float64, and {gradients} in gradients.
 
 With {versions}.
 
