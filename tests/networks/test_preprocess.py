@@ -135,6 +135,8 @@ def test_sixteen_bits_are_scaled_not_clipped(mode):
     assert deep.mode == mode
     preprocess = Preprocess(crop=32, resize=36)
     assert torch.equal(preprocess(deep), preprocess(grey.astype(np.uint8)))
+    between = Image.fromarray(np.full((50, 60), 400, np.asarray(deep).dtype))  # 1.56 of 255
+    assert torch.equal(preprocess(between), preprocess(np.full((50, 60), 2, np.uint8)))
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,31 @@ def test_deep_networks_have_our_tensors(name):
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        ("torchvision", "resnet50"),
+        ("timm", "seresnet50"),
+        ("timm", "senet154"),
+        ("timm", "legacy_seresnet50"),
+        ("pretrainedmodels", "resnet50"),
+        ("pretrainedmodels", "cafferesnet101"),
+        ("pretrainedmodels", "senet154"),
+        ("pytorchcv", "seresnet50"),
+        ("moskomule", "se_resnet50"),
+    ],
+    ids="-".join,
+)
+def test_the_max_pool_is_the_references(name):
+    pair = pair_of(*name)
+    with torch.device("meta"):
+        pool = next(each for each in pair.build().modules() if isinstance(each, torch.nn.MaxPool2d))
+    assert (pool.kernel_size, pool.stride, bool(pool.padding)) == (3, 2, not pool.ceil_mode)
+    for asked in ("ceil", "padded"):
+        spec = dataclasses.replace(network_spec(pair.network), pool=asked)
+        assert fit_or_refuse(hollow(pair), spec).spec.pool == ("ceil" if pool.ceil_mode else "padded")
+
+
+@pytest.mark.parametrize(
     ("package", "reference", "names"),
     [
         ("pytorchcv", "seresnet50b", ["se_resnet50", "se_resnet50b"]),

@@ -40,6 +40,12 @@ def refused(given, name, said, **options):
         ),
         ("torchvision", "resnet50", "se_resnet50", r"not of se_resnet50: create 'se_resnet50b' instead"),
         ("timm", "seresnet50", "se_resnet50", r"se_resnet50b \(timm\), which stride.*create 'se_resnet50b'"),
+        (
+            "moskomule",
+            "se_resnet50",
+            "se_resnet50",
+            r"se_resnet50b \(moskomule\), which stride.*'se_resnet50b'",
+        ),
         ("timm", "seresnet50", "resnet50b", r"se_resnet50b \(timm\), not of resnet50b: create 'se_resnet50b"),
         (
             "pretrainedmodels",

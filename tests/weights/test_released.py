@@ -190,6 +190,10 @@ def test_published_files_are_recognised_by_their_names():
     assert release_of_file("mine.pth") is None
 
 
+def test_every_name_tells_a_hash_but_one():
+    assert [tag for tag, release in BY_TAG.items() if not release.hashed] == ["moskomule/se_resnet50"]
+
+
 def test_the_table_needs_no_torch():
     import subprocess
     import sys

@@ -164,9 +164,7 @@ class Preprocess:
         pixels = np.array(image).reshape(self.crop, self.crop, self.channels)
         if self.channel_order == "BGR":
             pixels = pixels[..., ::-1].copy()
-        values = (
-            torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
-        )
+        values = torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32)
         if self.scale == "0..1":
             values = values / 255
         mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (self.mean, self.std))
