@@ -20,12 +20,15 @@ def _imported(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-def small_timm(block: str = "Bottleneck", attention: str | None = "se", **options: object) -> nn.Module:
+def small_timm(block: str = "Bottleneck", attention: str | None = "se") -> nn.Module:
+    """Return a stem and two units, the first with a projection."""
     resnet = import_timm().models.resnet
-    options = {"block_args": {"attn_layer": attention} if attention else {}, **options}
-    return resnet.ResNet(
-        getattr(resnet, block), [1, 1, 1, 2], channels=(8, 16, 16, 32), num_classes=5, **options
-    )
+    attended = {"attn_layer": attention} if attention else {}
+    unit = getattr(resnet, block)
+    model = resnet.ResNet(unit, [2, 1, 1, 1], channels=(8, 8, 8, 8), num_classes=5, block_args=attended)
+    model.layer2, model.layer3, model.layer4 = nn.Sequential(), nn.Sequential(), nn.Sequential()
+    model.fc = nn.Linear(8 * unit.expansion, 5)
+    return model
 
 
 def small_legacy(block: str = "SEResNetBottleneck", groups: int = 1) -> nn.Module:

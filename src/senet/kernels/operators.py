@@ -106,7 +106,7 @@ class _Tail(torch.autograd.Function):
             out, norm, sums = torch.ops.senet.tail.default(*arguments)
         steps = Steps.parse(arguments[10])
         weight, bias, _, _, *layers = arguments[2:10]
-        # The running statistics are not kept: the layer goes on to change them.
+        # The running statistics are not kept: the backward has them in ``norm``.
         parameters = (weight, bias, None, None, *layers)
         ctx.save_for_backward(arguments[0], out if steps.masked_by_output else None, norm, sums, *parameters)
         ctx.settings = arguments[10:]
