@@ -144,6 +144,13 @@ def test_timms_legacy_basic_units_are_no_senet_networks(reference, asked):
         ("timm", "resnet50", "resnetblur50-84f4748f.pth", "resnet50b", "resnetblur50, which computes some"),
         ("timm", "resnet50", "resnetaa50_a1h-4cf422b3.pth", "resnet50b", "resnetaa50, which computes some"),
         (
+            "pytorchcv",
+            "resnet20_cifar10",
+            "shakedropresnet20_cifar10-0588-6c6b1f5d.pth",
+            "resnet20",
+            "shakedropresnet20_cifar10, which computes something else",
+        ),
+        (
             "pretrainedmodels",
             "resnet101",
             "cafferesnet101-9d633cc0.pth",

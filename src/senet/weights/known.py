@@ -94,6 +94,7 @@ KNOWN: dict[str, dict[str, str | None]] = {
         "inceptionresnetv2": "inception_resnet_v2",
         "mobilenet_w1": "mobilenet",
         "shufflenet_g3_w1": "shufflenet_g3",
+        **{f"shakedropresnet20_{images}": None for images in ("cifar10", "cifar100", "svhn")},
     },
     MOSKOMULE: {
         **{f"se_{name}": f"se_{network}" for name, network in _RESNETS.items()},
@@ -102,7 +103,7 @@ KNOWN: dict[str, dict[str, str | None]] = {
     },
 }
 """Package, its name for a network, ours. ``None`` for a network with the same tensors that computes
-something else: another order of layers, or blurring where the others stride."""
+something else: another order of layers, blurring where the others stride, or branches scaled by ShakeDrop."""
 
 # Published files end in a hash; pytorchcv puts the error in front of it.
 _PUBLISHED = re.compile(r"(?P<name>\w+?)(-\d{4})?-[0-9a-f]{8,}")
