@@ -224,43 +224,54 @@ class Functions(Block):
         return torch.add(self.bn(self.conv(x)), x).relu_()
 
 
-def test_values_that_were_read_are_looked_at_at_each_call() -> None:
+CHANGES: dict[str, tuple[type[nn.Module], str, object]] = {
+    "nothing": (Attributes, "", None),
+    "the mode": (Mode, "", None),
+    "lists": (Containers, "", None),
+    "functions": (Functions, "", None),
+    "a number": (Attributes, "factor", 5),
+    "its type": (Attributes, "factor", 3.0),
+    "a setting": (Attributes, "settings", {"slope": 0.7}),
+    "what was missing": (Attributes, "double", True),
+    "a parameter": (Attributes, "scale", nn.Parameter(torch.full((1,), 2.0))),
+    "a buffer": (Attributes, "calls", torch.ones(())),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_values_that_were_read_are_looked_at_at_each_call(what: str) -> None:
+    build, name, value = CHANGES[what]
     x = torch.randn(2, 4, 6, 6)
-    for block, changes in (
-        (Attributes(), {"factor": 5, "settings": {"slope": 0.7}, "double": True}),
-        (Mode(), {}),
-        (Containers(), {}),
-        (Functions(), {}),
-    ):
-        randomise(block)
-        twin = copy.deepcopy(block)
-        report = senet.accelerate(twin)
-        assert set(report.reasons) <= {"no forward that could be read calls it"}
-        for name, value in [("", None), *changes.items()]:
-            outputs = []
-            for each in (block, twin):
-                if name:
-                    setattr(each, name, value)
-                torch.manual_seed(0)
-                outputs.append([each.train(mode)(x) for mode in (True, False)])
-            for one, other in zip(*outputs, strict=True):
-                assert relative_difference(other, one) < 1e-5, (type(block), name)
-        assert is_fused(twin)
+    block = build()
+    randomise(block)
+    twin = copy.deepcopy(block)
+    report = senet.accelerate(twin)
+    assert set(report.reasons) <= {"no forward that could be read calls it"}
+    outputs = []
+    for each in (block, twin):
+        if name:
+            setattr(each, name, value)
+        torch.manual_seed(0)
+        outputs.append([each.train(mode)(x) for mode in (True, False)])
+    for one, other in zip(*outputs, strict=True):
+        assert relative_difference(other, one) < 1e-5
+    assert is_fused(twin)
 
 
 def test_the_content_of_what_was_read_is_looked_at() -> None:
-    block = Attributes().eval()
-    x = torch.randn(2, 4, 6, 6)
-    before = block(x)
-    senet.accelerate(block)
-    block.settings["slope"] = 0.9
-    block.bn.eps = 0.5
-    assert relative_difference(block(x), before) > 1e-2
-    twin = Attributes().eval()
-    twin.load_state_dict(block.state_dict())
-    twin.settings["slope"] = 0.9
-    twin.bn.eps = 0.5
-    assert torch.equal(block(x), twin(x))
+    for change in (
+        lambda block: block.settings.update(slope=0.9),
+        lambda block: setattr(block.bn, "eps", 0.5),
+    ):
+        block = Attributes().eval()
+        x = torch.randn(2, 4, 6, 6)
+        twin = copy.deepcopy(block)
+        before = block(x)
+        senet.accelerate(block)
+        for each in (block, twin):
+            change(each)
+        assert relative_difference(block(x), before) > 1e-2
+        assert torch.equal(block(x), twin(x))
 
 
 def test_both_modes_are_fused() -> None:

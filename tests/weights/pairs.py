@@ -102,7 +102,7 @@ _BUILDERS: dict[str, Callable[[str], nn.Module]] = {
 def _pairs() -> Iterator[Pair]:
     for package, networks in KNOWN.items():
         for reference, network in networks.items():
-            if network is not None and (package, reference) not in _FILE_NAMES:
+            if (package, reference) not in _FILE_NAMES:
                 yield Pair(package, reference, network)
 
 

@@ -122,6 +122,17 @@ def test_the_same_number_of_classes_keeps_the_classifier(resnet18):
     assert model.loaded.new == ()
 
 
+def test_a_file_without_classifier_is_for_calls_that_need_none(resnet20, tmp_path):
+    theirs, _ = resnet20
+    path = tmp_path / "headless.pth"
+    torch.save({key: each for key, each in theirs.state_dict().items() if "output" not in key}, path)
+    with pytest.raises(SenetError, match="has no classifier: say with num_classes"):
+        senet.create_model("resnet20", weights=path)
+    assert senet.create_model("resnet20", weights=path, num_classes=3).loaded.new == ("fc.weight", "fc.bias")
+    assert senet.create_model("resnet20", weights=path, num_classes=0).loaded.new == ()
+    assert senet.create_model("resnet20", weights=path, features_only=True).loaded.new == ()
+
+
 def test_dropped_keys_are_named_as_in_the_file(resnet20):
     _, path = resnet20
     report = senet.create_model("resnet20", weights=path, num_classes=3).loaded
@@ -338,7 +349,8 @@ def test_the_report_is_short_and_says_it_all(resnet18):
         "  34 new: layer1.0.se.fc1.weight, layer1.0.se.fc1.bias, layer1.0.se.fc2.weight and 31 more"
     )
     assert lines[2] == "  2 dropped: fc.weight, fc.bias"
-    assert len(lines) == 5
+    assert "resnetblur18" in lines[5]
+    assert len(lines) == 6
     with pytest.raises(dataclasses.FrozenInstanceError):
         report.loaded = 3
 

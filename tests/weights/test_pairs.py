@@ -162,7 +162,7 @@ def test_stems_of_three_convolutions(package, tmp_path):
 
 def test_every_known_network_is_one_of_ours():
     names = {network for networks in KNOWN.values() for network in networks.values()}
-    assert names - {None} <= set(list_models())
+    assert names <= set(list_models())
     assert {pair.package for pair in PAIRS} == set(KNOWN)
     packages = {package for naming in NAMINGS for package in naming.packages}
     assert packages == set(KNOWN)

@@ -141,14 +141,14 @@ def test_timms_legacy_basic_units_are_no_senet_networks(reference, asked):
             "resnet50, which is resnet50 here and not se_resnet50b: create 'se_resnet50' instead",
         ),
         ("torchvision", "resnet18", "resnet34-b627a593.pth", "resnet18", "torchvision's resnet34"),
-        ("timm", "resnet50", "resnetblur50-84f4748f.pth", "resnet50b", "resnetblur50, which computes some"),
-        ("timm", "resnet50", "resnetaa50_a1h-4cf422b3.pth", "resnet50b", "resnetaa50, which computes some"),
+        ("timm", "resnet50", "resnetblur50-84f4748f.pth", "resnet50b", "of resnet50b but blurs"),
+        ("timm", "resnet50", "resnetaa50_a1h-4cf422b3.pth", "resnet50b", "aa50, which has .* but blurs"),
         (
             "pytorchcv",
             "resnet20_cifar10",
             "shakedropresnet20_cifar10-0588-6c6b1f5d.pth",
             "resnet20",
-            "shakedropresnet20_cifar10, which computes something else",
+            "shakedropresnet20_cifar10, which has the tensors of resnet20 but scales its",
         ),
         (
             "pretrainedmodels",
@@ -178,7 +178,7 @@ def test_other_file_names_mean_nothing(source):
 
 def test_the_architecture_a_repository_tells_is_believed():
     given = checkpoint("timm", "resnet50", package="timm", architecture="resnetaa50")
-    refused(given, "resnet50b", "is of timm's resnetaa50, which computes something else")
+    refused(given, "resnet50b", "is of timm's resnetaa50, which has the tensors of resnet50b but blurs")
     given = checkpoint("timm", "resnet50", package="timm", architecture="resnet50")
     assert fit_or_refuse(given, network_spec("resnet50b")).package == "timm"
 

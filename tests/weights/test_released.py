@@ -68,10 +68,10 @@ def test_timms_checkpoints_are_those_it_names_itself():
     from timm.models._registry import _model_default_cfgs as configs
 
     theirs = {}
-    for name, network in KNOWN["timm"].items():
+    for name in KNOWN["timm"]:
         for tag in configs[name].tags:
             config = configs[name].cfgs[tag]
-            if network is not None and config.has_weights and config.num_classes == 1000:
+            if config.has_weights and config.num_classes == 1000:
                 theirs[f"{name}.{tag}"] = config
     ours = of_package("timm")
     assert set(ours) == set(theirs)

@@ -227,7 +227,7 @@ def test_a_state_dict_of_ours_fits_the_se_it_was_made_with(tmp_path, se):
     assert back.loaded.changes == ()
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(back(x), model(x))
-    with pytest.raises(SenetError, match=r"hidden units .* that no usual setting gives: name the SEConfig"):
+    with pytest.raises(SenetError, match=r"that no usual setting gives: name the SEConfig .* as se\.$"):
         senet.create_model("se_resnet8", weights=tmp_path / "file.pth")
 
 

@@ -39,6 +39,7 @@ class Fitted:
         dropped: keys of the file that no network needs, such as those of auxiliary classifiers.
         package: whose checkpoint it is.
         changes: sentences on what was taken from the checkpoint.
+        assumed: sentences on what the checkpoint does not tell and the call decided.
         preprocess: that belongs to the weights.
         is_plain: whether it has no SE although the network has.
     """
@@ -51,6 +52,7 @@ class Fitted:
     changes: tuple[str, ...]
     preprocess: Preprocess
     is_plain: bool
+    assumed: tuple[str, ...] = ()
 
 
 def fit(

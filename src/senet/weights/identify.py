@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from dataclasses import replace
 
 from senet.errors import SenetError
 from senet.networks.specs import NetworkSpec
 from senet.networks.zoo import list_models, network_spec, plain_name, twin_name
+from senet.weights.assumed import assumptions, told_reference
 from senet.weights.checkpoint import Checkpoint
 from senet.weights.fit import Fitted, fit
-from senet.weights.known import KNOWN, SENET, reference_in
+from senet.weights.known import KNOWN, LOOK_ALIKES, SENET
 from senet.weights.naming import Naming
 from senet.weights.own import spec_name
 from senet.weights.packages import OWN, naming_for, namings_of
@@ -37,9 +38,11 @@ def fit_or_refuse(
     naming = naming_for(namings, spec)
     _refuse_other_name(checkpoint, naming, spec)
     try:
-        return fit(checkpoint, naming, spec, se_chosen=se_chosen, needs_classifier=needs_classifier)
+        fitted = fit(checkpoint, naming, spec, se_chosen=se_chosen, needs_classifier=needs_classifier)
     except MisfitError as misfit:
         raise SenetError(_refusal(checkpoint, namings, naming, spec, misfit)) from misfit
+    theirs = replace(fitted.spec, se=None) if fitted.is_plain else fitted.spec
+    return replace(fitted, assumed=assumptions(checkpoint, namings, naming, theirs))
 
 
 def _refusal(
@@ -95,21 +98,21 @@ def fitting_networks(checkpoint: Checkpoint, namings: tuple[Naming, ...]) -> dic
 
 def _refuse_other_name(checkpoint: Checkpoint, naming: Naming, spec: NetworkSpec) -> None:
     """Refuse a checkpoint whose place of publication says that it is of another network."""
-    file_name = PurePath(checkpoint.source).name
-    for package in naming.packages:
-        reference = checkpoint.architecture or reference_in(file_name, package)
-        if reference is None or reference not in KNOWN.get(package, ()):
-            continue
-        network = KNOWN[package][reference]
-        if network is None:
-            raise SenetError(
-                f"{checkpoint.source} is of {package}'s {reference}, which computes something else with the "
-                "same tensors, and no senet network does: take another checkpoint."
-            )
-        if plain_name(network) != spec.name:
-            # Plain weights serve a twin as well, so whoever asked for SE is named the twin.
-            fitting = network if spec.se is None else twin_name(network)
-            raise SenetError(
-                f"{checkpoint.source} is of {package}'s {reference}, which is {network} here and not "
-                f"{spec_name(spec)}: create {fitting!r} instead."
-            )
+    told = told_reference(checkpoint, naming)
+    if told is None:
+        return
+    package, reference = told
+    if reference in LOOK_ALIKES.get(package, ()):
+        like = LOOK_ALIKES[package][reference]
+        raise SenetError(
+            f"{checkpoint.source} is of {package}'s {reference}, which has the tensors of {like.network} but "
+            f"{like.does}, as no senet network does: take another checkpoint."
+        )
+    network = KNOWN[package][reference]
+    if plain_name(network) != spec.name:
+        # Plain weights serve a twin as well, so whoever asked for SE is named the twin.
+        fitting = network if spec.se is None else twin_name(network)
+        raise SenetError(
+            f"{checkpoint.source} is of {package}'s {reference}, which is {network} here and not "
+            f"{spec_name(spec)}: create {fitting!r} instead."
+        )

@@ -7,6 +7,7 @@ the place of the stride alone. Imports no torch.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 TIMM, TORCHVISION, PYTORCHCV = "timm", "torchvision", "pytorchcv"
 PRETRAINEDMODELS, MOSKOMULE, SENET = "pretrainedmodels", "moskomule", "senet"
@@ -38,7 +39,7 @@ _PYTORCHCV_RESNETS = {
     },
 }
 
-KNOWN: dict[str, dict[str, str | None]] = {
+KNOWN: dict[str, dict[str, str]] = {
     TORCHVISION: {
         **_RESNETS,
         "resnext50_32x4d": "resnext50_32x4d",
@@ -59,11 +60,6 @@ KNOWN: dict[str, dict[str, str | None]] = {
         "legacy_seresnext50_32x4d": "se_resnext50_32x4d",
         "legacy_seresnext101_32x4d": "se_resnext101_32x4d",
         "legacy_senet154": "senet154",
-        "legacy_seresnet18": None,
-        "legacy_seresnet34": None,
-        "resnetaa50": None,
-        "resnetblur18": None,
-        "resnetblur50": None,
         **_VGGS,
         "inception_v3": "inception_v3",
         "inception_resnet_v2": "inception_resnet_v2",
@@ -94,7 +90,6 @@ KNOWN: dict[str, dict[str, str | None]] = {
         "inceptionresnetv2": "inception_resnet_v2",
         "mobilenet_w1": "mobilenet",
         "shufflenet_g3_w1": "shufflenet_g3",
-        **{f"shakedropresnet20_{images}": None for images in ("cifar10", "cifar100", "svhn")},
     },
     MOSKOMULE: {
         **{f"se_{name}": f"se_{network}" for name, network in _RESNETS.items()},
@@ -102,20 +97,45 @@ KNOWN: dict[str, dict[str, str | None]] = {
         "seresnet50": "se_resnet50b",
     },
 }
-"""Package, its name for a network, ours. ``None`` for a network with the same tensors that computes
-something else: another order of layers, blurring where the others stride, or branches scaled by ShakeDrop."""
+"""Package, its name for a network, ours."""
+
+
+class LookAlike(NamedTuple):
+    """A package's network with the tensors of one of ours that computes something else.
+
+    Attributes:
+        network: ours.
+        does: what it does otherwise, as the end of a sentence.
+    """
+
+    network: str
+    does: str
+
+
+_BLURS = "blurs where it strides"
+_SHAKES = "scales its branches (ShakeDrop)"
+
+LOOK_ALIKES: dict[str, dict[str, LookAlike]] = {
+    TIMM: {
+        "resnetaa50": LookAlike("resnet50b", _BLURS),
+        "resnetblur18": LookAlike("resnet18", _BLURS),
+        "resnetblur50": LookAlike("resnet50b", _BLURS),
+    },
+    PYTORCHCV: {
+        f"shakedropresnet20_{images}": LookAlike("resnet20", _SHAKES)
+        for images in ("cifar10", "cifar100", "svhn")
+    },
+}
+"""Package, its name for a network that none of ours computes."""
+
+TWO_FORMS = {
+    **{f"resnet{layers}": f"resnet{layers}b" for layers in (50, 101, 152)},
+    "mobilenet": "mobilenet_relu6",
+}
+"""Networks of ours with the same tensors that compute something else: the stride, the activation."""
 
 # Published files end in a hash; pytorchcv puts the error in front of it.
 _PUBLISHED = re.compile(r"(?P<name>\w+?)(-\d{4})?-[0-9a-f]{8,}")
-
-
-def network_of(package: str, reference: str) -> str | None:
-    """Return our name for a package's network.
-
-    Raises:
-        KeyError: the package has no such network that senet knows of.
-    """
-    return KNOWN[package][reference]
 
 
 def reference_in(file_name: str, package: str) -> str | None:
@@ -128,5 +148,5 @@ def reference_in(file_name: str, package: str) -> str | None:
         return None
     name = published["name"]
     # timm writes the recipe behind the network's name: resnet50_a1_0-14fe96d1.pth.
-    known = KNOWN.get(package, {})
+    known = (*KNOWN.get(package, ()), *LOOK_ALIKES.get(package, ()))
     return next((each for each in known if name == each or name.startswith(f"{each}_")), None)

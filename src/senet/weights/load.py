@@ -108,6 +108,7 @@ def fill(network: Network, fitted: Fitted, checkpoint: Checkpoint) -> LoadReport
         new=transfer.new,
         dropped=(*unused, *fitted.dropped),
         changes=(*fitted.changes, *transfer.changes),
+        assumed=fitted.assumed,
         classes=checkpoint.classes if has_scores else None,
     )
     report: LoadReport = network.loaded

@@ -19,6 +19,8 @@ class LoadReport:
         new: keys of the network that the checkpoint has nothing for; they keep their fresh values.
         dropped: keys of the checkpoint, as written there, that the network has no use for.
         changes: sentences on what was adapted, such as the max pool.
+        assumed: sentences on what the file does not tell and the call decided. Look here first where a
+            loaded network is no good.
         classes: names of the classes in label order, where the checkpoint tells them.
     """
 
@@ -29,6 +31,7 @@ class LoadReport:
     new: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
     classes: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
@@ -38,7 +41,7 @@ class LoadReport:
             for what, keys in (("new", self.new), ("dropped", self.dropped))
             if keys
         ]
-        return "\n".join([*lines, *(f"  {change}" for change in self.changes)])
+        return "\n".join([*lines, *(f"  {sentence}" for sentence in (*self.changes, *self.assumed))])
 
 
 def _shortened(keys: tuple[str, ...]) -> str:
