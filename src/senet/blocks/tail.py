@@ -20,7 +20,7 @@ from senet.kernels.dispatch import Choice, choose, record, run
 from senet.kernels.excitation import Excitation
 from senet.kernels.fused import NO_BATCH_NORM, BatchNorm, prepare
 from senet.kernels.steps import Steps
-from senet.kernels.tables import Affine, Norm, table_dtype
+from senet.kernels.tables import Norm, table_dtype
 
 NORM_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 """The forwards that normalise and do nothing else."""
@@ -191,10 +191,10 @@ def _batch_norm(bn: _BatchNorm | None, of_batch: bool, dtype: torch.dtype) -> Ba
     return given._replace(prepared=_prepared(bn, given, dtype))
 
 
-_known: WeakKeyDictionary[nn.Module, tuple[Any, tuple[Norm, Affine]]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[nn.Module, tuple[Any, Tensor]] = WeakKeyDictionary()
 
 
-def _prepared(bn: _BatchNorm, given: BatchNorm, dtype: torch.dtype) -> tuple[Norm, Affine] | None:
+def _prepared(bn: _BatchNorm, given: BatchNorm, dtype: torch.dtype) -> Tensor | None:
     """Return the tables of a BatchNorm in evaluation mode, made anew only after a tensor has changed."""
     tensors = [each for each in given[:4] if isinstance(each, Tensor)]
     if any(each.is_inference() or type(each) not in (Tensor, nn.Parameter) for each in tensors):

@@ -18,6 +18,7 @@ _MODULES = {"numba": "numba_passes", "triton": "triton_passes", "torch": "torch_
 
 
 _missing: dict[str, str] = {}
+_loaded: dict[str, ModuleType] = {}
 
 
 def passes_of(backend: str) -> ModuleType:
@@ -42,7 +43,9 @@ def missing(backend: str) -> str:
 
 def passes_or_plain(backend: str) -> ModuleType:
     """Return the passes of a backend, or the plain ones where it cannot be imported."""
-    return passes_of("torch" if missing(backend) else backend)
+    if backend not in _loaded:
+        _loaded[backend] = passes_of("torch" if missing(backend) else backend)
+    return _loaded[backend]
 
 
 def mode() -> str:

@@ -19,7 +19,7 @@ from senet.kernels import fused, torch_passes
 from senet.kernels.backends import missing, mode, passes_or_plain
 from senet.kernels.excitation import Excitation
 from senet.kernels.fused import BatchNorm
-from senet.kernels.operators import float_tables, tail_operator
+from senet.kernels.operators import float_tables, tail_in_eager_mode, tail_operator
 from senet.kernels.steps import Steps
 from senet.kernels.tables import Norm
 
@@ -169,19 +169,21 @@ def run(
     """
     if choice.backend == "torch":
         result = fused.forward(torch_passes, y, shortcut, batch_norm, excitation, steps)
-        return result.out, result.norm
-    if not (torch.is_grad_enabled() or _operators_are_watched(y)):
+        return result.out, Norm.of(result.norm)
+    watched = _operators_are_watched(y)
+    if not (watched or torch.is_grad_enabled()):
         with float_tables(y):
             passes = passes_or_plain(choice.backend)
             result = fused.forward(passes, y, shortcut, batch_norm, excitation, steps)
-        return result.out, result.norm
+        return result.out, Norm.of(result.norm)
     weight, bias, mean, var, of_batch, eps, group, _ = batch_norm
     w1, b1, w2, b2, activation, gate = excitation or (None, None, None, None, "", "")
-    out, norm, _ = tail_operator(
+    operator = tail_operator if watched else tail_in_eager_mode
+    out, norm, *_ = operator(
         y, shortcut, weight, bias, mean, var, w1, b1, w2, b2,
         str(steps), of_batch, eps, activation, gate, group, choice.backend,
     )  # fmt: skip
-    return out, Norm(*norm)
+    return out, Norm.of(norm)
 
 
 def _operators_are_watched(y: Tensor) -> bool:

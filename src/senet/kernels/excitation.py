@@ -60,19 +60,19 @@ class Excitation(NamedTuple):
         )
         return GATES[self.gate](excited)
 
-    def gradients(self, z: Tensor, grad: Callable[[Tensor], Tensor]) -> ExcitationGradients:
+    def gradients(self, z: Tensor, d_s: Tensor) -> ExcitationGradients:
         """Return the channel weights once more and the gradients of everything they came from.
 
         Args:
             z: the squeezed maps, (N, C).
-            grad: given the channel weights, returns their gradient, (N, C).
+            d_s: the gradient of the channel weights, (N, C).
         """
         w1, w2 = _like(self.w1, z), _like(self.w2, z)
         hidden = functional.linear(z, w1, _like(self.b1, z))
         active = ACTIVATIONS[self.activation](hidden)
         excited = functional.linear(active, w2, _like(self.b2, z))
         s = GATES[self.gate](excited)
-        d_excited = _GRADIENTS[self.gate](grad(s), excited)
+        d_excited = _GRADIENTS[self.gate](d_s, excited)
         d_hidden = _GRADIENTS[self.activation](d_excited @ w2, hidden)
         return ExcitationGradients(
             s=s,

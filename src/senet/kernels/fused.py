@@ -18,14 +18,10 @@ from senet.kernels.steps import Steps
 from senet.kernels.tables import (
     Affine,
     Norm,
-    affine_of,
-    gradients,
-    means_of,
-    no_norm,
-    norm_of_batch,
-    norm_of_running,
-    squeezed,
-    sums_of,
+    Squeezed,
+    no_statistics,
+    running_statistics,
+    squeeze_after_relu,
     table_dtype,
 )
 
@@ -35,7 +31,7 @@ class BatchNorm(NamedTuple):
 
     ``of_batch`` says that the statistics are the batch's, as in training; else ``mean`` and ``var`` are used.
     ``group`` names the process group over which a SyncBatchNorm takes them. ``prepared`` holds what follows
-    from the running statistics, where it is known already; no gradient goes through it.
+    from the running statistics, (6, C) as `tables.Norm`, where it is known already.
     """
 
     weight: Tensor | None
@@ -45,28 +41,28 @@ class BatchNorm(NamedTuple):
     of_batch: bool
     eps: float
     group: str = ""
-    prepared: tuple[Norm, Affine] | None = None
+    prepared: Tensor | None = None
 
 
 NO_BATCH_NORM = BatchNorm(None, None, None, None, False, 0.0)
 
 
-def prepare(batch_norm: BatchNorm, dtype: torch.dtype) -> tuple[Norm, Affine]:
-    """Return the running statistics and the affine map of a BatchNorm in evaluation mode, as tables."""
-    assert batch_norm.mean is not None and batch_norm.var is not None
-    norm = norm_of_running(batch_norm.mean, batch_norm.var, batch_norm.eps, dtype)
-    return norm, affine_of(norm, batch_norm.weight, batch_norm.bias)
+def prepare(batch_norm: BatchNorm, dtype: torch.dtype) -> Tensor:
+    """Return the statistics of a BatchNorm in evaluation mode, (6, C) as `tables.Norm`."""
+    weight, bias, mean, var = batch_norm[:4]
+    assert mean is not None and var is not None
+    return running_statistics(mean, var, weight, bias, batch_norm.eps, dtype)
 
 
 class Forward(NamedTuple):
     """The output, in the shape of the input, and what the backward needs beside both.
 
-    ``sums`` is what `tables.squeezed` takes, and missing without SE.
+    ``norm`` is (6, C) as `tables.Norm`; ``squeezed`` is missing without SE.
     """
 
     out: Tensor
-    norm: Norm
-    sums: Tensor | None
+    norm: Tensor
+    squeezed: Squeezed | None
 
 
 class Backward(NamedTuple):
@@ -98,37 +94,41 @@ def forward(
         steps: of the tail.
     """
     pixels, dtype = math.prod(y.shape[2:]), table_dtype(y.dtype)
-    means, sums = None, None
+    squeezed = None
+    squeezes_norm = steps.se and not steps.relu_first
     if not steps.bn:
-        norm = no_norm(y, dtype)
-        affine = affine_of(norm, None, None)
+        table = no_statistics(y.shape[1], dtype, y.device)
     elif batch_norm.of_batch:
-        moments = passes.moments_pass(y, second=True)
-        norm, means = norm_of_batch(moments, pixels, batch_norm.eps, batch_norm.group)
-        affine = affine_of(norm, batch_norm.weight, batch_norm.bias)
+        table, squeezed = passes.algebra.statistics(
+            passes.moments_pass(y, second=True),
+            batch_norm.weight,
+            batch_norm.bias,
+            pixels=pixels,
+            eps=batch_norm.eps,
+            group=batch_norm.group,
+            squeeze=squeezes_norm,
+        )
     else:
-        norm, affine = batch_norm.prepared or prepare(batch_norm, dtype)
-    scaled = affine
-    if steps.se:
+        table = prepare(batch_norm, dtype) if batch_norm.prepared is None else batch_norm.prepared
+    norm = Norm.of(table)
+    if squeezes_norm and squeezed is None:
+        squeezed = passes.algebra.squeeze_of(passes.moments_pass(y, second=False), table, pixels=pixels)
+    elif steps.se and squeezed is None:
+        squeezed = squeeze_after_relu(passes.relu_sums_pass(y, norm.centre, norm.affine), norm, pixels)
+    scaled = norm.affine
+    if squeezed is not None:
         assert excitation is not None
-        if steps.relu_first:
-            sums = passes.relu_sums_pass(y, norm.centre, affine)
-        else:
-            if means is None:
-                moments = passes.moments_pass(y, second=False)
-                means = means_of(moments, pixels)
-            sums = sums_of(means, norm, pixels)[None]
-        s = excitation.weights(squeezed(sums, affine, pixels, steps))
-        scaled = Affine(s * affine.scale, s * affine.bias)
+        s = excitation.weights(squeezed.z)
+        scaled = Affine(s * norm.scale, s * norm.bias)
     out = passes.apply_pass(y, norm.centre, scaled, shortcut, relu=steps.relu or steps.relu_first)
-    return Forward(out, norm, sums)
+    return Forward(out, table, squeezed)
 
 
 def backward(
     passes: ModuleType,
     grad: Tensor,
     y: Tensor,
-    saved: tuple[Tensor | None, Norm, Tensor | None],
+    saved: tuple[Tensor | None, Tensor, Squeezed | None],
     batch_norm: BatchNorm,
     excitation: Excitation | None,
     steps: Steps,
@@ -139,32 +139,36 @@ def backward(
         passes: a module with the functions of `torch_passes`.
         grad: in the shape of ``y``.
         y: the forward's input.
-        saved: the forward's output (if ``steps.masked_by_output``), ``norm`` and ``sums``.
+        saved: the forward's output (if ``steps.masked_by_output``), ``norm`` and ``squeezed``.
         batch_norm: as in the forward.
         excitation: as in the forward.
         steps: of the tail.
     """
-    out, norm, sums = saved
-    pixels = math.prod(y.shape[2:])
-    affine = affine_of(norm, batch_norm.weight, batch_norm.bias)
+    out, table, squeezed = saved
+    norm, pixels = Norm.of(table), math.prod(y.shape[2:])
     mask: Tensor | Affine | None = None
     if steps.masked_by_output:
         mask = out
-    elif steps.relu_first or (steps.relu and excitation is None):
-        mask = affine
+    elif steps.relu_first or (steps.relu and squeezed is None):
+        mask = norm.affine
     elif steps.relu:
-        assert excitation is not None and sums is not None
-        s = excitation.weights(squeezed(sums, affine, pixels, steps))
-        mask = Affine(s * affine.scale, s * affine.bias)
+        assert excitation is not None and squeezed is not None
+        s = excitation.weights(squeezed.z)
+        mask = Affine(s * norm.scale, s * norm.bias)
     g_sum, gd_sum = passes.gradient_sums_pass(grad, y, norm.centre, mask)
-    tables = gradients(
+    sums, excited = None, None
+    if squeezed is not None:
+        assert excitation is not None
+        sums = squeezed.sums
+        d_s = torch.addcmul(norm.scale * gd_sum, norm.bias, g_sum)
+        excited = excitation.gradients(squeezed.z, d_s)
+    tables = passes.algebra.gradients(
         g_sum,
         gd_sum,
+        table,
         sums,
-        norm,
-        affine,
-        excitation,
-        steps,
+        None if excited is None else excited.s,
+        None if excited is None else excited.z,
         pixels=pixels,
         of_batch=batch_norm.of_batch,
         group=batch_norm.group,
@@ -180,4 +184,4 @@ def backward(
         tables.R,
         with_shortcut=steps.masked_by_output,
     )
-    return Backward(dy, d_shortcut, tables.weight, tables.bias, tables.excitation)
+    return Backward(dy, d_shortcut, tables.weight, tables.bias, excited)

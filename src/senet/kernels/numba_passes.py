@@ -11,16 +11,16 @@ from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from senet.kernels import numba_channels_last, numba_contiguous
+from senet.kernels import numba_channels_last, numba_contiguous, numba_tables
 from senet.kernels.layout import Layout, dense, laid_out
-from senet.kernels.numba_task import compiled, run
+from senet.kernels.numba_task import DTYPES, compiled, run
 from senet.kernels.tables import Affine, Moments
 
-DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
+algebra = numba_tables
+"""What comes between the passes."""
 _PIECE = 1 << 16
 """Values in a piece of work of a pass that sums nothing."""
 _PAGED = 1 << 20
@@ -30,8 +30,7 @@ _PAGED = 1 << 20
 def moments_pass(y: Tensor, *, second: bool) -> Moments:
     """As `torch_passes.moments_pass`."""
     y, layout = dense(y)
-    shift = torch.empty(layout.N, layout.C, dtype=y.dtype)
-    sums = torch.empty(2, layout.N, layout.C, dtype=y.dtype)
+    shift, *sums = y.new_empty(3, layout.N, layout.C).unbind()
     loop = _loop(layout.last, y.dtype, "moments", second=second)
     pieces, sizes = _blocks(layout)
     run(loop, pieces, [*sizes, y, shift, *sums])

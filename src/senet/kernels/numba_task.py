@@ -24,8 +24,9 @@ COUNTER, PIECES, GIVEN = 0, 1, 2
 """Places of the counter, of the number of pieces, and of the first argument that a loop was given."""
 MAX_ARGUMENTS = 24
 
-# Sums may be taken in another order and products fused. NaN and infinity keep their meaning.
-FAST_MATH = {"contract", "reassoc", "nsz", "arcp"}
+# Products may be fused with sums. NaN and infinity keep their meaning.
+FAST_MATH = {"contract", "nsz", "arcp"}
+DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 _SIGNATURE = types.void(types.CPointer(types.int64))
 
 Loop = Callable[[Any], None]
@@ -49,15 +50,31 @@ def _as_pointer(_: Any, address: Any) -> Any:
     return types.voidptr(types.int64), generate
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def number(_: Any, bits: Any) -> Any:
+    """Return the float64 that a place among the arguments holds."""
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.DoubleType())
+
+    return types.float64(types.int64), generate
+
+
 @register_jitable  # type: ignore[untyped-decorator]
 def part(address: Any, begin: Any, size: Any, dtype: Any) -> Any:
     """Return ``size`` values of the tensor at ``address``, from the value ``begin`` on."""
     return carray(_as_pointer(address), begin + size, dtype)[begin:]
 
 
-def compiled(loop: Loop) -> int:
-    """Compile a loop, or take it from the cache on disk, and return its address."""
-    function = cfunc(_SIGNATURE, cache=True, fastmath=FAST_MATH, error_model="numpy")(loop)
+def compiled(loop: Loop, *, reorder: bool = True) -> int:
+    """Compile a loop, or take it from the cache on disk, and return its address.
+
+    Args:
+        loop: to compile.
+        reorder: whether sums may be taken in another order, which is faster.
+    """
+    fast_math = FAST_MATH | {"reassoc"} if reorder else FAST_MATH
+    function = cfunc(_SIGNATURE, cache=True, fastmath=fast_math, error_model="numpy")(loop)
     _kept.append(function)
     return int(function.address)
 
@@ -65,15 +82,23 @@ def compiled(loop: Loop) -> int:
 _kept: list[Any] = []
 
 
-def run(loop: int, pieces: int, arguments: list[int | Tensor | None]) -> None:
+def run(loop: int, pieces: int, arguments: list[int | float | Tensor | None]) -> None:
     """Run the loop at address ``loop`` on all of PyTorch's threads.
 
     Args:
         loop: from `compiled`.
         pieces: how many pieces of work there are.
-        arguments: sizes, and tensors, of which the loop gets the address; 0 stands for a missing one.
+        arguments: sizes, other numbers, which the loop gets by `number`, and tensors, of which it gets the
+            address; 0 stands for a missing one.
     """
-    values = [0 if a is None else a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
-    packed = np.array([0, pieces, *values], dtype=np.int64)
+    packed = np.array([0, pieces, *map(_word, arguments)], dtype=np.int64)
     assert len(packed) <= MAX_ARGUMENTS
     run_parallel(loop, packed.ctypes.data, min(torch.get_num_threads(), pieces))
+
+
+def _word(argument: int | float | Tensor | None) -> int:
+    if argument is None:
+        return 0
+    if isinstance(argument, Tensor):
+        return argument.data_ptr()
+    return argument if isinstance(argument, int) else int(np.float64(argument).view(np.int64))

@@ -20,7 +20,7 @@ from senet.kernels.backends import passes_or_plain
 from senet.kernels.excitation import Excitation
 from senet.kernels.fused import BatchNorm
 from senet.kernels.steps import Steps
-from senet.kernels.tables import Norm, table_dtype
+from senet.kernels.tables import Squeezed, table_dtype
 
 _PARAMETERS = (
     "Tensor? weight, Tensor? bias, Tensor? mean, Tensor? var, "
@@ -28,9 +28,12 @@ _PARAMETERS = (
     "str steps, bool of_batch, float eps, str activation, str gate, str group, str backend"
 )
 _library = torch.library.Library("senet", "DEF")
-_library.define(f"tail(Tensor y, Tensor? shortcut, {_PARAMETERS}) -> (Tensor out, Tensor norm, Tensor sums)")
 _library.define(
-    f"tail_backward(Tensor grad, Tensor y, Tensor? out, Tensor norm, Tensor sums, {_PARAMETERS}) -> "
+    f"tail(Tensor y, Tensor? shortcut, {_PARAMETERS}) -> (Tensor out, Tensor norm, Tensor sums, Tensor z)"
+)
+_library.define(
+    "tail_backward(Tensor grad, Tensor y, Tensor? out, Tensor norm, Tensor sums, Tensor z, "
+    f"{_PARAMETERS}) -> "
     "(Tensor y, Tensor shortcut, Tensor weight, Tensor bias, Tensor w1, Tensor b1, Tensor w2, Tensor b2)"
 )
 _COUNT = 17
@@ -50,20 +53,23 @@ class _Settings:
         self.passes = passes_or_plain(backend)
 
 
-def _tail(y: Tensor, shortcut: Tensor | None, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _tail(y: Tensor, shortcut: Tensor | None, *given: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     settings = _Settings(*given)
     with float_tables(y):
-        out, norm, sums = fused.forward(
+        out, norm, squeezed = fused.forward(
             settings.passes, y, shortcut, settings.batch_norm, settings.excitation, settings.steps
         )
-        return out, torch.stack(norm), out.new_empty(0) if sums is None else sums
+        if not settings.steps.bn:
+            norm = norm.clone()  # what an operator returns must be its own
+        sums, z = squeezed or (out.new_empty(0), out.new_empty(0))
+        return out, norm, sums, z
 
 
 def _tail_backward(
-    grad: Tensor, y: Tensor, out: Tensor | None, norm: Tensor, sums: Tensor, *given: Any
+    grad: Tensor, y: Tensor, out: Tensor | None, norm: Tensor, sums: Tensor, z: Tensor, *given: Any
 ) -> tuple[Tensor, ...]:
     settings = _Settings(*given)
-    saved = (out, Norm(*norm), sums if settings.steps.se else None)
+    saved = (out, norm, Squeezed(sums, z) if settings.steps.se else None)
     with float_tables(y):
         result = fused.backward(
             settings.passes, grad, y, saved, settings.batch_norm, settings.excitation, settings.steps
@@ -100,27 +106,37 @@ def float_tables(y: Tensor) -> AbstractContextManager[None]:
 
 
 class _Tail(torch.autograd.Function):
+    """A tail with its gradient. ``watched`` says that somebody is to see both as operators."""
+
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-        with torch._C._AutoDispatchBelowAutograd():
-            out, norm, sums = torch.ops.senet.tail.default(*arguments)
+    def forward(ctx: Any, watched: bool, *arguments: Any) -> tuple[Tensor, ...]:
+        if watched:
+            with torch._C._AutoDispatchBelowAutograd():
+                out, norm, sums, z = torch.ops.senet.tail.default(*arguments)
+        else:
+            out, norm, sums, z = _tail(*arguments)
         steps = Steps.parse(arguments[10])
         weight, bias, _, _, *layers = arguments[2:10]
         # The running statistics are not kept: the backward has them in ``norm``.
         parameters = (weight, bias, None, None, *layers)
-        ctx.save_for_backward(arguments[0], out if steps.masked_by_output else None, norm, sums, *parameters)
-        ctx.settings = arguments[10:]
-        ctx.mark_non_differentiable(norm, sums)
+        mask = out if steps.masked_by_output else None
+        ctx.save_for_backward(arguments[0], mask, norm, sums, z, *parameters)
+        ctx.settings, ctx.watched = arguments[10:], watched
+        ctx.mark_non_differentiable(norm, sums, z)
         ctx.set_materialize_grads(False)
-        return out, norm, sums
+        return out, norm, sums, z
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         grad = grads[0]
         if grad is None:
-            return (None,) * _COUNT
-        y, out, norm, sums, *parameters = ctx.saved_tensors
-        results = torch.ops.senet.tail_backward.default(grad, y, out, norm, sums, *parameters, *ctx.settings)
+            return (None,) * (1 + _COUNT)
+        y, *saved = ctx.saved_tensors
+        parameters = saved[4:]
+        # Only the operator refuses to be differentiated once more.
+        watched = ctx.watched or torch.is_grad_enabled()
+        backward = torch.ops.senet.tail_backward.default if watched else _tail_backward
+        results = backward(grad, y, *saved, *ctx.settings)
         dy, shortcut, weight, bias, *layers = results
         steps = Steps.parse(ctx.settings[0])
         # Without a ReLU behind it, the sum hands its gradient on as it is.
@@ -129,7 +145,7 @@ class _Tail(torch.autograd.Function):
         for index, parameter in enumerate(parameters):
             if parameter is None:
                 gradients[index] = None
-        return (dy, d_shortcut, *gradients, *(None,) * len(ctx.settings))
+        return (None, dy, d_shortcut, *gradients, *(None,) * len(ctx.settings))
 
 
 class _TailBackward(torch.autograd.Function):
@@ -149,7 +165,7 @@ class _TailBackward(torch.autograd.Function):
 
 def _tail_with_gradient(*arguments: Any) -> Any:
     if torch.is_grad_enabled():
-        return _Tail.apply(*arguments)
+        return _Tail.apply(True, *arguments)
     with torch._C._AutoDispatchBelowAutograd():
         return torch.ops.senet.tail.default(*arguments)
 
@@ -169,16 +185,18 @@ _library.impl("tail_backward", _tail_backward_once, "Autograd")
 
 
 @torch.library.register_fake("senet::tail", lib=_library)
-def _(y: Tensor, shortcut: Tensor | None, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _(y: Tensor, shortcut: Tensor | None, *given: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     steps, tables = Steps.parse(given[8]), table_dtype(y.dtype)
-    rows = 2 if steps.relu_first else 1
-    sums = y.new_empty((rows, *y.shape[:2]), dtype=tables) if steps.se else y.new_empty(0)
-    return torch.empty_like(y), y.new_empty((4, y.shape[1]), dtype=tables), sums
+    count = 2 if steps.relu_first else 1
+    sums, z = y.new_empty(0), y.new_empty(0)
+    if steps.se:
+        sums, z = (y.new_empty((*rows, *y.shape[:2]), dtype=tables) for rows in ((count,), ()))
+    return torch.empty_like(y), y.new_empty((6, y.shape[1]), dtype=tables), sums, z
 
 
 @torch.library.register_fake("senet::tail_backward", lib=_library)
 def _(
-    grad: Tensor, y: Tensor, out: Tensor | None, norm: Tensor, sums: Tensor, *given: Any
+    grad: Tensor, y: Tensor, out: Tensor | None, norm: Tensor, sums: Tensor, z: Tensor, *given: Any
 ) -> tuple[Tensor, ...]:
     shortcut = torch.empty_like(y) if Steps.parse(given[8]).masked_by_output else y.new_empty(0)
     parameters = [*given[:2], *given[4:8]]
@@ -193,9 +211,9 @@ def _flops(y: Any, _shortcut: Any, *given: Any, **_: Any) -> int:
 
 
 @register_flop_formula(torch.ops.senet.tail_backward)
-def _backward_flops(_grad: Any, y: Any, _out: Any, _norm: Any, _sums: Any, *given: Any, **_: Any) -> int:
+def _backward_flops(_grad: Any, y: Any, *given: Any, **_: Any) -> int:
     """Count one product for the gradient of each layer's input and one for that of its weight."""
-    return 4 * _products(y[0], *given)
+    return 4 * _products(y[0], *given[4:])
 
 
 def _products(images: int, *given: Any) -> int:
@@ -204,5 +222,14 @@ def _products(images: int, *given: Any) -> int:
     return products
 
 
+def tail_in_eager_mode(*arguments: Any) -> tuple[Tensor, ...]:
+    """Run a tail with its gradient as `tail_operator` does, past PyTorch's dispatcher, which takes its time.
+
+    Nobody sees the operators: not torch.compile, no counter, no kind of tensor.
+    """
+    results: tuple[Tensor, ...] = _Tail.apply(False, *arguments)
+    return results
+
+
 tail_operator = torch.ops.senet.tail.default
-"""Runs a tail: (y, shortcut, parameters) to (output, statistics, sums); see `fused` for each."""
+"""Runs a tail: (y, shortcut, parameters) to (output, statistics, sums, squeeze); see `fused` for each."""

@@ -9,8 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from senet.kernels import tables
 from senet.kernels.tables import Affine, Moments, table_dtype
 
+algebra = tables
+"""What comes between the passes."""
 SHIFT_PIXELS = 16
 """Pixels of each map whose mean is the shift of its sums."""
 

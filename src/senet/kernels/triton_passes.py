@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from senet.kernels import triton_kernels
+from senet.kernels import tables, triton_kernels
 from senet.kernels.layout import Layout, dense, laid_out
 from senet.kernels.tables import Affine, Moments, table_dtype
 from senet.kernels.torch_passes import SHIFT_PIXELS
 
+algebra = tables
+"""What comes between the passes."""
 WARPS = 4
 """Of a program, 32 threads each."""
 READS = 4

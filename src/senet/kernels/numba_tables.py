@@ -1,0 +1,256 @@
+"""The algebra on tables, compiled by Numba: one loop in place of dozens of operators on small tensors.
+
+Between two passes over the maps an operator on a table costs more in calls, and in code that the maps have
+driven out of the caches, than in arithmetic. The functions are those of `senet.kernels.tables`; the
+formulas are the same ones.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numba import carray
+from numba.extending import register_jitable
+from torch import Tensor
+
+from senet.kernels import formulas, tables
+from senet.kernels.numba_task import (
+    DTYPES,
+    GIVEN,
+    MAX_ARGUMENTS,
+    PIECES,
+    Loop,
+    compiled,
+    next_piece,
+    number,
+    part,
+    run,
+)
+from senet.kernels.tables import Gradients, Moments, Squeezed
+
+_BLOCK = 256
+"""Channels in a piece of work."""
+
+_relative_mean = register_jitable(formulas.relative_mean)
+_own_scatter = register_jitable(formulas.own_scatter)
+_lost = register_jitable(formulas.lost)
+_affine = register_jitable(formulas.affine)
+_sum_of_d = register_jitable(formulas.sum_of_d)
+_squeeze = register_jitable(formulas.squeeze)
+_through_se = register_jitable(formulas.through_se)
+_weight_gradient = register_jitable(formulas.weight_gradient)
+_statistics_gradient = register_jitable(formulas.statistics_gradient)
+
+
+def statistics(
+    moments: Moments,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    *,
+    pixels: int,
+    eps: float,
+    group: str,
+    squeeze: bool,
+) -> tuple[Tensor, Squeezed | None]:
+    """As `tables.statistics`."""
+    if group:
+        return tables.statistics(moments, weight, bias, pixels=pixels, eps=eps, group=group, squeeze=squeeze)
+    shift = moments.shift
+    table = shift.new_empty(6, shift.shape[1])
+    squeezed = _new_squeezed(shift) if squeeze else None
+    parameters = [None if each is None else each.to(shift.dtype).contiguous() for each in (weight, bias)]
+    _run_squeeze(moments, table, squeezed, pixels, [eps, moments.second, *parameters])
+    return table, squeezed
+
+
+def squeeze_of(moments: Moments, table: Tensor, *, pixels: int) -> Squeezed:
+    """As `tables.squeeze_of`."""
+    squeezed = _new_squeezed(moments.shift)
+    _run_squeeze(moments, table, squeezed, pixels, [0.0, None, None, None])
+    return squeezed
+
+
+def gradients(
+    g_sum: Tensor,
+    gd_sum: Tensor,
+    norm: Tensor,
+    sums: Tensor | None,
+    s: Tensor | None,
+    d_z: Tensor | None,
+    *,
+    pixels: int,
+    of_batch: bool,
+    group: str,
+) -> Gradients:
+    """As `tables.gradients`."""
+    if group:
+        return tables.gradients(
+            g_sum, gd_sum, norm, sums, s, d_z, pixels=pixels, of_batch=of_batch, group=group
+        )
+    N, C = g_sum.shape
+    d_weight, d_bias = g_sum.new_empty(C), g_sum.new_empty(C)  # the user's to keep, so in memory of their own
+    Q, R = g_sum.new_empty(2, C).unbind()
+    P, spread, passed, total = None, None, None, None
+    if sums is not None and s is not None and d_z is not None:
+        P, spread = g_sum.new_empty(2, N, C).unbind()
+        passed, total = (sums[0], sums[1]) if len(sums) == 2 else (None, sums)
+        s, d_z = s.contiguous(), d_z.contiguous()
+    sizes = [N, C, pixels, int(of_batch)]
+    given = [g_sum, gd_sum, norm, passed, total, s, d_z]
+    loop = _loop("gradients", g_sum.dtype)
+    run(loop, -(-C // _BLOCK), [*sizes, *given, P, spread, Q, R, d_weight, d_bias])
+    q, r = (Q, R) if of_batch else (None, None)
+    if P is None:
+        return Gradients(norm[4], None, q, r, d_weight, d_bias)
+    if passed is None:
+        return Gradients(P, None, q, spread, d_weight, d_bias)
+    return Gradients(P, spread, q, r, d_weight, d_bias)
+
+
+def _new_squeezed(like: Tensor) -> Squeezed:
+    return Squeezed(like.new_empty(1, *like.shape), torch.empty_like(like))
+
+
+def _run_squeeze(
+    moments: Moments, table: Tensor, squeezed: Squeezed | None, pixels: int, given: list[Any]
+) -> None:
+    N, C = moments.shift.shape
+    arguments = [N, C, pixels, moments.shift, moments.first, table, *(squeezed or (None, None)), *given]
+    run(_loop("squeeze", table.dtype), -(-C // _BLOCK), arguments)
+
+
+@cache
+def _loop(name: str, dtype: torch.dtype) -> int:
+    # Sums in another order would undo what `formulas.lost` is for.
+    return compiled(_LOOPS[name](DTYPES[dtype]), reorder=False)
+
+
+def _squeeze_loop(dtype: Any) -> Loop:
+    """Return the loop of `statistics`, and without the second moments of `squeeze_of`."""
+
+    def loop(address: Any) -> None:
+        # N, C, M, shift, first, table, sums, z, eps, second, weight, bias
+        given = carray(address, MAX_ARGUMENTS)[GIVEN:]
+        N, C, M = given[0], given[1], given[2]
+        mean, scatter = np.empty(_BLOCK, np.float64), np.empty(_BLOCK, np.float64)
+        while True:
+            piece = next_piece(address)
+            if piece >= carray(address, MAX_ARGUMENTS)[PIECES]:
+                break
+            start = piece * _BLOCK
+            width = min(_BLOCK, C - start)
+            base = part(given[3], start, width, dtype)
+            centre, offset = part(given[5], start, width, dtype), part(given[5], C + start, width, dtype)
+            scale = part(given[5], 4 * C + start, width, dtype)
+            bias = part(given[5], 5 * C + start, width, dtype)
+            if given[9] != 0:
+                mean[:] = 0
+                scatter[:] = 0
+                for n in range(N):
+                    shift = part(given[3], n * C + start, width, dtype)
+                    first = part(given[4], n * C + start, width, dtype)
+                    second = part(given[9], n * C + start, width, dtype)
+                    for c in range(width):
+                        mean[c] += _relative_mean(shift[c], first[c], base[c], M)
+                        scatter[c] += _own_scatter(first[c], second[c], M)
+                for c in range(width):
+                    mean[c] /= N
+                for n in range(N):
+                    shift = part(given[3], n * C + start, width, dtype)
+                    first = part(given[4], n * C + start, width, dtype)
+                    for c in range(width):
+                        distance = _relative_mean(shift[c], first[c], base[c], M) - mean[c]
+                        scatter[c] += M * distance * distance
+                rstd = part(given[5], 2 * C + start, width, dtype)
+                var = part(given[5], 3 * C + start, width, dtype)
+                weights = part(given[10], start, width, dtype)
+                biases = part(given[11], start, width, dtype)
+                count, eps = M * N, number(given[8])
+                for c in range(width):
+                    centre[c] = base[c] + mean[c]
+                    offset[c] = _lost(base[c], mean[c], centre[c])
+                    var[c] = scatter[c] / (count - 1)
+                    rstd[c] = 1 / np.sqrt(scatter[c] / count + eps)
+                    weight = weights[c] if given[10] != 0 else dtype(1)
+                    added = biases[c] if given[11] != 0 else dtype(0)
+                    scale[c], bias[c] = _affine(rstd[c], offset[c], weight, added)
+            if given[6] != 0:
+                for n in range(N):
+                    shift = part(given[3], n * C + start, width, dtype)
+                    first = part(given[4], n * C + start, width, dtype)
+                    sums = part(given[6], n * C + start, width, dtype)
+                    z = part(given[7], n * C + start, width, dtype)
+                    for c in range(width):
+                        relative = _relative_mean(shift[c], first[c], base[c], M)
+                        sums[c] = _sum_of_d(relative, centre[c], base[c], M)
+                        z[c] = _squeeze(scale[c], bias[c], M, sums[c], M)
+
+    return loop
+
+
+def _gradients_loop(dtype: Any) -> Loop:
+    """Return the loop of `gradients`."""
+
+    def loop(address: Any) -> None:
+        # N, C, M, of_batch, g_sum, gd_sum, norm, passed, total, s, d_z, P, spread, Q, R, d_weight, d_bias
+        given = carray(address, MAX_ARGUMENTS)[GIVEN:]
+        N, C, M = given[0], given[1], given[2]
+        t_sum, td_sum = np.empty(_BLOCK, np.float64), np.empty(_BLOCK, np.float64)
+        while True:
+            piece = next_piece(address)
+            if piece >= carray(address, MAX_ARGUMENTS)[PIECES]:
+                break
+            start = piece * _BLOCK
+            width = min(_BLOCK, C - start)
+            offset, rstd = (
+                part(given[6], C + start, width, dtype),
+                part(given[6], 2 * C + start, width, dtype),
+            )
+            a = part(given[6], 4 * C + start, width, dtype)
+            Q, R = part(given[13], start, width, dtype), part(given[14], start, width, dtype)
+            d_weight, d_bias = part(given[15], start, width, dtype), part(given[16], start, width, dtype)
+            t_sum[:] = 0
+            td_sum[:] = 0
+            for n in range(N):
+                g, gd = (
+                    part(given[4], n * C + start, width, dtype),
+                    part(given[5], n * C + start, width, dtype),
+                )
+                if given[9] == 0:
+                    for c in range(width):
+                        t_sum[c] += g[c]
+                        td_sum[c] += gd[c]
+                    continue
+                passed = part(given[7], n * C + start, width, dtype)
+                total = part(given[8], n * C + start, width, dtype)
+                s, d_z = (
+                    part(given[9], n * C + start, width, dtype),
+                    part(given[10], n * C + start, width, dtype),
+                )
+                P = part(given[11], n * C + start, width, dtype)
+                spreads = part(given[12], n * C + start, width, dtype)
+                for c in range(width):
+                    spread = d_z[c] / M
+                    counted = passed[c] if given[7] != 0 else dtype(M)
+                    t, td = _through_se(g[c], gd[c], s[c], spread, counted, total[c])
+                    t_sum[c] += t
+                    td_sum[c] += td
+                    P[c] = a[c] * s[c]
+                    spreads[c] = a[c] * spread
+            for c in range(width):
+                d_bias[c] = t_sum[c]
+                d_weight[c] = _weight_gradient(td_sum[c], t_sum[c], offset[c], rstd[c])
+                Q[c], R[c] = _statistics_gradient(a[c], rstd[c], offset[c], d_weight[c], d_bias[c], M * N)
+            if given[3] != 0 and given[9] != 0 and given[7] == 0:
+                for n in range(N):
+                    spreads = part(given[12], n * C + start, width, dtype)
+                    for c in range(width):
+                        spreads[c] += R[c]
+
+    return loop
+
+
+_LOOPS = {"squeeze": _squeeze_loop, "gradients": _gradients_loop}
