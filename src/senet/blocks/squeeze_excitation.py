@@ -158,17 +158,17 @@ class SqueezeExcitation(CostedModule):
 
     def excitation(self) -> Excitation:
         """Return the two layers and what stands between and behind them, as the kernels take them."""
-        layers = (self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
-        return Excitation(*layers, self.config.activation, self.config.gate)
+        first, second, config = self.fc1, self.fc2, self.config
+        return Excitation(
+            first.weight, first.bias, second.weight, second.bias, config.activation, config.gate
+        )
 
     def unfused(self, x: Tensor) -> str:
         """Return why no kernel weighs ``x``, (N, C, *spatial), as this block does, or an empty text."""
-        if self.config.squeeze != "avg":
-            return f"squeeze {self.config.squeeze}"
-        if (
-            self.gate is not GATES[self.config.gate]
-            or self.activation is not ACTIVATIONS[self.config.activation]
-        ):
+        config = self.config
+        if config.squeeze != "avg":
+            return f"squeeze {config.squeeze}"
+        if self.gate is not GATES[config.gate] or self.activation is not ACTIVATIONS[config.activation]:
             return "the gate or the activation was replaced"
         if has_forward_of_its_own(self) or type(self).forward is not SqueezeExcitation.forward:
             return "SE has a forward of its own"

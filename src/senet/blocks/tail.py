@@ -103,9 +103,9 @@ def tail(
     record((bn, None if se is None else se.layer, relu), steps, y, choice)
     if choice.backend == "reference":
         return _layer_by_layer(y, bn, relu, se, shortcut, relu_first)
-    out, norm = run(choice, y, shortcut, _batch_norm(bn, of_batch, table_dtype(y.dtype)), excitation, steps)
+    out, table = run(choice, y, shortcut, _batch_norm(bn, of_batch, table_dtype(y.dtype)), excitation, steps)
     if bn is not None and bn.training and bn.track_running_stats:
-        _update_running(bn, norm)
+        _update_running(bn, Norm.of(table))
     return out
 
 

@@ -21,14 +21,17 @@ from senet.kernels.excitation import Excitation
 from senet.kernels.fused import BatchNorm
 from senet.kernels.operators import float_tables, tail_in_eager_mode, tail_operator
 from senet.kernels.steps import Steps
-from senet.kernels.tables import Norm
 
 _TRITON_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 _NUMBA_TYPES = (torch.float32, torch.float64)
-_FEWEST_VALUES = {True: 1 << 19, False: 1 << 17}
-"""Values of a map batch from which a fused tail on a CPU makes up for its overhead, with gradients and
-without: a tail takes some 0.7 ms and 0.04 ms more than its layers where there is next to nothing to compute
-(``python -m benchmarks.bench_first_use``)."""
+_FEWEST_VALUES = {
+    (True, True): 1 << 19,
+    (True, False): 1 << 19,
+    (False, True): 1 << 13,
+    (False, False): 1 << 17,
+}
+"""Values of a batch of maps from which a fused tail on a CPU makes up for its overhead, by whether gradients
+are kept and whether it has SE (``python -m benchmarks.bench_first_use``)."""
 
 
 class Choice(NamedTuple):
@@ -97,7 +100,8 @@ def choose(
     if wanted == "torch":
         return Choice("torch", "SENET_KERNELS=torch")
     backend, reason = _compiled_backend(y)
-    if backend == "numba" and wanted == "auto" and y.numel() < _FEWEST_VALUES[torch.is_grad_enabled()]:
+    fewest = _FEWEST_VALUES[torch.is_grad_enabled(), steps.se]
+    if backend == "numba" and wanted == "auto" and y.numel() < fewest:
         return Choice("reference", "few values: the layers are as fast")
     if backend:
         return Choice(backend)
@@ -153,7 +157,7 @@ def run(
     batch_norm: BatchNorm,
     excitation: Excitation | None,
     steps: Steps,
-) -> tuple[Tensor, Norm]:
+) -> tuple[Tensor, Tensor]:
     """Run a tail as chosen.
 
     Args:
@@ -165,17 +169,17 @@ def run(
         steps: of the tail.
 
     Returns:
-        The output in shape, type and memory format of ``y``, and the statistics that BatchNorm used.
+        The output in shape, type and memory format of ``y``, and the statistics that BatchNorm used, (6, C)
+        as `tables.Norm`.
     """
     if choice.backend == "torch":
         result = fused.forward(torch_passes, y, shortcut, batch_norm, excitation, steps)
-        return result.out, Norm.of(result.norm)
+        return result.out, result.norm
     watched = _operators_are_watched(y)
     if not (watched or torch.is_grad_enabled()):
         with float_tables(y):
             passes = passes_or_plain(choice.backend)
-            result = fused.forward(passes, y, shortcut, batch_norm, excitation, steps)
-        return result.out, Norm.of(result.norm)
+            return fused.infer(passes, y, shortcut, batch_norm, excitation, steps)
     weight, bias, mean, var, of_batch, eps, group, _ = batch_norm
     w1, b1, w2, b2, activation, gate = excitation or (None, None, None, None, "", "")
     operator = tail_operator if watched else tail_in_eager_mode
@@ -183,7 +187,7 @@ def run(
         y, shortcut, weight, bias, mean, var, w1, b1, w2, b2,
         str(steps), of_batch, eps, activation, gate, group, choice.backend,
     )  # fmt: skip
-    return out, Norm.of(norm)
+    return out, norm
 
 
 def _operators_are_watched(y: Tensor) -> bool:

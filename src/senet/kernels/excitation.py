@@ -52,6 +52,15 @@ class Excitation(NamedTuple):
     activation: str
     gate: str
 
+    def like(self, table: Tensor) -> Excitation:
+        """Return the layers in the type of ``table``, each parameter contiguous."""
+        parameters = [each for each in self[:4] if each is not None]
+        if all(each.dtype == table.dtype and each.is_contiguous() for each in parameters):
+            return self
+        w1, b1, w2, b2 = (None if each is None else each.to(table.dtype).contiguous() for each in self[:4])
+        assert w1 is not None and w2 is not None
+        return Excitation(w1, b1, w2, b2, self.activation, self.gate)
+
     def weights(self, z: Tensor) -> Tensor:
         """Return the channel weights ``gate(W2 activation(W1 z))``, (N, C), for ``z`` (N, C)."""
         hidden = functional.linear(z, _like(self.w1, z), _like(self.b1, z))

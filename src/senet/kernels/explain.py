@@ -77,7 +77,19 @@ def explain_kernels(model: nn.Module, *inputs: Any) -> KernelReport:
     with torch.random.fork_rng(devices), mode(model.training), _buffers_kept(model), recording() as ran:
         model(*inputs)
     names = {id(module): name for name, module in model.named_modules()}
-    return KernelReport(tuple(_row(each, names) for each in ran))
+    return KernelReport(tuple(_row(each, names) for each in _once(ran)))
+
+
+def _once(ran: list[Ran]) -> Iterator[Ran]:
+    """Leave out an SE block that ran by itself inside of a tail that is listed, where nothing fused it."""
+    listed: set[int] = set()
+    for each in ran:
+        se = each.layers[1]
+        if each.choice.is_fused or each.steps != "se" or id(se) not in listed:
+            yield each
+        listed.discard(id(se))
+        if each.steps != "se":
+            listed.add(id(se))
 
 
 @contextmanager

@@ -93,12 +93,9 @@ def forward(
         excitation: SE's layers; unused without ``steps.se``.
         steps: of the tail.
     """
-    pixels, dtype = math.prod(y.shape[2:]), table_dtype(y.dtype)
-    squeezed = None
+    pixels, squeezed = math.prod(y.shape[2:]), None
     squeezes_norm = steps.se and not steps.relu_first
-    if not steps.bn:
-        table = no_statistics(y.shape[1], dtype, y.device)
-    elif batch_norm.of_batch:
+    if batch_norm.of_batch:
         table, squeezed = passes.algebra.statistics(
             passes.moments_pass(y, second=True),
             batch_norm.weight,
@@ -109,7 +106,7 @@ def forward(
             squeeze=squeezes_norm,
         )
     else:
-        table = prepare(batch_norm, dtype) if batch_norm.prepared is None else batch_norm.prepared
+        table = _known_statistics(y, batch_norm, steps)
     norm = Norm.of(table)
     if squeezes_norm and squeezed is None:
         squeezed = passes.algebra.squeeze_of(passes.moments_pass(y, second=False), table, pixels=pixels)
@@ -122,6 +119,31 @@ def forward(
         scaled = Affine(s * norm.scale, s * norm.bias)
     out = passes.apply_pass(y, norm.centre, scaled, shortcut, relu=steps.relu or steps.relu_first)
     return Forward(out, table, squeezed)
+
+
+def infer(
+    passes: ModuleType,
+    y: Tensor,
+    shortcut: Tensor | None,
+    batch_norm: BatchNorm,
+    excitation: Excitation | None,
+    steps: Steps,
+) -> tuple[Tensor, Tensor]:
+    """Run a tail of which nobody needs gradients: return the output, and the statistics as in `Forward`."""
+    if passes.infer is not None and not batch_norm.of_batch:
+        table = _known_statistics(y, batch_norm, steps)
+        out = passes.infer(y, shortcut, table, excitation, steps)
+        if out is not None:
+            return out, table
+    result = forward(passes, y, shortcut, batch_norm, excitation, steps)
+    return result.out, result.norm
+
+
+def _known_statistics(y: Tensor, batch_norm: BatchNorm, steps: Steps) -> Tensor:
+    dtype = table_dtype(y.dtype)
+    if not steps.bn:
+        return no_statistics(y.shape[1], dtype, y.device)
+    return prepare(batch_norm, dtype) if batch_norm.prepared is None else batch_norm.prepared
 
 
 def backward(

@@ -8,22 +8,26 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache, partial
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from senet.kernels import numba_channels_last, numba_contiguous, numba_tables
+from senet.kernels.excitation import Excitation
 from senet.kernels.layout import Layout, dense, laid_out
-from senet.kernels.numba_task import DTYPES, compiled, run
+from senet.kernels.numba_excitation import MOST_PRODUCTS, excitation_calls
+from senet.kernels.numba_tables import squeeze_call
+from senet.kernels.numba_task import DTYPES, Call, Program, compiled, place, run
+from senet.kernels.steps import Steps
 from senet.kernels.tables import Affine, Moments
 
 algebra = numba_tables
 """What comes between the passes."""
 _PIECE = 1 << 16
 """Values in a piece of work of a pass that sums nothing."""
-_PAGED = 1 << 20
+_PAGED = 1 << 22
 """Bytes from which a tensor's memory is likely to come fresh from the system."""
 
 
@@ -102,6 +106,83 @@ def gradient_apply_pass(
     steps = [_step(P), _step(T), _step(R), step]
     run(loop, pieces, [*sizes, *steps, grad, y, centre, P, T, Q, R, output, *affine, dy, dx])
     return _in_order_of(given, y, dy), None if dx is None else _in_order_of(given, y, dx)
+
+
+def infer(
+    y: Tensor, shortcut: Tensor | None, table: Tensor, excitation: Excitation | None, steps: Steps
+) -> Tensor | None:
+    """Run a tail whose statistics are known as one call of compiled code, for which nobody needs gradients.
+
+    On few images a tail is over in the time of a few operators, so nothing returns to Python between the
+    squeeze and the result.
+
+    Args:
+        y: (N, C, *spatial).
+        shortcut: added where ``steps.add`` says so.
+        table: the statistics, (6, C) as `tables.Norm`.
+        excitation: SE's layers; only with ``steps.se``.
+        steps: of the tail.
+
+    Returns:
+        The output, or ``None`` where so many images are better served by PyTorch's matrix products.
+    """
+    given = y
+    y, layout = dense(y)
+    if shortcut is not None:
+        shortcut = laid_out(shortcut, y)
+    threads, out = torch.get_num_threads(), _new(y)
+    if excitation is None:
+        _inference(layout, y.dtype, steps, None, threads).run(y, shortcut, table, out)
+        return _in_order_of(given, y, out)
+    w1, b1, w2, b2, activation, gate = excitation.like(y)
+    hidden = len(w1)
+    if layout.N * layout.C * hidden > MOST_PRODUCTS:
+        return None
+    space = y.new_empty(layout.N * (6 * layout.C + hidden))
+    program = _inference(layout, y.dtype, steps, (hidden, activation, gate), threads)
+    program.run(y, shortcut, table, out, space, w1, b1, w2, b2)
+    return _in_order_of(given, y, out)
+
+
+@lru_cache(maxsize=1024)
+def _inference(
+    layout: Layout, dtype: torch.dtype, steps: Steps, kind: tuple[int, str, str] | None, threads: int
+) -> Program:
+    """Return what `infer` runs: the kind is the number of hidden units, the activation and the gate."""
+    N, C, _, last = layout
+    y, shortcut, table, out, space, *layers = (partial(place, number) for number in range(9))
+    row = C * dtype.itemsize
+    scale, bias, step = table(4 * row), table(5 * row), 0
+    calls: list[Call] = []
+    if kind is not None:
+        z, scaled, hidden = (space(rows * N * row) for rows in (3, 4, 6))
+        calls += _squeeze_calls(layout, dtype, y(), table(), space, steps)
+        weights = [layer() for layer in layers]
+        calls += excitation_calls(dtype, (N, C), kind, weights, (scale, bias), z, hidden, scaled)
+        scale, bias, step = scaled, space(5 * N * row), C
+    pieces, sizes = _rows(layout)
+    loop = _loop(last, dtype, "apply", add=steps.add, relu=steps.relu or steps.relu_first)
+    calls.append(Call(loop, pieces, [*sizes, step, y(), table(), scale, bias, out(), shortcut()]))
+    return Program(calls)
+
+
+def _squeeze_calls(
+    layout: Layout, dtype: torch.dtype, y: int, table: int, space: Callable[[int], int], steps: Steps
+) -> list[Call]:
+    """Return the calls that leave the squeeze of maps in row 3 of a ``space`` of (N, C) tables."""
+    row = layout.C * dtype.itemsize
+    first, second, total, z = (space(rows * layout.N * row) for rows in range(4))
+    pieces, sizes = _blocks(layout)
+    if steps.relu_first:
+        columns = [] if layout.last else [layout.C]
+        loop = _loop(layout.last, dtype, "relu_sums")
+        given = [*sizes, *columns, y, table, table + 4 * row, table + 5 * row, first, second]
+        squeeze = squeeze_call(layout, dtype, (0, 0), table, first, second, z)
+    else:
+        loop = _loop(layout.last, dtype, "moments", second=False)
+        given = [*sizes, y, first, second, 0]
+        squeeze = squeeze_call(layout, dtype, (first, second), table, 0, total, z)
+    return [Call(loop, pieces, given), squeeze]
 
 
 @cache

@@ -17,11 +17,13 @@ from numba.extending import register_jitable
 from torch import Tensor
 
 from senet.kernels import formulas, tables
+from senet.kernels.layout import Layout
 from senet.kernels.numba_task import (
     DTYPES,
     GIVEN,
     MAX_ARGUMENTS,
     PIECES,
+    Call,
     Loop,
     compiled,
     next_piece,
@@ -110,6 +112,25 @@ def gradients(
     return Gradients(P, spread, q, r, d_weight, d_bias)
 
 
+def squeeze_call(
+    layout: Layout, dtype: torch.dtype, moments: tuple[int, int], table: int, passed: int, total: int, z: int
+) -> Call:
+    """Return the call that squeezes maps whose statistics are known, given addresses.
+
+    Args:
+        layout: of the maps.
+        dtype: of the tables.
+        moments: of the shift and the sums ``first``, (N, C) each; unused where ``passed`` is given.
+        table: of the statistics, (6, C).
+        passed: of the numbers of pixels that a ReLU before SE lets through, (N, C), or 0 without one.
+        total: for the sums of ``d``, (N, C); with ``passed`` they are there already.
+        z: for the squeeze, (N, C).
+    """
+    N, C, M, _ = layout
+    arguments = [N, C, M, *moments, table, total, z, 0, 0, 0, 0, passed]
+    return Call(_loop("squeeze", dtype), -(-C // _BLOCK), arguments)
+
+
 def _new_squeezed(like: Tensor) -> Squeezed:
     return Squeezed(like.new_empty(1, *like.shape), torch.empty_like(like))
 
@@ -118,7 +139,8 @@ def _run_squeeze(
     moments: Moments, table: Tensor, squeezed: Squeezed | None, pixels: int, given: list[Any]
 ) -> None:
     N, C = moments.shift.shape
-    arguments = [N, C, pixels, moments.shift, moments.first, table, *(squeezed or (None, None)), *given]
+    results = (None, None) if squeezed is None else squeezed
+    arguments = [N, C, pixels, moments.shift, moments.first, table, *results, *given, None]
     run(_loop("squeeze", table.dtype), -(-C // _BLOCK), arguments)
 
 
@@ -132,7 +154,7 @@ def _squeeze_loop(dtype: Any) -> Loop:
     """Return the loop of `statistics`, and without the second moments of `squeeze_of`."""
 
     def loop(address: Any) -> None:
-        # N, C, M, shift, first, table, sums, z, eps, second, weight, bias
+        # N, C, M, shift, first, table, sums, z, eps, second, weight, bias, passed
         given = carray(address, MAX_ARGUMENTS)[GIVEN:]
         N, C, M = given[0], given[1], given[2]
         mean, scatter = np.empty(_BLOCK, np.float64), np.empty(_BLOCK, np.float64)
@@ -183,6 +205,11 @@ def _squeeze_loop(dtype: Any) -> Loop:
                     first = part(given[4], n * C + start, width, dtype)
                     sums = part(given[6], n * C + start, width, dtype)
                     z = part(given[7], n * C + start, width, dtype)
+                    if given[12] != 0:
+                        passed = part(given[12], n * C + start, width, dtype)
+                        for c in range(width):
+                            z[c] = _squeeze(scale[c], bias[c], passed[c], sums[c], M)
+                        continue
                     for c in range(width):
                         relative = _relative_mean(shift[c], first[c], base[c], M)
                         sums[c] = _sum_of_d(relative, centre[c], base[c], M)

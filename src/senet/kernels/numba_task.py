@@ -8,8 +8,11 @@ there are, so results are the same bits on any number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import ctypes
+from array import array
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +21,7 @@ from numba import carray, cfunc, types
 from numba.extending import intrinsic, register_jitable
 from torch import Tensor
 
-from senet.kernels.thread_pool import run_parallel
+from senet.kernels.thread_pool import pool_address, run_parallel
 
 COUNTER, PIECES, GIVEN = 0, 1, 2
 """Places of the counter, of the number of pieces, and of the first argument that a loop was given."""
@@ -30,6 +33,18 @@ DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 _SIGNATURE = types.void(types.CPointer(types.int64))
 
 Loop = Callable[[Any], None]
+
+
+class Call(NamedTuple):
+    """A loop at an address, the number of pieces of its work, and its arguments.
+
+    Those are sizes, other numbers, which the loop gets by `number`, and tensors, of which it gets the
+    address; 0 stands for a missing one.
+    """
+
+    loop: int
+    pieces: int
+    arguments: Sequence[int | float | Tensor | None]
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -83,17 +98,100 @@ _kept: list[Any] = []
 
 
 def run(loop: int, pieces: int, arguments: list[int | float | Tensor | None]) -> None:
-    """Run the loop at address ``loop`` on all of PyTorch's threads.
+    """Run the loop at address ``loop`` on all of PyTorch's threads; the arguments are those of `Call`."""
+    packed = array("q", [0, pieces, *map(_word, arguments)])
+    assert len(packed) <= MAX_ARGUMENTS
+    run_parallel(loop, packed.buffer_info()[0], min(torch.get_num_threads(), pieces))
+
+
+def place(tensor: int, offset: int = 0) -> int:
+    """Return what stands in a `Program` for the address ``offset`` bytes into its tensor of this number."""
+    return tensor + 1 << _ADDRESS_BITS | offset
+
+
+class Program:
+    """Loops that run one after another as one call of compiled code, time and again on other tensors.
 
     Args:
-        loop: from `compiled`.
-        pieces: how many pieces of work there are.
-        arguments: sizes, other numbers, which the loop gets by `number`, and tensors, of which it gets the
-            address; 0 stands for a missing one.
+        calls: in order, with `place` for each tensor.
     """
-    packed = np.array([0, pieces, *map(_word, arguments)], dtype=np.int64)
-    assert len(packed) <= MAX_ARGUMENTS
-    run_parallel(loop, packed.ctypes.data, min(torch.get_num_threads(), pieces))
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        words = [pool_address(), len(calls)]
+        threads = torch.get_num_threads()
+        for loop, pieces, arguments in calls:
+            assert len(arguments) <= MAX_ARGUMENTS - GIVEN
+            words += [loop, min(threads, pieces), 0, pieces, *map(_word, arguments)]
+            words += [0] * (MAX_ARGUMENTS - GIVEN - len(arguments))
+        packed = np.array(words, dtype=np.int64)
+        self._tensors, self._offsets = packed >> _ADDRESS_BITS, packed & ((1 << _ADDRESS_BITS) - 1)
+        self._start = _sequence()
+
+    def run(self, *tensors: Tensor | None) -> None:
+        """Run the loops on the tensors, in the order of their numbers; a missing one has the address 0."""
+        addresses = [0, *[0 if tensor is None else tensor.data_ptr() for tensor in tensors]]
+        packed = np.array(addresses, dtype=np.int64)[self._tensors]
+        packed += self._offsets
+        self._start(packed.ctypes.data)
+
+
+_ADDRESS_BITS = 48
+"""Of an address on the machines that run PyTorch."""
+_CALL = 2 + MAX_ARGUMENTS
+"""Words of a call in a program: a loop, its threads, and what it gets."""
+
+
+@cache
+def _sequence() -> Callable[[int], None]:
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(compiled(_sequence_loop))
+
+
+def _sequence_loop(address: Any) -> None:
+    given = carray(address, 2)
+    for call in range(given[1]):
+        words = part(_address_of(address), 2 + call * _CALL, _CALL, np.int64)
+        arguments = _address_of(address) + 8 * (4 + call * _CALL)
+        if given[0] == 0:
+            _start_alone(words[0], arguments)
+        else:
+            _start(given[0], words[0], arguments, words[1])
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _address_of(_: Any, pointer: Any) -> Any:
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        return builder.ptrtoint(arguments[0], ir.IntType(64))
+
+    return types.int64(types.CPointer(types.int64)), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _start(_: Any, pool: Any, loop: Any, given: Any, threads: Any) -> Any:
+    """Call ``GOMP_parallel``, at the address ``pool``."""
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, pointer, word, word])
+        function = builder.inttoptr(arguments[0], kind.as_pointer())
+        loop, given = (builder.inttoptr(each, pointer) for each in arguments[1:3])
+        builder.call(function, [loop, given, builder.trunc(arguments[3], word), ir.Constant(word, 0)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _start_alone(_: Any, loop: Any, given: Any) -> Any:
+    """Call a loop on this thread."""
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        pointer = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer])
+        function = builder.inttoptr(arguments[0], kind.as_pointer())
+        builder.call(function, [builder.inttoptr(arguments[1], pointer)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
 
 
 def _word(argument: int | float | Tensor | None) -> int:

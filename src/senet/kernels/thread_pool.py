@@ -34,6 +34,13 @@ def has_pool() -> bool:
 
 
 @lru_cache(maxsize=1)
+def pool_address() -> int:
+    """Return the address of the function that runs another one on PyTorch's threads, or 0."""
+    openmp = _openmp()
+    return 0 if openmp is None else ctypes.cast(openmp.GOMP_parallel, ctypes.c_void_p).value or 0
+
+
+@lru_cache(maxsize=1)
 def _pool() -> Parallel:
     openmp = _openmp()
     if openmp is not None:

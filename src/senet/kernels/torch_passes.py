@@ -14,6 +14,8 @@ from senet.kernels.tables import Affine, Moments, table_dtype
 
 algebra = tables
 """What comes between the passes."""
+infer = None
+"""No whole tails in one call."""
 SHIFT_PIXELS = 16
 """Pixels of each map whose mean is the shift of its sums."""
 

@@ -21,6 +21,8 @@ from senet.kernels.torch_passes import SHIFT_PIXELS
 
 algebra = tables
 """What comes between the passes."""
+infer = None
+"""No whole tails in one call."""
 WARPS = 4
 """Of a program, 32 threads each."""
 READS = 4
