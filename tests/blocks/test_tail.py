@@ -52,7 +52,12 @@ def results(mode, dtype, flags, given, modules, how=None):
     with kernels(mode), recording() as ran:
         out = tail(y, bn, relu, se=se, shortcut=x if flags[2] else None, relu_first=flags[4])
         out.backward(grad)
-    found = {"output": out.detach(), "y": y.grad, "shortcut": x.grad}
+        found = {"output": out.detach(), "y": y.grad, "shortcut": x.grad}
+        if bn is None or not bn.training:
+            with torch.no_grad():
+                found["inference"] = tail(
+                    y, bn, relu, se=se, shortcut=x if flags[2] else None, relu_first=flags[4]
+                )
     for name, layer in (("bn", bn), ("se", se)):
         if layer is not None:
             found |= {f"{name}.{key}": each.grad for key, each in layer.named_parameters()}
@@ -98,13 +103,14 @@ def test_every_tail_and_its_gradients(flags, how, training):
         assert_same(ours, exact, tolerance)
 
 
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("relu_first", [False, True])
 @pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_every_activation_and_gate(activation, gate, relu_first):
+def test_every_activation_and_gate(activation, gate, relu_first, training):
     torch.manual_seed(0)
     flags = (True, True, not relu_first, not relu_first, relu_first)
-    modules = layers(8, flags, activation=activation, gate=gate)
+    modules = layers(8, flags, training, activation=activation, gate=gate)
     given = maps((4, 8, 3, 5))
     exact, _ = results("reference", torch.float64, flags, given, modules)
     ours, choice = results("always", torch.float64, flags, given, modules)
@@ -126,13 +132,15 @@ def test_every_activation_and_gate(activation, gate, relu_first):
     ],
 )
 @pytest.mark.parametrize("relu_first", [False, True])
-def test_odd_shapes(shape, relu_first):
+@pytest.mark.parametrize("training", [True, False])
+def test_odd_shapes(shape, relu_first, training):
     torch.manual_seed(0)
     flags = (True, True, not relu_first, not relu_first, relu_first)
-    modules = list(layers(shape[1], flags))
+    modules = list(layers(shape[1], flags, training))
     if len(shape) != 4:
         bn = nn.BatchNorm1d(shape[1])
         bn.load_state_dict(modules[0].state_dict())
+        bn.train(training)
         modules[0] = bn
     given = maps(shape)
     exact, _ = results("reference", torch.float64, flags, given, modules)
@@ -227,7 +235,7 @@ def test_what_is_not_a_number_spreads_as_it_does_layer_by_layer():
             given[0][1, 3, 2, 2] = value
             exact, _ = results("reference", torch.float32, flags, given, modules)
             ours, _ = results("always", torch.float32, flags, given, modules)
-            for key in ("output", "y"):
+            for key in {"output", "y", "inference"} & exact.keys():
                 assert torch.equal(ours[key].isnan(), exact[key].isnan()), (flags, training, value, key)
 
 
