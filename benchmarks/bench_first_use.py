@@ -101,16 +101,17 @@ def call_times(shape: tuple[int, int, int], batch: int, mode: Mode, seconds: flo
     call, peer = (step.train, eager.train) if mode == "train" else (step.forward, eager.forward)
     with kernels("always"), torch.inference_mode(mode == "infer"):
         works: dict[str, Callable[[], object]] = {
-            **{CALL: call, WORK: work_of(call), EAGER: peer, LAYERS: layer_by_layer(call)}
+            **{CALL: call, WORK: work_of(call, mode), EAGER: peer, LAYERS: layer_by_layer(call)}
         }
         turns = time_in_turns(repeated(works, calls), device=torch.device("cpu"), seconds=seconds)
     return per_call(turns, calls)
 
 
-def work_of(call: Callable[[], object]) -> Callable[[], object]:
+def work_of(call: Callable[[], object], mode: Mode) -> Callable[[], object]:
     """Return what a tail comes down to in the end: its passes over the maps and the algebra on tables."""
     caught: list[Callable[[], object]] = []
-    originals = {name: getattr(fused, name) for name in ("forward", "backward")}
+    names = ("infer",) if mode == "infer" else ("forward", "backward")
+    originals = {name: getattr(fused, name) for name in names}
 
     def catching(name: str) -> Callable[..., Any]:
         def catch(*given: Any) -> Any:

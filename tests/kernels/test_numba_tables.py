@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from senet.kernels import numba_tables, tables
+from senet.kernels import numba_tables, tables, torch_passes
 from senet.kernels.tables import Moments
 
 # One image, one channel, more channels than a piece of work has.
@@ -104,3 +104,39 @@ def test_gradients(size, se):
         for name, one, other in zip(exact._fields, ours, exact, strict=True):
             assert (one is None) == (other is None), name
             assert_close(one, other, 1e-13 if dtype == torch.float64 else 1e-5)
+
+
+def test_a_change_of_a_formula_is_a_change_of_the_compiled_loops():
+    # Numba's cache on disk compares the loop's own file and what its closure holds, nothing else.
+    assert numba_tables._FORMULAS
+    for build in numba_tables._LOOPS.values():
+        assert numba_tables._FORMULAS in [cell.cell_contents for cell in build(float).__closure__]
+
+
+@pytest.mark.parametrize("module", [tables, numba_tables])
+def test_any_centre_gives_the_gradients_of_batchnorm(module):
+    # The centre is the mean but for rounding; far from the mean it shows whether the offset is used right.
+    y, weight, bias, grad = (
+        random(4, 5, 30, seed=1),
+        random(5, seed=2),
+        random(5, seed=3),
+        random(4, 5, 30, seed=4),
+    )
+    given = [each.requires_grad_() for each in (y, weight, bias)]
+    torch.nn.functional.batch_norm(y, None, None, weight, bias, True, eps=1e-3).backward(grad)
+    exact = [each.grad for each in given]
+    y, weight, bias = (each.detach() for each in given)
+    mean, var = y.mean((0, 2)), y.var((0, 2), unbiased=False)
+    offset, rstd = random(5, seed=5), (var + 1e-3).rsqrt()
+    a = rstd * weight
+    table = torch.stack([mean - offset, offset, rstd, var, a, bias - offset * a])
+    norm = tables.Norm.of(table)
+    assert torch.allclose(
+        torch_passes.apply_pass(y, norm.centre, norm.affine, None, relu=False),
+        torch.nn.functional.batch_norm(y, None, None, weight, bias, True, eps=1e-3),
+    )
+    sums = torch_passes.gradient_sums_pass(grad, y, norm.centre, None)
+    found = module.gradients(*sums, table, None, None, None, pixels=30, of_batch=True, group="")
+    dy, _ = torch_passes.gradient_apply_pass(grad, y, norm.centre, None, *found[:4], with_shortcut=False)
+    for ours, expected in zip((dy, found.weight, found.bias), exact, strict=True):
+        assert_close(ours, expected, 1e-12)

@@ -24,6 +24,7 @@ CHUNK = 64
 
 def moments(dtype: Any, *, second: bool) -> Loop:
     """Return the loop of `torch_passes.moments_pass`."""
+    head = SHIFT_PIXELS  # within the closure, Numba's cache on disk knows it
 
     def loop(address: Any) -> None:
         given = carray(address, MAX_ARGUMENTS)[GIVEN:]  # C, M, block, y, shift, first, second
@@ -44,12 +45,12 @@ def moments(dtype: Any, *, second: bool) -> Loop:
             k[:] = 0
             s1[:] = 0
             s2[:] = 0
-            for p in range(min(M, SHIFT_PIXELS)):
+            for p in range(min(M, head)):
                 y0 = y[p * C : p * C + width]
                 for c in range(width):
                     k[c] += y0[c]
             for c in range(width):
-                mean = k[c] / dtype(min(M, SHIFT_PIXELS))
+                mean = k[c] / dtype(min(M, head))
                 k[c] = mean if np.isfinite(mean) else dtype(0)
             for begin in range(0, M, CHUNK):
                 a1[:] = 0

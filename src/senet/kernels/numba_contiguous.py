@@ -23,6 +23,7 @@ CHUNK = 1024
 
 def moments(dtype: Any, *, second: bool) -> Loop:
     """Return the loop of `torch_passes.moments_pass`."""
+    head = SHIFT_PIXELS  # within the closure, Numba's cache on disk knows it
 
     def loop(address: Any) -> None:
         given = carray(address, MAX_ARGUMENTS)[GIVEN:]  # maps, M, maps of a piece, y, shift, first, second
@@ -36,9 +37,9 @@ def moments(dtype: Any, *, second: bool) -> Loop:
             for r in range(piece * rows, min(maps, (piece + 1) * rows)):
                 y = part(given[3], r * M, M, dtype)
                 k = dtype(0)
-                for p in range(min(M, SHIFT_PIXELS)):
+                for p in range(min(M, head)):
                     k += y[p]
-                k /= dtype(min(M, SHIFT_PIXELS))
+                k /= dtype(min(M, head))
                 k = k if np.isfinite(k) else dtype(0)
                 shift[r] = k
                 s1, s2 = 0.0, 0.0

@@ -7,7 +7,10 @@ formulas are the same ones.
 
 from __future__ import annotations
 
+import marshal
+import zlib
 from functools import cache
+from inspect import isfunction
 from typing import Any
 
 import numpy as np
@@ -35,6 +38,11 @@ from senet.kernels.tables import Gradients, Moments, Squeezed
 
 _BLOCK = 256
 """Channels in a piece of work."""
+
+_FORMULAS = zlib.crc32(
+    b"".join(marshal.dumps(each.__code__) for each in vars(formulas).values() if isfunction(each))
+)
+"""In the closures of the loops: Numba's cache on disk looks at their file, not at that of the formulas."""
 
 _relative_mean = register_jitable(formulas.relative_mean)
 _own_scatter = register_jitable(formulas.own_scatter)
@@ -152,8 +160,11 @@ def _loop(name: str, dtype: torch.dtype) -> int:
 
 def _squeeze_loop(dtype: Any) -> Loop:
     """Return the loop of `statistics`, and without the second moments of `squeeze_of`."""
+    version = _FORMULAS
 
     def loop(address: Any) -> None:
+        if version == 0:
+            return
         # N, C, M, shift, first, table, sums, z, eps, second, weight, bias, passed
         given = carray(address, MAX_ARGUMENTS)[GIVEN:]
         N, C, M = given[0], given[1], given[2]
@@ -220,8 +231,11 @@ def _squeeze_loop(dtype: Any) -> Loop:
 
 def _gradients_loop(dtype: Any) -> Loop:
     """Return the loop of `gradients`."""
+    version = _FORMULAS
 
     def loop(address: Any) -> None:
+        if version == 0:
+            return
         # N, C, M, of_batch, g_sum, gd_sum, norm, passed, total, s, d_z, P, spread, Q, R, d_weight, d_bias
         given = carray(address, MAX_ARGUMENTS)[GIVEN:]
         N, C, M = given[0], given[1], given[2]
