@@ -235,8 +235,9 @@ def test_what_is_not_a_number_spreads_as_it_does_layer_by_layer():
             given[0][1, 3, 2, 2] = value
             exact, _ = results("reference", torch.float32, flags, given, modules)
             ours, _ = results("always", torch.float32, flags, given, modules)
-            for key in {"output", "y", "inference"} & exact.keys():
+            for key in {"output", "y", "inference", "bn.running_mean", "bn.running_var"} & exact.keys():
                 assert torch.equal(ours[key].isnan(), exact[key].isnan()), (flags, training, value, key)
+                assert torch.equal(ours[key].isinf(), exact[key].isinf()), (flags, training, value, key)
 
 
 def test_running_statistics_move_as_batchnorms_do():

@@ -204,7 +204,8 @@ def _squeeze_loop(dtype: Any) -> Loop:
                 count, eps = M * N, number(given[8])
                 for c in range(width):
                     centre[c] = base[c] + mean[c]
-                    offset[c] = _lost(base[c], mean[c], centre[c])
+                    rest = _lost(base[c], mean[c], centre[c])
+                    offset[c] = rest if np.isfinite(rest) else 0
                     var[c] = scatter[c] / (count - 1)
                     rstd[c] = 1 / np.sqrt(scatter[c] / count + eps)
                     weight = weights[c] if given[10] != 0 else dtype(1)

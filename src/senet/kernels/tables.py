@@ -112,7 +112,8 @@ def statistics(
     if group:
         count, mean, scatter = _across_processes(base, mean, scatter, count, group)
     centre = base + mean
-    offset = formulas.lost(base, mean, centre)
+    # Of an infinite mean nothing is lost, and the running mean becomes infinite as BatchNorm's does.
+    offset = formulas.lost(base, mean, centre).nan_to_num(0.0, 0.0, 0.0)
     table = _table(centre, offset, scatter / count, scatter / (count - 1), eps, weight, bias)
     return table, squeeze_of(moments, table, pixels=pixels) if squeeze else None
 
