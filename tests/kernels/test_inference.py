@@ -10,6 +10,7 @@ from senet.blocks.squeeze_excitation import SqueezeExcitation
 from senet.blocks.tail import tail
 from senet.kernels import numba_passes, numba_task, thread_pool
 from senet.kernels.backends import kernels
+from senet.kernels.excitation import ACTIVATIONS, GATES
 
 SHAPES = [(2, 12, 7, 5), (1, 40, 9, 9)]
 
@@ -111,3 +112,25 @@ def test_a_block_without_batchnorm_after_one_with():
     with kernels("reference"), torch.no_grad():
         expected = torch.relu(se(y) + x)
     assert_close(run(y, None, se, x), expected)
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gates_and_activations_far_from_zero(activation, gate):
+    y, bn, _, x = tensors(SHAPES[0])
+    se = SqueezeExcitation(y.shape[1], 1, gate=gate, activation=activation)
+    with torch.no_grad():
+        nn.init.eye_(se.fc1.weight)
+        nn.init.eye_(se.fc2.weight)
+        se.fc1.bias.copy_(torch.linspace(-6, 6, 12))
+        se.fc2.bias.copy_(torch.linspace(6, -12, 12))
+    assert_close(run(y, bn, se, x), run(y, bn, se, x, "reference"))
+
+
+def test_statistics_of_a_batch_are_taken_without_gradients_too():
+    y, bn, se, x = tensors(SHAPES[0])
+    bn.train()
+    twin = copy.deepcopy(bn)
+    assert_close(run(y, bn, se, x), run(y, twin, se, x, "reference"))
+    for key, value in twin.state_dict().items():
+        assert torch.allclose(bn.state_dict()[key], value, rtol=1e-5)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -140,3 +141,13 @@ def test_any_centre_gives_the_gradients_of_batchnorm(module):
     dy, _ = torch_passes.gradient_apply_pass(grad, y, norm.centre, None, *found[:4], with_shortcut=False)
     for ours, expected in zip((dy, found.weight, found.bias), exact, strict=True):
         assert_close(ours, expected, 1e-12)
+
+
+def test_double_precision_keeps_what_its_rounding_loses_too():
+    shift = random(16, seed=1) * 1e4 + random(3, 16, seed=3)
+    first = random(3, 16, seed=2)
+    moments = Moments(shift, first, first.square())
+    table, _ = numba_tables.statistics(moments, None, None, pixels=PIXELS, eps=0.0, group="", squeeze=False)
+    exact = (shift.numpy().astype(np.longdouble) + first.numpy().astype(np.longdouble) / PIXELS).mean(0)
+    lost = exact - table[0].numpy()
+    assert abs(lost - table[1].numpy()).max() < 0.5 * abs(lost).max()

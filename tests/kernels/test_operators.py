@@ -213,3 +213,9 @@ def test_a_gradient_scaler_sees_gradients_that_overflow():
     scaler.update()
     assert torch.equal(unit.bn.weight, before["bn.weight"])
     assert scaler.get_scale() < 2.0**100
+
+
+def test_what_an_operator_returns_is_its_own():
+    y, shortcut, *given = arguments("se", requires_grad=False)
+    first, second = (tail_operator(y, shortcut, *given) for _ in range(2))
+    assert not {each.data_ptr() for each in first} & {each.data_ptr() for each in second}
