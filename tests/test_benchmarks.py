@@ -27,6 +27,8 @@ from senet.networks.zoo import create_network
 from senet.report.timings_csv import read_csv
 from tests import references
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
 
@@ -245,13 +247,22 @@ def test_the_work_of_a_tail_is_all_its_passes(monkeypatch: pytest.MonkeyPatch) -
     step = TailStep(Tail(16, bench_tail.WITH, SEConfig(reduction=4)), maps)
     for call, expected in ((step.train, passes), (step.forward, passes[:2])):
         forward = fused.forward
-        work = bench_first_use.work_of(call)
+        work = bench_first_use.work_of(call, "train")
         assert fused.forward is forward, "put back"
         ran.clear()
         work()
         assert tuple(ran) == expected
     with pytest.raises(AssertionError, match="no tail ran fused"):
-        bench_first_use.work_of(layer_by_layer(step.forward))
+        bench_first_use.work_of(layer_by_layer(step.forward), "train")
+    whole: list[torch.Tensor] = []
+    infer = numba_passes.infer
+    monkeypatch.setattr(numba_passes, "infer", lambda *given: whole.append(infer(*given)) or whole[-1])
+    step.module.eval()
+    with torch.no_grad():
+        work = bench_first_use.work_of(step.forward, "infer")
+        work()
+    torch.testing.assert_close(whole[0], whole[1], rtol=0, atol=0)
+    assert len(whole) == 2
 
 
 def test_the_operator_of_a_tail_is_found() -> None:

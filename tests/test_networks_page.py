@@ -15,6 +15,8 @@ import senet
 from senet.networks.network import Network
 from senet.networks.zoo import list_models, network_spec
 
+pytestmark = pytest.mark.slow
+
 PAGE = tool.PAGE.read_text(encoding="utf-8")
 
 

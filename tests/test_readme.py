@@ -16,6 +16,8 @@ from tools.make_docs import README, readme_with_results
 from senet.cli.main import build_parser, main
 from tests.references import import_timm
 
+pytestmark = pytest.mark.slow
+
 ROOT = README.parent
 TEXT = README.read_text(encoding="utf-8")
 

@@ -18,6 +18,8 @@ from senet.cli.main import COMMANDS, EXIT_BAD_INPUT, EXIT_INTERRUPTED, main
 from senet.training import loop
 from tests.small import small_source
 
+pytestmark = pytest.mark.slow
+
 SENET = [sys.executable, "-m", "senet.cli.main"]
 
 

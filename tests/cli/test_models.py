@@ -33,6 +33,7 @@ def cells(lines: Lines, name: str) -> list[str]:
     return line.split()[1:]
 
 
+@pytest.mark.slow
 def test_sizes_are_exact_where_nobody_looks(printed: Callable[..., Lines]) -> None:
     lines = printed()
     assert [line.split()[0] for line in lines[1:-3]] == [n for n in list_models() if n == plain_name(n)]

@@ -112,3 +112,17 @@ def test_a_backend_that_cannot_be_imported_is_named(monkeypatch):
     assert report.rows[0].reason == (
         "numba cannot be imported (Numba needs NumPy 2.3 or less): pip install numba"
     )
+
+
+def test_an_se_block_that_runs_again_by_itself_is_listed_again():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn, self.se = nn.BatchNorm2d(8), senet.SqueezeExcitation(8, 2)
+
+        def forward(self, x):
+            return self.se(tail(x, self.bn, se=self.se))
+
+    with kernels("reference"):
+        report = explain_kernels(Twice(), torch.randn(2, 8, 4, 4))
+    assert [row.steps for row in report.rows] == ["bn se", "se"]

@@ -134,3 +134,21 @@ def test_statistics_of_a_batch_are_taken_without_gradients_too():
     assert_close(run(y, bn, se, x), run(y, twin, se, x, "reference"))
     for key, value in twin.state_dict().items():
         assert torch.allclose(bn.state_dict()[key], value, rtol=1e-5)
+
+
+def test_what_is_known_of_a_batchnorm_is_made_anew_when_it_changes():
+    y, bn, se, x = tensors(SHAPES[0])
+    run(y, bn, se, x)
+
+    def replaced(layer):
+        layer.weight.data = layer.weight.data * 2
+
+    for change in (
+        lambda layer: layer.running_mean.add_(1),
+        lambda layer: layer.load_state_dict({**layer.state_dict(), "bias": torch.ones(12)}),
+        lambda layer: setattr(layer, "eps", 0.5),
+        replaced,
+        lambda layer: setattr(layer, "running_var", layer.running_var * 3),
+    ):
+        change(bn)
+        assert_close(run(y, bn, se, x), run(y, bn, se, x, "reference"))

@@ -4,6 +4,7 @@ import copy
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from senet.networks import create_network
@@ -53,6 +54,7 @@ def assert_close(ours, exact):
         assert (ours[key] - value).abs().max() <= 1e-9 * value.abs().max(), key
 
 
+@pytest.mark.slow
 def test_two_processes_with_synchronised_statistics_are_one_with_all_images(tmp_path):
     torch.manual_seed(0)
     model = create_network("se_resnet8").double()

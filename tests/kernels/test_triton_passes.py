@@ -26,7 +26,7 @@ kernels = passes.triton_kernels
 tl = kernels.tl
 
 # NumPy, in which the interpreter computes, warns of NaN.
-pytestmark = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")]
 
 LAYOUTS = ["contiguous", "channels_last"]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]

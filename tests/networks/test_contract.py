@@ -20,6 +20,8 @@ from senet.networks.build import build_features, build_network
 from tests.networks.short import CLASSES, distinct, few_classes, images, se_blocks, shortened, side_of
 from tests.references import randomise
 
+pytestmark = pytest.mark.slow
+
 FULL_DEPTH = bool(os.environ.get("SENET_FULL_DEPTH"))
 NAMES = list_models()
 

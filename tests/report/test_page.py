@@ -12,6 +12,8 @@ from senet.errors import SenetError
 from senet.report.page import page, write_page
 from tests.report import factory
 
+pytestmark = pytest.mark.slow
+
 CASES = {
     "usual": factory.usual,
     "two classes": factory.two_classes,

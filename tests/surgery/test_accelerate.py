@@ -15,6 +15,8 @@ from tests.references import import_timm, import_torchvision, pytorchcv_model, r
 from tests.surgery import models
 from tests.surgery.models import assert_same, is_fused, small_timm, small_vgg
 
+pytestmark = pytest.mark.slow
+
 NORM, SE = nn.BatchNorm2d, senet.SqueezeExcitation
 PROJECTIONS = {"nothing to fuse behind it": 4}
 

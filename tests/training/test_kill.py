@@ -10,10 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
 from senet.training.checkpoint import load_checkpoint
 from senet.training.loop import CHECKPOINT_NAME
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = """
 import sys, time

@@ -63,6 +63,7 @@ def test_nothing_is_said_where_the_file_tells(package, reference, name, told):
     assert assumed(package, reference, name, **told) == ""
 
 
+@pytest.mark.slow
 def test_the_table_of_two_forms_is_that_of_all_networks():
     groups = defaultdict(list)
     for name in list_models():

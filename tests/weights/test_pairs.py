@@ -20,6 +20,8 @@ from senet.weights.packages import NAMINGS, namings_of
 from tests.references import pytorchcv_model, randomise, relative_difference
 from tests.weights.pairs import PAIRS, gradient_difference, loaded, pair_of, scores
 
+pytestmark = pytest.mark.slow
+
 # One of each way of naming and computing, as shallow as there is.
 SHALLOW = [
     ("torchvision", "resnet18"),
