@@ -253,3 +253,30 @@ def test_the_largest_tensors_ask_for_huge_pages(monkeypatch):
         y[:, :, :8], torch.zeros(8), Affine(torch.ones(8), torch.ones(8)), None, relu=False
     )
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_relu_stops_what_is_exactly_zero(last):
+    shape = (2, 8, 5, 5)
+    y, grad, centre = maps(shape, last), maps(shape, last, 1), table(8, 2)
+    y[:, :, 2, 3] = centre
+    affine = Affine(table(8, 3), torch.zeros(8))
+    for mask in (affine, torch.relu(numba_passes.apply_pass(y, centre, affine, None, relu=False))):
+        ours = (
+            *numba_passes.gradient_sums_pass(grad, y, centre, mask),
+            *numba_passes.gradient_apply_pass(
+                grad, y, centre, mask, affine.scale, None, None, None, with_shortcut=True
+            ),
+        )
+        exact = (
+            *torch_passes.gradient_sums_pass(grad, y, centre, mask),
+            *torch_passes.gradient_apply_pass(
+                grad, y, centre, mask, affine.scale, None, None, None, with_shortcut=True
+            ),
+        )
+        for one, other in zip(ours, exact, strict=True):
+            assert_close(one, other)
+        assert not ours[2][:, :, 2, 3].any()
+        assert not ours[3][:, :, 2, 3].any()
+    passed, _ = numba_passes.relu_sums_pass(y, centre, affine)
+    assert torch.equal(passed, torch_passes.relu_sums_pass(y, centre, affine)[0])
