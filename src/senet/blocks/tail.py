@@ -185,10 +185,11 @@ def _batch_norm(bn: _BatchNorm | None, of_batch: bool, dtype: torch.dtype) -> Ba
         return NO_BATCH_NORM
     if of_batch:
         return BatchNorm(bn.weight, bn.bias, None, None, True, bn.eps, _group(bn))
-    given = BatchNorm(bn.weight, bn.bias, bn.running_mean, bn.running_var, False, bn.eps)
+    weight, bias, mean, var = bn.weight, bn.bias, bn.running_mean, bn.running_var
+    given = BatchNorm(weight, bias, mean, var, False, bn.eps)
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return given
-    return given._replace(prepared=_prepared(bn, given, dtype))
+    return BatchNorm(weight, bias, mean, var, False, bn.eps, prepared=_prepared(bn, given, dtype))
 
 
 _known: WeakKeyDictionary[nn.Module, tuple[Any, Tensor]] = WeakKeyDictionary()

@@ -6,6 +6,7 @@ A tail is BatchNorm, SE, the sum with the shortcut and ReLU, or a part of them; 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -136,8 +137,9 @@ class TailStep:
         self.module, self.maps = module, maps
         given = [maps.y] if maps.shortcut is None else [maps.y, maps.shortcut]
         self.inputs = [*given, *module.parameters()]
+        # Even where it is not enabled, autocast takes as long as a small operator.
         half = maps.y.dtype == torch.bfloat16
-        self.autocast = torch.autocast(maps.y.device.type, torch.bfloat16, enabled=half)
+        self.autocast = torch.autocast(maps.y.device.type, torch.bfloat16) if half else nullcontext()
 
     def train(self) -> None:
         """Run forward and backward once."""
