@@ -22,7 +22,7 @@ CHUNK = 64
 """Pixels summed in the maps' own type before they join a float64 total."""
 
 
-def moments(dtype: Any, *, second: bool) -> Loop:
+def moments(dtype: Any) -> Loop:
     """Return the loop of `torch_passes.moments_pass`."""
     head = SHIFT_PIXELS  # within the closure, Numba's cache on disk knows it
 
@@ -60,16 +60,13 @@ def moments(dtype: Any, *, second: bool) -> Loop:
                     for c in range(width):
                         d = y0[c] - k[c]
                         a1[c] += d
-                        if second:
-                            a2[c] += d * d
+                        a2[c] += d * d
                 for c in range(width):
                     s1[c] += a1[c]
-                    if second:
-                        s2[c] += a2[c]
+                    s2[c] += a2[c]
             for c in range(width):
                 first[c] = s1[c]
-                if second:
-                    squares[c] = s2[c]
+                squares[c] = s2[c]
 
     return loop
 
@@ -150,7 +147,7 @@ def apply(dtype: Any, *, add: bool, relu: bool) -> Loop:
 
 
 def gradient_sums(dtype: Any, *, mask: str) -> Loop:
-    """Return the loop of `torch_passes.gradient_sums_pass`; the mask is none, output or affine."""
+    """Return the loop of `torch_passes.gradient_sums_pass`; the mask is output or affine."""
     zero = dtype(0)
     by_output, by_affine = mask == "output", mask == "affine"
 

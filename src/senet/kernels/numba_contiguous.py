@@ -21,7 +21,7 @@ CHUNK = 1024
 """Pixels summed in the maps' own type before they join a float64 total."""
 
 
-def moments(dtype: Any, *, second: bool) -> Loop:
+def moments(dtype: Any) -> Loop:
     """Return the loop of `torch_passes.moments_pass`."""
     head = SHIFT_PIXELS  # within the closure, Numba's cache on disk knows it
 
@@ -48,13 +48,11 @@ def moments(dtype: Any, *, second: bool) -> Loop:
                     for p in range(begin, min(M, begin + CHUNK)):
                         d = y[p] - k
                         a1 += d
-                        if second:
-                            a2 += d * d
+                        a2 += d * d
                     s1 += a1
                     s2 += a2
                 first[r] = s1
-                if second:
-                    squares[r] = s2
+                squares[r] = s2
 
     return loop
 
@@ -126,7 +124,7 @@ def apply(dtype: Any, *, add: bool, relu: bool) -> Loop:
 
 
 def gradient_sums(dtype: Any, *, mask: str) -> Loop:
-    """Return the loop of `torch_passes.gradient_sums_pass`; the mask is none, output or affine."""
+    """Return the loop of `torch_passes.gradient_sums_pass`; the mask is output or affine."""
     zero = dtype(0)
     by_output, by_affine = mask == "output", mask == "affine"
 

@@ -35,7 +35,7 @@ def moments_pass(y: Tensor, *, second: bool) -> Moments:
     """As `torch_passes.moments_pass`."""
     y, layout = dense(y)
     shift, *sums = y.new_empty(3, layout.N, layout.C).unbind()
-    loop = _loop(layout.last, y.dtype, "moments", second=second)
+    loop = _loop(layout.last, y.dtype, "moments")
     pieces, sizes = _blocks(layout)
     run(loop, pieces, [*sizes, y, shift, *sums])
     return Moments(shift, sums[0], sums[1] if second else None)
@@ -179,8 +179,14 @@ def _squeeze_calls(
         given = [*sizes, *columns, y, table, table + 4 * row, table + 5 * row, first, second]
         squeeze = squeeze_call(layout, dtype, (0, 0), table, first, second, z)
     else:
-        loop = _loop(layout.last, dtype, "moments", second=False)
-        given = [*sizes, y, first, second, 0]
+        loop = _loop(layout.last, dtype, "moments")
+        given = [
+            *sizes,
+            y,
+            first,
+            second,
+            total,
+        ]  # where the squares are, until the squeeze takes their place
         squeeze = squeeze_call(layout, dtype, (first, second), table, 0, total, z)
     return [Call(loop, pieces, given), squeeze]
 
@@ -220,9 +226,13 @@ def _step(table: Tensor | None) -> int:
 def _mask(
     mask: Tensor | Affine | None, y: Tensor
 ) -> tuple[str, int, Tensor | None, tuple[Tensor | None, Tensor | None]]:
-    """Return the kind of mask, the step of its tables, the output and the tables, missing ones as None."""
+    """Return the kind of mask, the step of its tables, the output and the tables, missing ones as None.
+
+    No mask is one that lets everything through: loops for it would only have to be compiled as well.
+    """
     if mask is None:
-        return "none", 0, None, (None, None)
+        zeros, ones = torch.zeros(y.shape[1], dtype=y.dtype), torch.ones(y.shape[1], dtype=y.dtype)
+        mask = Affine(zeros, ones)
     if isinstance(mask, Affine):
         return "affine", _step(mask.scale), None, mask
     return "output", 0, laid_out(mask, y), (None, None)

@@ -29,9 +29,9 @@ from senet.kernels.numba_task import (
     Call,
     Loop,
     compiled,
+    grid,
     next_piece,
     number,
-    part,
     run,
 )
 from senet.kernels.tables import Gradients, Moments, Squeezed
@@ -168,64 +168,54 @@ def _squeeze_loop(dtype: Any) -> Loop:
         # N, C, M, shift, first, table, sums, z, eps, second, weight, bias, passed
         given = carray(address, MAX_ARGUMENTS)[GIVEN:]
         N, C, M = given[0], given[1], given[2]
-        mean, scatter = np.empty(_BLOCK, np.float64), np.empty(_BLOCK, np.float64)
+        shift, first = grid(given[3], N, C, dtype), grid(given[4], N, C, dtype)
+        second, table = grid(given[9], N, C, dtype), grid(given[5], 6, C, dtype)
+        sums, z, passed = (
+            grid(given[6], N, C, dtype),
+            grid(given[7], N, C, dtype),
+            grid(given[12], N, C, dtype),
+        )
+        weights, biases = grid(given[10], 1, C, dtype), grid(given[11], 1, C, dtype)
+        mean, scatter = np.empty(C, np.float64), np.empty(C, np.float64)
+        count, eps = M * N, number(given[8])
         while True:
             piece = next_piece(address)
             if piece >= carray(address, MAX_ARGUMENTS)[PIECES]:
                 break
-            start = piece * _BLOCK
-            width = min(_BLOCK, C - start)
-            base = part(given[3], start, width, dtype)
-            centre, offset = part(given[5], start, width, dtype), part(given[5], C + start, width, dtype)
-            scale = part(given[5], 4 * C + start, width, dtype)
-            bias = part(given[5], 5 * C + start, width, dtype)
+            start, stop = piece * _BLOCK, min(C, piece * _BLOCK + _BLOCK)
             if given[9] != 0:
-                mean[:] = 0
-                scatter[:] = 0
+                for c in range(start, stop):
+                    mean[c] = 0
+                    scatter[c] = 0
                 for n in range(N):
-                    shift = part(given[3], n * C + start, width, dtype)
-                    first = part(given[4], n * C + start, width, dtype)
-                    second = part(given[9], n * C + start, width, dtype)
-                    for c in range(width):
-                        mean[c] += _relative_mean(shift[c], first[c], base[c], M)
-                        scatter[c] += _own_scatter(first[c], second[c], M)
-                for c in range(width):
+                    for c in range(start, stop):
+                        mean[c] += _relative_mean(shift[n, c], first[n, c], shift[0, c], M)
+                        scatter[c] += _own_scatter(first[n, c], second[n, c], M)
+                for c in range(start, stop):
                     mean[c] /= N
                 for n in range(N):
-                    shift = part(given[3], n * C + start, width, dtype)
-                    first = part(given[4], n * C + start, width, dtype)
-                    for c in range(width):
-                        distance = _relative_mean(shift[c], first[c], base[c], M) - mean[c]
+                    for c in range(start, stop):
+                        distance = _relative_mean(shift[n, c], first[n, c], shift[0, c], M) - mean[c]
                         scatter[c] += M * distance * distance
-                rstd = part(given[5], 2 * C + start, width, dtype)
-                var = part(given[5], 3 * C + start, width, dtype)
-                weights = part(given[10], start, width, dtype)
-                biases = part(given[11], start, width, dtype)
-                count, eps = M * N, number(given[8])
-                for c in range(width):
-                    centre[c] = base[c] + mean[c]
-                    rest = _lost(base[c], mean[c], centre[c])
-                    offset[c] = rest if np.isfinite(rest) else 0
-                    var[c] = scatter[c] / (count - 1)
-                    rstd[c] = 1 / np.sqrt(scatter[c] / count + eps)
-                    weight = weights[c] if given[10] != 0 else dtype(1)
-                    added = biases[c] if given[11] != 0 else dtype(0)
-                    scale[c], bias[c] = _affine(rstd[c], offset[c], weight, added)
+                for c in range(start, stop):
+                    table[0, c] = shift[0, c] + mean[c]
+                    lost = _lost(shift[0, c], mean[c], table[0, c])
+                    table[1, c] = lost if np.isfinite(lost) else 0
+                    table[2, c] = 1 / np.sqrt(scatter[c] / count + eps)
+                    table[3, c] = scatter[c] / (count - 1)
+                    weight = weights[0, c] if given[10] != 0 else dtype(1)
+                    bias = biases[0, c] if given[11] != 0 else dtype(0)
+                    table[4, c], table[5, c] = _affine(table[2, c], table[1, c], weight, bias)
             if given[6] != 0:
                 for n in range(N):
-                    shift = part(given[3], n * C + start, width, dtype)
-                    first = part(given[4], n * C + start, width, dtype)
-                    sums = part(given[6], n * C + start, width, dtype)
-                    z = part(given[7], n * C + start, width, dtype)
-                    if given[12] != 0:
-                        passed = part(given[12], n * C + start, width, dtype)
-                        for c in range(width):
-                            z[c] = _squeeze(scale[c], bias[c], passed[c], sums[c], M)
-                        continue
-                    for c in range(width):
-                        relative = _relative_mean(shift[c], first[c], base[c], M)
-                        sums[c] = _sum_of_d(relative, centre[c], base[c], M)
-                        z[c] = _squeeze(scale[c], bias[c], M, sums[c], M)
+                    for c in range(start, stop):
+                        counted = dtype(M)
+                        if given[12] != 0:
+                            counted = passed[n, c]
+                        else:
+                            relative = _relative_mean(shift[n, c], first[n, c], shift[0, c], M)
+                            sums[n, c] = _sum_of_d(relative, table[0, c], shift[0, c], M)
+                        z[n, c] = _squeeze(table[4, c], table[5, c], counted, sums[n, c], M)
 
     return loop
 
@@ -240,57 +230,45 @@ def _gradients_loop(dtype: Any) -> Loop:
         # N, C, M, of_batch, g_sum, gd_sum, norm, passed, total, s, d_z, P, spread, Q, R, d_weight, d_bias
         given = carray(address, MAX_ARGUMENTS)[GIVEN:]
         N, C, M = given[0], given[1], given[2]
-        t_sum, td_sum = np.empty(_BLOCK, np.float64), np.empty(_BLOCK, np.float64)
+        g_sum, gd_sum = grid(given[4], N, C, dtype), grid(given[5], N, C, dtype)
+        norm, passed, total = (
+            grid(given[6], 6, C, dtype),
+            grid(given[7], N, C, dtype),
+            grid(given[8], N, C, dtype),
+        )
+        s, d_z = grid(given[9], N, C, dtype), grid(given[10], N, C, dtype)
+        P, spreads = grid(given[11], N, C, dtype), grid(given[12], N, C, dtype)
+        Q, R = grid(given[13], 1, C, dtype), grid(given[14], 1, C, dtype)
+        d_weight, d_bias = grid(given[15], 1, C, dtype), grid(given[16], 1, C, dtype)
+        t_sum, td_sum = np.empty(C, np.float64), np.empty(C, np.float64)
         while True:
             piece = next_piece(address)
             if piece >= carray(address, MAX_ARGUMENTS)[PIECES]:
                 break
-            start = piece * _BLOCK
-            width = min(_BLOCK, C - start)
-            offset, rstd = (
-                part(given[6], C + start, width, dtype),
-                part(given[6], 2 * C + start, width, dtype),
-            )
-            a = part(given[6], 4 * C + start, width, dtype)
-            Q, R = part(given[13], start, width, dtype), part(given[14], start, width, dtype)
-            d_weight, d_bias = part(given[15], start, width, dtype), part(given[16], start, width, dtype)
-            t_sum[:] = 0
-            td_sum[:] = 0
+            start, stop = piece * _BLOCK, min(C, piece * _BLOCK + _BLOCK)
+            for c in range(start, stop):
+                t_sum[c] = 0
+                td_sum[c] = 0
             for n in range(N):
-                g, gd = (
-                    part(given[4], n * C + start, width, dtype),
-                    part(given[5], n * C + start, width, dtype),
-                )
-                if given[9] == 0:
-                    for c in range(width):
-                        t_sum[c] += g[c]
-                        td_sum[c] += gd[c]
-                    continue
-                passed = part(given[7], n * C + start, width, dtype)
-                total = part(given[8], n * C + start, width, dtype)
-                s, d_z = (
-                    part(given[9], n * C + start, width, dtype),
-                    part(given[10], n * C + start, width, dtype),
-                )
-                P = part(given[11], n * C + start, width, dtype)
-                spreads = part(given[12], n * C + start, width, dtype)
-                for c in range(width):
-                    spread = d_z[c] / M
-                    counted = passed[c] if given[7] != 0 else dtype(M)
-                    t, td = _through_se(g[c], gd[c], s[c], spread, counted, total[c])
+                for c in range(start, stop):
+                    t, td = g_sum[n, c], gd_sum[n, c]
+                    if given[9] != 0:
+                        counted = passed[n, c] if given[7] != 0 else dtype(M)
+                        spread = d_z[n, c] / M
+                        t, td = _through_se(t, td, s[n, c], spread, counted, total[n, c])
+                        P[n, c] = norm[4, c] * s[n, c]
+                        spreads[n, c] = norm[4, c] * spread
                     t_sum[c] += t
                     td_sum[c] += td
-                    P[c] = a[c] * s[c]
-                    spreads[c] = a[c] * spread
-            for c in range(width):
-                d_bias[c] = t_sum[c]
-                d_weight[c] = _weight_gradient(td_sum[c], t_sum[c], offset[c], rstd[c])
-                Q[c], R[c] = _statistics_gradient(a[c], rstd[c], offset[c], d_weight[c], d_bias[c], M * N)
+            for c in range(start, stop):
+                a, rstd, offset = norm[4, c], norm[2, c], norm[1, c]
+                d_bias[0, c] = t_sum[c]
+                d_weight[0, c] = _weight_gradient(td_sum[c], t_sum[c], offset, rstd)
+                Q[0, c], R[0, c] = _statistics_gradient(a, rstd, offset, d_weight[0, c], d_bias[0, c], M * N)
             if given[3] != 0 and given[9] != 0 and given[7] == 0:
                 for n in range(N):
-                    spreads = part(given[12], n * C + start, width, dtype)
-                    for c in range(width):
-                        spreads[c] += R[c]
+                    for c in range(start, stop):
+                        spreads[n, c] += R[0, c]
 
     return loop
 

@@ -58,11 +58,15 @@ def next_piece(_: Any, counter: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _as_pointer(_: Any, address: Any) -> Any:
-    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+def _value(_: Any, address: Any, index: Any, dtype: Any) -> Any:
+    """Return a pointer to the value ``index`` of the tensor at ``address``."""
+    kind = dtype.instance_type
 
-    return types.voidptr(types.int64), generate
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], context.get_value_type(kind).as_pointer())
+        return builder.gep(pointer, [arguments[1]])
+
+    return types.CPointer(kind)(address, index, dtype), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -78,7 +82,13 @@ def number(_: Any, bits: Any) -> Any:
 @register_jitable  # type: ignore[untyped-decorator]
 def part(address: Any, begin: Any, size: Any, dtype: Any) -> Any:
     """Return ``size`` values of the tensor at ``address``, from the value ``begin`` on."""
-    return carray(_as_pointer(address), begin + size, dtype)[begin:]
+    return carray(_value(address, begin, dtype), size)
+
+
+@register_jitable  # type: ignore[untyped-decorator]
+def grid(address: Any, rows: Any, columns: Any, dtype: Any) -> Any:
+    """Return the tensor at ``address`` as rows of so many columns."""
+    return carray(_value(address, 0, dtype), (rows, columns))
 
 
 def compiled(loop: Loop, *, reorder: bool = True) -> int:
