@@ -184,6 +184,13 @@ def test_memory_is_that_of_the_plain_network(ours: int, plain: int, reached: boo
     assert not outcomes_of(rows[:1]) and not outcomes_of([rows[0], timing(OURS_PLAIN, **NETWORK)])
 
 
+def test_what_fell_short_never_looks_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "REASONS", {})
+    for dispatch, shown in ((0.0504, "50.4"), (0.0496, "50"), (0.0516, "52")):
+        row = timing(DISPATCH, dispatch, benchmark="call", shape="8x1x1", batch=1, mode="infer")
+        assert f"| 8×1×1 | {shown} | " in tool.targets_table(CPU_TARGETS, [row])
+
+
 def test_first_use_is_in_seconds_and_dispatch_in_microseconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "REASONS", {})
     rows = [

@@ -76,6 +76,8 @@ def _numbers(outcome: Outcome) -> tuple[str, str]:
     digits = {"seconds": 1, "microseconds": 0}.get(
         outcome.target.unit, 3 if outcome.target.unit == "memory" else 2
     )
+    if not outcome.reached and round(outcome.value, digits) == outcome.target.limit:
+        digits += 1  # or it would look reached
     between = ""
     if outcome.low is not None and outcome.high is not None:
         between = f"{outcome.low:.{digits}f}–{outcome.high:.{digits}f}"
