@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -213,6 +214,22 @@ def test_a_gradient_scaler_sees_gradients_that_overflow():
     scaler.update()
     assert torch.equal(unit.bn.weight, before["bn.weight"])
     assert scaler.get_scale() < 2.0**100
+
+
+@pytest.mark.parametrize("mode", ["always", "torch"])
+def test_a_tracer_leaves_nothing_behind(mode):
+    # What one run made must reach neither the next tracer nor a run without any.
+    def run():
+        torch.manual_seed(0)
+        return SqueezeExcitation(40, 4)(torch.randn(2, 40, 9, 9))
+
+    with kernels(mode):
+        for grad in (True, False):
+            with torch.set_grad_enabled(grad):
+                for _ in range(2):
+                    with FakeTensorMode():
+                        assert type(run()) is FakeTensor
+                assert type(run()) is torch.Tensor
 
 
 def test_what_an_operator_returns_is_its_own():

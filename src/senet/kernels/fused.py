@@ -7,6 +7,7 @@ fuses. With a backend of compiled passes, `senet.kernels.operators` pairs it wit
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from types import ModuleType
 from typing import NamedTuple
 
@@ -129,14 +130,37 @@ def infer(
     excitation: Excitation | None,
     steps: Steps,
 ) -> tuple[Tensor, Tensor]:
-    """Run a tail of which nobody needs gradients: return the output, and the statistics as in `Forward`."""
+    """Run a tail whose gradients nobody needs and whose operators nobody watches.
+
+    Args:
+        passes: as in `forward`, like all other arguments.
+        y: (N, C, *spatial).
+        shortcut: in the shape of ``y``.
+        batch_norm: parameters and statistics, (C,) each.
+        excitation: SE's layers.
+        steps: of the tail.
+
+    Returns:
+        The output, in the shape of ``y``, and the statistics, (6, C) as `tables.Norm`.
+    """
     if passes.infer is not None and not batch_norm.of_batch:
-        table = _known_statistics(y, batch_norm, steps)
+        plain = not steps.bn
+        table = _kept(y.shape[1], y.dtype, y.device) if plain else _known_statistics(y, batch_norm, steps)
         out = passes.infer(y, shortcut, table, excitation, steps)
         if out is not None:
             return out, table
     result = forward(passes, y, shortcut, batch_norm, excitation, steps)
     return result.out, result.norm
+
+
+@lru_cache(maxsize=64)
+def _kept(channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return `tables.no_statistics` for maps of ``dtype``, (6, C), the same tensor at each call.
+
+    Only for `infer`: where operators are watched, tensors may be a tracer's, which must not be kept.
+    """
+    with torch.inference_mode(False):
+        return no_statistics(channels, table_dtype(dtype), device)
 
 
 def _known_statistics(y: Tensor, batch_norm: BatchNorm, steps: Steps) -> Tensor:

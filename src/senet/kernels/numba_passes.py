@@ -32,7 +32,7 @@ _PAGED = 1 << 22
 
 
 def moments_pass(y: Tensor, *, second: bool) -> Moments:
-    """As `torch_passes.moments_pass`."""
+    """As `torch_passes.moments_pass`; the squares are summed in any case, by the one loop there is."""
     y, layout = dense(y)
     shift, *sums = y.new_empty(3, layout.N, layout.C).unbind()
     loop = _loop(layout.last, y.dtype, "moments")
@@ -130,14 +130,16 @@ def infer(
     y, layout = dense(y)
     if shortcut is not None:
         shortcut = laid_out(shortcut, y)
-    threads, out = torch.get_num_threads(), _new(y)
+    threads = torch.get_num_threads()
     if excitation is None:
+        out = _new(y)
         _inference(layout, y.dtype, steps, None, threads).run(y, shortcut, table, out)
         return _in_order_of(given, y, out)
     w1, b1, w2, b2, activation, gate = excitation.like(y)
     hidden = len(w1)
     if layout.N * layout.C * hidden > MOST_PRODUCTS:
         return None
+    out = _new(y)
     space = y.new_empty(layout.N * (6 * layout.C + hidden))
     program = _inference(layout, y.dtype, steps, (hidden, activation, gate), threads)
     program.run(y, shortcut, table, out, space, w1, b1, w2, b2)
@@ -180,13 +182,8 @@ def _squeeze_calls(
         squeeze = squeeze_call(layout, dtype, (0, 0), table, first, second, z)
     else:
         loop = _loop(layout.last, dtype, "moments")
-        given = [
-            *sizes,
-            y,
-            first,
-            second,
-            total,
-        ]  # where the squares are, until the squeeze takes their place
+        # The squares, which nobody needs, are where the squeeze puts its sums.
+        given = [*sizes, y, first, second, total]
         squeeze = squeeze_call(layout, dtype, (first, second), table, 0, total, z)
     return [Call(loop, pieces, given), squeeze]
 

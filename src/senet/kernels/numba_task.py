@@ -123,7 +123,7 @@ class Program:
     """Loops that run one after another as one call of compiled code, time and again on other tensors.
 
     Args:
-        calls: in order, with `place` for each tensor.
+        calls: in order, with whole numbers alone as arguments: sizes, and `place` for each tensor.
     """
 
     def __init__(self, calls: Sequence[Call]) -> None:
@@ -131,7 +131,9 @@ class Program:
         threads = torch.get_num_threads()
         for loop, pieces, arguments in calls:
             assert len(arguments) <= MAX_ARGUMENTS - GIVEN
-            words += [loop, min(threads, pieces), 0, pieces, *map(_word, arguments)]
+            numbers = [each for each in arguments if isinstance(each, int)]
+            assert len(numbers) == len(arguments), "a program has places in place of tensors"
+            words += [loop, min(threads, pieces), 0, pieces, *numbers]
             words += [0] * (MAX_ARGUMENTS - GIVEN - len(arguments))
         packed = np.array(words, dtype=np.int64)
         self._tensors, self._offsets = packed >> _ADDRESS_BITS, packed & ((1 << _ADDRESS_BITS) - 1)

@@ -59,8 +59,6 @@ def _tail(y: Tensor, shortcut: Tensor | None, *given: Any) -> tuple[Tensor, Tens
         out, norm, squeezed = fused.forward(
             settings.passes, y, shortcut, settings.batch_norm, settings.excitation, settings.steps
         )
-        if not settings.steps.bn:
-            norm = norm.clone()  # what an operator returns must be its own
         sums, z = squeezed or (out.new_empty(0), out.new_empty(0))
         return out, norm, sums, z
 

@@ -12,7 +12,6 @@ The BatchNorm output is ``t = a d + c``. ``docs/performance.md`` tells the deriv
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -162,13 +161,11 @@ def running_statistics(
     return _table(centre, torch.zeros_like(centre), var, var, eps, weight, bias)
 
 
-@lru_cache(maxsize=64)
 def no_statistics(channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the statistics under which BatchNorm changes nothing, (6, C) as `Norm`."""
-    with torch.inference_mode(False):
-        table = torch.zeros(6, channels, dtype=dtype, device=device)
-        table[2:5] = 1
-    return table
+    zeros = torch.zeros(channels, dtype=dtype, device=device)
+    ones = torch.ones_like(zeros)
+    return torch.stack([zeros, zeros, ones, ones, ones, zeros])
 
 
 def _table(
