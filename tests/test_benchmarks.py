@@ -158,11 +158,13 @@ def test_the_profile_tells_before_from_after(out: Path) -> None:
     rows = smoke(bench_profile, out)
     medians = {row.name: row.milliseconds.median for row in rows if row.milliseconds}
     groups = [*bench_profile.GROUPS, bench_profile.REST]
-    assert list(medians) == [f"{name}: {group}" for name in ("layer by layer", "fused") for group in groups]
+    names = ("layer by layer", "fused", "timm's plain ResNet-50")
+    assert list(medians) == [f"{name}: {group}" for name in names for group in groups]
     assert medians["layer by layer: fused tails"] == medians["fused: BatchNorm"] == 0
+    assert medians[f"{names[2]}: fused tails"] == 0
     for name in ("layer by layer: BatchNorm", "layer by layer: ReLU", "fused: fused tails"):
         assert medians[name] > 0, name
-    assert all(medians[f"{name}: convolutions"] > 0 for name in ("layer by layer", "fused"))
+    assert all(medians[f"{name}: convolutions"] > 0 for name in names)
 
 
 @dataclass

@@ -275,12 +275,12 @@ def test_a_table_has_a_line_for_each_thing_with_all_its_ratios() -> None:
 def test_the_profile_adds_up() -> None:
     rows = [
         timing(f"{name}: {group}", value, benchmark="profile")
-        for name, value in (("layer by layer", 3.0), ("fused", 2.0))
+        for name, value in (("layer by layer", 3.0), ("fused", 2.0), ("timm's plain ResNet-50", 1.0))
         for group in (*GROUPS, REST)
     ]
     lines = tool.profile_table(rows).splitlines()
-    assert lines[0] == "|  | layer by layer | fused |"
-    assert lines[2] == "| optimiser | 3.00 | 2.00 |" and lines[-1] == "| in all | 24.0 | 16.0 |"
+    assert lines[0] == "|  | layer by layer | fused | timm's plain ResNet-50 |"
+    assert lines[2] == "| optimiser | 3.00 | 2.00 | 1.00 |" and lines[-1] == "| in all | 24.0 | 16.0 | 8.00 |"
 
 
 def test_machines_are_told_once() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from benchmarks.bench_profile import AFTER, BEFORE
+from benchmarks.bench_profile import AFTER, BEFORE, PLAIN
 from benchmarks.bench_tail import COPY, GRAPH, SENET, WITH, WITHOUT
 from benchmarks.common import RESULTS
 
@@ -133,18 +133,18 @@ def bandwidth_table(rows: Sequence[Timing]) -> str:
 
 
 def profile_table(rows: Sequence[Timing]) -> str:
-    """Return where the time of a training step goes, before and after."""
+    """Return where the time of a training step goes, before and after, and in timm's plain network."""
     times = {row.name: row.milliseconds for row in rows if row.benchmark == "profile" and row.milliseconds}
     if not times:
         return NOT_MEASURED
-    lines = []
-    sums = [0.0, 0.0]
+    names = (BEFORE, AFTER, PLAIN)
+    lines, sums = [], [0.0] * len(names)
     for group in dict.fromkeys(name.partition(": ")[2] for name in times):
-        medians = [times[f"{name}: {group}"].median for name in (BEFORE, AFTER)]
+        medians = [times[f"{name}: {group}"].median for name in names]
         sums = [total + median for total, median in zip(sums, medians, strict=True)]
         lines.append((group, *map(significant, medians)))
     lines.append(("in all", *map(significant, sums)))
-    return table(("", BEFORE, AFTER), lines, 1)
+    return table(("", *names), lines, 1)
 
 
 def checks_sentence(rows: Sequence[Timing]) -> str:

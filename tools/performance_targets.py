@@ -21,12 +21,12 @@ Place = tuple[str, int]
 """The shape of one image's maps, or of an image, and the images at a time."""
 
 _LAYERS = (
-    "the passes are half (2048×7×7) to three quarters (1024×14×14) of the time; the rest is SE's two layers, "
-    "whose weights and gradients no fusing makes smaller, and the calls"
+    "see the tail without SE below: what comes on top of it is SE's two layers, whose weights and gradients "
+    "no fusing makes smaller, and the calls"
 )
 _SE_BLOCK = (
-    "a block of SE reads its maps once more and 0.1 to 2 MB of weights, some 0.13 ms, and its calls take as "
-    "long again, for their code is no longer in the caches after a convolution"
+    "a block of SE reads its maps once more and its weights, and its calls take as long again, for their "
+    "code is no longer in the caches after a convolution"
 )
 REASONS: dict[tuple[str, str], str] = {
     ("tail: eager SE takes ≥ 3.5 times as long", "512×28×28"): (
@@ -35,8 +35,8 @@ REASONS: dict[tuple[str, str], str] = {
     ("tail: eager SE takes ≥ 3.5 times as long", ""): _LAYERS,
     ("tail: ≤ 2 times a copy of the same bytes", "2048×7×7"): _LAYERS,
     ("training step: ≤ 1.00 times timm's plain ResNet-50", ""): (
-        "four fifths of a step are convolutions; what stands between them takes some 310 ms with SE (see the "
-        "profile below) and 290 ms in timm's plain network under the same profiler, which works in place"
+        "four fifths of a step are convolutions; what stands between them still takes longer with SE than in "
+        "timm's plain network, whose layers work in place, see the profile below"
     ),
     ("inference: ≤ 1.02 times our plain ResNet-50", ""): _SE_BLOCK,
     ("inference: ≤ 0.85 times timm's SE-ResNet-50", ""): (
@@ -47,7 +47,7 @@ REASONS: dict[tuple[str, str], str] = {
         "with 8 images nearly all of it is convolutions, which both run with the same library"
     ),
     ("first use of the kernels: ≤ 10 s", ""): (
-        "Numba takes 0.3 to 1.5 s for each of 13 loops, most of it in Python before LLVM sees them"
+        "Numba has 13 loops to compile, and spends most of the time in Python before LLVM sees them"
     ),
     ("each call: ≤ 50 µs of dispatch", ""): (
         "a third is Python that looks at the layers, their hooks and whether a table is still theirs"
