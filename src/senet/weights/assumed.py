@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import PurePath
 
@@ -24,6 +25,8 @@ def assumptions(
 ) -> tuple[str, ...]:
     """Return sentences on what only the call, not the file, says about the network.
 
+    Warns where another of senet's networks would hold the tensors as well, and so compute something else.
+
     Args:
         checkpoint: what was read.
         namings: all that its keys are of.
@@ -34,13 +37,16 @@ def assumptions(
         return ()
     if naming is OWN:
         return (_TENSORS_ONLY,)
-    others = list(dict.fromkeys(_same_tensors(namings, spec)))
-    if not others:
+    forms, look_alikes = list(_other_forms(namings, spec)), list(_look_alikes(namings, spec))
+    if not forms and not look_alikes:
         return ()
-    return (
-        f"Only the call says that this is {spec_name(spec)}; the tensors of {' and of '.join(others)} are "
-        "the same in name and shape.",
+    sentence = (
+        f"Only the call says that this is {spec_name(spec)}; the tensors of "
+        f"{' and of '.join(dict.fromkeys((*forms, *look_alikes)))} are the same in name and shape."
     )
+    if forms:
+        warnings.warn(f"{checkpoint.source}: {sentence}", stacklevel=4)
+    return (sentence,)
 
 
 def told_reference(checkpoint: Checkpoint, naming: Naming) -> tuple[str, str] | None:
@@ -53,8 +59,8 @@ def told_reference(checkpoint: Checkpoint, naming: Naming) -> tuple[str, str] | 
     return None
 
 
-def _same_tensors(namings: tuple[Naming, ...], spec: NetworkSpec) -> Iterator[str]:
-    """Yield what packages have with the tensors of ``spec`` that computes something else."""
+def _other_forms(namings: tuple[Naming, ...], spec: NetworkSpec) -> Iterator[str]:
+    """Yield what packages have with the tensors of ``spec`` that is another network of ours."""
     forms = {one: other for pair in TWO_FORMS.items() for one, other in (pair, pair[::-1])}
     for naming in namings:
         for package in naming.packages:
@@ -63,6 +69,12 @@ def _same_tensors(namings: tuple[Naming, ...], spec: NetworkSpec) -> Iterator[st
                 is_other = forms.get(spec.name) == other.name and (other.se is None) == (spec.se is None)
                 if is_other and isinstance(other, naming.specs) and naming.form(other):
                     yield f"{package}'s {reference} (here {network})"
+
+
+def _look_alikes(namings: tuple[Naming, ...], spec: NetworkSpec) -> Iterator[str]:
+    """Yield what packages have with the tensors of ``spec`` that no network of ours computes."""
+    for naming in namings:
+        for package in naming.packages:
             for reference, (network, does) in LOOK_ALIKES.get(package, {}).items():
                 if network == spec_name(spec) and naming.form(spec):
                     yield f"{package}'s {reference} (which {does})"
