@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from senet.report.write import write_report as write_report
     from senet.surgery.accelerate import accelerate as accelerate
     from senet.surgery.fold import fold as fold
+    from senet.surgery.insert import squeeze_excite as squeeze_excite
+    from senet.surgery.insertion_report import InsertionReport as InsertionReport
+    from senet.surgery.remove import remove as remove
     from senet.training.recipe import Recipe as Recipe
     from senet.weights.create import create_model as create_model
     from senet.weights.load import load_weights as load_weights
@@ -37,6 +40,7 @@ __version__ = "0.1.0"
 # Loaded when first used: importing senet, and so `senet --help`, must not import torch.
 _HOMES = {
     "Comparison": "senet.insight.results",
+    "InsertionReport": "senet.surgery.insertion_report",
     "LoadReport": "senet.weights.report",
     "Preprocess": "senet.networks.preprocess",
     "Recipe": "senet.training.recipe",
@@ -53,13 +57,16 @@ _HOMES = {
     "explain_kernels": "senet.kernels.explain",
     "fold": "senet.surgery.fold",
     "open_images": "senet.data.images",
+    "remove": "senet.surgery.remove",
     "save_weights": "senet.weights.save",
+    "squeeze_excite": "senet.surgery.insert",
     "train_one": "senet.experiments.single",
     "write_report": "senet.report.write",
 }
 
 __all__ = [
     "Comparison",
+    "InsertionReport",
     "LoadReport",
     "Preprocess",
     "Recipe",
@@ -76,7 +83,9 @@ __all__ = [
     "list_weights",
     "load_weights",
     "open_images",
+    "remove",
     "save_weights",
+    "squeeze_excite",
     "train_one",
     "write_report",
 ]

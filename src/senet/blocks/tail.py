@@ -13,9 +13,11 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from senet.blocks.squeeze_excitation import has_forward_of_its_own, has_hooks
+from senet.blocks.attached import attached_block, has_other_hooks, position_of
+from senet.blocks.squeeze_excitation import SqueezeExcitation, has_forward_of_its_own, has_hooks
 from senet.kernels.dispatch import Choice, choose, record, run
 from senet.kernels.excitation import Excitation
 from senet.kernels.fused import NO_BATCH_NORM, BatchNorm, prepare
@@ -67,6 +69,8 @@ def tail(
 ) -> Tensor:
     """Return ``relu(se(bn(y)) + shortcut)``, each step where it is given, or ``se(relu(bn(y)))``.
 
+    An SE block that sits on the BatchNorm or the ReLU (`senet.blocks.attached`) is one of the steps.
+
     Args:
         y: the output of a convolution, (N, C, *spatial).
         bn: the BatchNorm behind it; in training its running statistics are updated.
@@ -80,8 +84,12 @@ def tail(
     Returns:
         The shape, type and memory format of ``y``.
     """
+    host = None if se is not None else _host(bn, relu, shortcut)
+    if host is not None:
+        se, relu_first = host.se, host is relu or position_of(host) == "after relu"
     if isinstance(bn, FoldedNorm):
         relu = None if bn.includes_relu else relu
+        host = None if host is bn else host
         bn = None
         if relu is None and se is None and shortcut is None:
             return y
@@ -92,7 +100,7 @@ def tail(
         relu is not None and not relu_first,
         relu is not None and relu_first,
     )
-    reason = _unlike(y, bn, relu, se, norm_forward)
+    reason = _unlike(y, bn, relu, se, norm_forward, host)
     if reason:
         choice, of_batch, excitation = Choice("reference", reason), False, None
     else:
@@ -102,11 +110,17 @@ def tail(
         choice = choose(y, shortcut, steps, gate=gate, of_batch=of_batch)
     record((bn, None if se is None else se.layer, relu), steps, y, choice)
     if choice.backend == "reference":
-        return _layer_by_layer(y, bn, relu, se, shortcut, relu_first)
+        # Where the block sits on one of the layers, that runs it.
+        return _layer_by_layer(y, bn, relu, se if host is None else None, shortcut, relu_first)
     out, table = run(choice, y, shortcut, _batch_norm(bn, of_batch, table_dtype(y.dtype)), excitation, steps)
     if bn is not None and bn.training and bn.track_running_stats:
         _update_running(bn, Norm.of(table))
     return out
+
+
+def is_stand_in(x: object) -> bool:
+    """Whether ``x`` stands for a tensor while torch.fx reads a network: it has neither values nor a size."""
+    return isinstance(x, Proxy)
 
 
 def paired(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
@@ -138,6 +152,15 @@ def in_order(layers: nn.Sequential, x: Tensor) -> Tensor:
     return x
 
 
+def _host(bn: nn.Module | None, relu: nn.Module | None, shortcut: Tensor | None) -> Any:
+    """Return the layer on which an SE block sits that can be a step of the tail, or ``None``."""
+    hosts = [each for each in (bn, relu) if each is not None and each._forward_hooks and position_of(each)]
+    if len(hosts) != 1 or not isinstance(attached_block(hosts[0]), SqueezeExcitation):
+        return None
+    behind_relu = hosts[0] is relu or position_of(hosts[0]) == "after relu"
+    return None if behind_relu and (relu is None or shortcut is not None) else hosts[0]
+
+
 def _layer_by_layer(
     y: Tensor,
     bn: _BatchNorm | None,
@@ -163,20 +186,37 @@ def _unlike(
     relu: nn.Module | None,
     se: Excites | None,
     norm_forward: Callable[..., Any] | None,
+    host: nn.Module | None,
 ) -> str:
     """Return what a layer does that the fused form would not, or an empty text."""
+    if is_stand_in(y):
+        return "torch.fx reads the network"
+    return _unlike_bn(y, bn, norm_forward, host) or _unlike_relu(relu, host) or _unlike_se(y, se)
+
+
+def _unlike_bn(
+    y: Tensor, bn: _BatchNorm | None, norm_forward: Callable[..., Any] | None, host: nn.Module | None
+) -> str:
     if bn is not None:
         if type(bn).forward not in (*NORM_FORWARDS, norm_forward) or has_forward_of_its_own(bn):
             return f"{type(bn).__name__} is no BatchNorm of PyTorch's"
         if bn.num_features != y.shape[1]:
             return "BatchNorm has another number of channels"
-        if has_hooks(bn):
+        if has_hooks(bn) and (host is None or has_other_hooks(bn)):
             return "a hook on BatchNorm"
+    return ""
+
+
+def _unlike_relu(relu: nn.Module | None, host: nn.Module | None) -> str:
     if relu is not None:
         if type(relu) is not nn.ReLU:
             return f"{type(relu).__name__} is no ReLU"
-        if has_hooks(relu):
+        if has_hooks(relu) and (host is None or has_other_hooks(relu)):
             return "a hook on ReLU"
+    return ""
+
+
+def _unlike_se(y: Tensor, se: Excites | None) -> str:
     return "" if se is None else ("a hook on SE" if has_hooks(se.layer) else se.unfused(y))
 
 

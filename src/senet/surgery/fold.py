@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from senet.blocks.attached import attach, detach, has_other_hooks, position_of
 from senet.blocks.squeeze_excitation import has_forward_of_its_own, has_hooks
 from senet.blocks.tail import FoldedNorm
 from senet.errors import SenetError
@@ -117,7 +118,7 @@ def fold(model: nn.Module, example: Tensor) -> nn.Module:
         )
     for conv, bn, includes_relu in pairs:
         _replace(copied, names[id(conv)], FoldedConvolution(conv, bn, includes_relu=includes_relu))
-        _replace(copied, names[id(bn)], FoldedNorm(includes_relu=includes_relu))
+        _replace(copied, names[id(bn)], _folded(bn, includes_relu=includes_relu))
     return copied
 
 
@@ -145,7 +146,7 @@ def _pairs(model: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, nn.BatchN
     found = []
     for each, bn in zip(ran, norms, strict=True):
         conv = convolutions.get(id(each.given))
-        is_bn = _is_plain(bn, nn.BatchNorm2d) and bn.running_mean is not None
+        is_bn = _may_be_folded(bn)
         # An output that goes elsewhere as well, such as to a shortcut, is needed as it is.
         used_once = uses.count.get(id(each.given)) == 1
         if conv is not None and is_bn and used_once and runs.count(conv) == norms.count(bn) == 1:
@@ -177,6 +178,19 @@ class _Uses(TorchFunctionMode):
 
 def _is_plain(layer: Any, kind: type[nn.Module]) -> bool:
     return type(layer) is kind and not has_hooks(layer) and not has_forward_of_its_own(layer)
+
+
+def _may_be_folded(bn: Any) -> bool:
+    plain = type(bn) is nn.BatchNorm2d and not has_other_hooks(bn) and not has_forward_of_its_own(bn)
+    return plain and bn.running_mean is not None and position_of(bn) != "before"
+
+
+def _folded(bn: nn.BatchNorm2d, *, includes_relu: bool) -> FoldedNorm:
+    """Return what stands for ``bn``, with the block that sits on it, if there is one."""
+    norm, position = FoldedNorm(includes_relu=includes_relu), position_of(bn)
+    if position is not None:
+        attach(norm, detach(bn), "after" if includes_relu else position)
+    return norm
 
 
 def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:

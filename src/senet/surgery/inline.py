@@ -11,6 +11,7 @@ from collections.abc import Callable
 from torch import nn
 from torch.fx import Graph, Node
 
+from senet.blocks.attached import attached
 from senet.surgery.conditions import is_touched, joined
 from senet.surgery.known_layers import KnownLayers
 from senet.surgery.patterns import called_by, has_relu, step_of
@@ -51,6 +52,8 @@ class Inliner:
             ending = self._ending(block, source)
             if ending is not None and len(source.users) == 1 and (not ending[1] or step == "se"):
                 found.append((str(source.target), ending[0]))
+        # A sum runs with one of its branches: with the one that ends in SE.
+        found.sort(key=lambda each: any(attached(block.get_submodule(each[0]))))
         return found[-1:]
 
     def _ending(self, block: nn.Module, call: Node) -> tuple[tuple[str, ...], bool] | None:

@@ -12,6 +12,8 @@ from torch.fx import Graph, Node
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from senet.blocks.attached import attached_block, position_of
+from senet.blocks.squeeze_excitation import SqueezeExcitation
 from senet.blocks.tail import NORM_FORWARDS
 from senet.surgery.foreign_se import sounds_like_se
 from senet.surgery.known_layers import KnownLayers
@@ -85,6 +87,7 @@ def find_places(graph: Graph, block: nn.Module, known: KnownLayers) -> list[Plac
         place = Place([start], {kinds[start]: start})
         if has_relu(start, block, known):
             place.steps["relu"] = start
+        _add_attached(place, start, block)
         _complete(place, kinds, block, taken)
         return place
 
@@ -133,7 +136,21 @@ def _complete(place: Place, kinds: Mapping[Node, str], block: nn.Module, taken: 
             return
         place.nodes += [*passed, follower]
         place.steps[kind] = follower
+        _add_attached(place, follower, block)
         passed = []
+
+
+def _add_attached(place: Place, node: Node, block: nn.Module) -> None:
+    """Add the SE block that sits on the layer that ``node`` calls: `senet.blocks.tail` finds it there."""
+    module = called_by(node, block)
+    steps = {"after": ("se",), "after relu": ("relu", "se")}
+    if (
+        module is not None
+        and isinstance(attached_block(module), SqueezeExcitation)
+        and "se" not in place.steps
+    ):
+        for step in steps.get(position_of(module) or "", ()):
+            place.steps.setdefault(step, node)
 
 
 def _end(place: Place, last: Node, kinds: Mapping[Node, str]) -> None:

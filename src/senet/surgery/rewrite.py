@@ -55,9 +55,10 @@ def _replace(graph: Graph, block: nn.Module, place: Place, known: KnownLayers) -
         if norm is not None and norm.relu:
             relu = graph.get_attr(f"{name}.{norm.relu}")
         elif "relu" in steps:
-            relu = _relu(graph, steps["relu"])
+            relu = _relu(graph, steps["relu"], is_layer=steps["relu"] is not steps.get("bn"))
         options: dict[str, Any] = {}
-        if "se" in steps:
+        # Where SE sits on one of the other layers, the tail finds it there.
+        if "se" in steps and steps["se"] not in (steps.get("bn"), steps.get("relu")):
             options["se"] = _se(graph, block, str(steps["se"].target), known)
         if "add" in steps:
             options["shortcut"] = place.shortcut
@@ -73,8 +74,8 @@ def _replace(graph: Graph, block: nn.Module, place: Place, known: KnownLayers) -
         graph.erase_node(node)
 
 
-def _relu(graph: Graph, node: Node) -> Node:
-    if node.op == "call_module":
+def _relu(graph: Graph, node: Node, *, is_layer: bool) -> Node:
+    if node.op == "call_module" and is_layer:
         return graph.get_attr(str(node.target))
     return graph.call_function(plain_relu)
 

@@ -8,9 +8,10 @@ from torch import nn
 from torch.fx import Graph
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from senet.blocks.attached import NAME, position_of
 from senet.blocks.cost import CostedModule
 from senet.blocks.squeeze_excitation import has_forward_of_its_own
-from senet.surgery.conditions import children_of
+from senet.surgery.conditions import children_of, joined
 from senet.surgery.fused_block import unfuse, versions_of, why_not
 from senet.surgery.inline import Inliner
 from senet.surgery.known_layers import known_layers
@@ -58,6 +59,8 @@ class Survey:
         for name, block in self.modules.items():
             for place in self.plans[block].places if block in self.plans else ():
                 called = [str(node.target) for node in place.steps.values() if node.op == "call_module"]
+                hosts = [each for each in called if position_of(block.get_submodule(each))]
+                called += [joined(each, NAME) for each in dict.fromkeys(hosts)]
                 row = _row(name, called, place)
                 for each in called:
                     rows.setdefault(block.get_submodule(each), row)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import operator
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,10 +23,9 @@ from torch.utils._pytree import tree_leaves
 
 from senet.surgery.attributes import Reads, watched
 from senet.surgery.conditions import Conditions, Path, children_of, path_of
+from senet.surgery.type_questions import answered
 from senet.surgery.unseen import Untraceable, nothing_unseen
 
-_INNER = ("torch.fx", "torch.nn.parameter", "senet.surgery")
-"""Modules whose questions for the type of a stand-in are none of the forward's."""
 _OTHER_STATE = "part of its forward runs under torch.no_grad, autocast or the like"
 
 
@@ -80,10 +78,11 @@ def trace(
     opened = None if inlined is None else {block.get_submodule(name) for name in inlined}
     tracer = _Tracer(opened, argument)
     with ExitStack() as stack:
-        stack.enter_context(_mode(block, training))
+        stack.enter_context(in_mode(block, training))
         reads = stack.enter_context(watched(block))
         stack.enter_context(nothing_unseen())
         stack.enter_context(_NothingApart())
+        stack.enter_context(answered(_StandIn, _StandIn.kind))
         graph = _run(tracer, block)
     return Traced(
         graph,
@@ -99,7 +98,7 @@ def _run(tracer: _Tracer, block: nn.Module) -> Graph:
     except Untraceable:
         raise
     except Exception as error:
-        raise Untraceable(_place_of(error)) from error
+        raise Untraceable(place_of(error)) from error
 
 
 class _Tracer(Tracer):
@@ -123,11 +122,9 @@ class _Tracer(Tracer):
     ) -> tuple[Callable[..., Any], list[Any]]:
         """Give stand-ins for the arguments that have no default."""
         given: list[Any] = [self.root]
-        for parameter in list(inspect.signature(root_fn).parameters.values())[1:]:
-            positional = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-            if positional and parameter.default is parameter.empty:
-                self.asked[parameter.name] = False
-                given.append(self.create_proxy("placeholder", parameter.name, (), {}))
+        for name in required_arguments(root_fn):
+            self.asked[name] = False
+            given.append(self.create_proxy("placeholder", name, (), {}))
         return root_fn, given
 
     def create_node(self, kind: str, *args: Any, **kwargs: Any) -> Node:
@@ -145,14 +142,11 @@ _IN_PLACE = (
 
 
 class _StandIn(Proxy):
-    """Answers the question for its type, and notes that it was asked; knows ``+=`` from ``+``."""
+    """Knows its type, and notes that it was asked; knows ``+=`` from ``+``."""
 
     tracer: _Tracer
 
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        if str(sys._getframe(1).f_globals.get("__name__")).startswith(_INNER):
-            return _StandIn
+    def kind(self) -> type:
         if self.node.op != "placeholder":
             raise Untraceable("its forward asks which type a result has")
         self.tracer.asked[str(self.node.target)] = True
@@ -188,8 +182,16 @@ def _state() -> tuple[bool, ...]:
     return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), autocast
 
 
+def required_arguments(forward: Callable[..., Any]) -> list[str]:
+    """Return the names of the positional arguments without a default, but for ``self``."""
+    parameters = list(inspect.signature(forward).parameters.values())[1:]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [each.name for each in parameters if each.kind in positional and each.default is each.empty]
+
+
 @contextmanager
-def _mode(block: nn.Module, training: bool) -> Iterator[None]:
+def in_mode(block: nn.Module, training: bool) -> Iterator[None]:
+    """Set the mode of ``block`` and all in it, and afterwards the mode that each had."""
     before = [(module, module.training) for module in block.modules()]
     for module, _ in before:
         module.training = training
@@ -214,7 +216,7 @@ def _conditions(block: nn.Module, graph: Graph, reads: Reads, training: bool) ->
     return Conditions(tuple(values), children)
 
 
-def _place_of(error: Exception) -> str:
+def place_of(error: Exception) -> str:
     """Return what a forward did not do with stand-ins, and in which line."""
     told = str(error).strip().splitlines()
     text = told[0] if told else type(error).__name__

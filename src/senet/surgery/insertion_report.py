@@ -1,0 +1,145 @@
+"""What `senet.squeeze_excite` put into a model, and which places it left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from senet.blocks.attached import Position
+
+
+@dataclass(frozen=True, order=True, kw_only=True)
+class Site:
+    """A place that has got SE, or gets it when the plan is carried out. Sites sort by name.
+
+    Attributes:
+        name: of the unit, such as ``layer1.0``: the module whose forward runs it.
+        host: the module that the block sits on; its parameters are ``{host}.se.…``.
+        position: of the block on its host: behind it, in front of it, or behind the ReLU it goes into.
+        kind: of unit, such as ``bottleneck`` or ``inception``.
+        stage: numbered as in the paper, or ``None`` where the size of the maps is not known.
+        channels: that the block weighs.
+        hidden: width of the hidden layer, or ``None`` where the block has none.
+        parameters: added.
+        multiply_adds: added for one image, or ``None`` where they depend on the size of the maps and no
+            ``example_input`` tells it.
+    """
+
+    name: str
+    host: str
+    position: Position
+    kind: str
+    stage: int | None
+    channels: int
+    hidden: int | None
+    parameters: int
+    multiply_adds: int | None
+
+
+@dataclass(frozen=True, order=True, kw_only=True)
+class Skipped:
+    """A place that was looked at and gets no SE.
+
+    Attributes:
+        name: of the unit.
+        kind: of unit, or empty for a module that could not be read.
+        reason: why.
+    """
+
+    name: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InsertionReport:
+    """The plan and what came of it, in the order in which the places run. Prints as a table.
+
+    Attributes:
+        model: the name of its class.
+        block: what was put in, such as ``se, reduction 16``.
+        sites: the places that got SE.
+        skipped: the others.
+        dry_run: whether nothing was changed.
+        output_change: the largest difference that inserting made to the output for ``example_input``, or
+            ``None`` where none was given.
+        optimizer: what became of the new parameters in the optimizer, or empty.
+    """
+
+    model: str
+    block: str
+    sites: tuple[Site, ...]
+    skipped: tuple[Skipped, ...]
+    dry_run: bool = False
+    output_change: float | None = None
+    optimizer: str = field(default="")
+
+    @property
+    def parameters(self) -> int:
+        """Added by all sites together."""
+        return sum(site.parameters for site in self.sites)
+
+    @property
+    def multiply_adds(self) -> int | None:
+        """Added by all sites together for one image, or ``None`` where that is not known."""
+        counts = [site.multiply_adds for site in self.sites]
+        return None if None in counts else sum(each for each in counts if each is not None)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many places were skipped for each reason."""
+        names = [row.reason for row in self.skipped]
+        return {name: names.count(name) for name in dict.fromkeys(names)}
+
+    def __str__(self) -> str:
+        """Return a line for each place, and the totals."""
+        heads = ("unit", "kind", "SE sits", "stage", "channels", "hidden", "parameters", "multiply-adds")
+        lines = [heads, *(_line(site) for site in self.sites)]
+        table = _aligned(lines) if self.sites else []
+        skipped = [f"  {row.name or '(the model)'}: {row.reason}" for row in self.skipped]
+        heading = ["Skipped:"] if skipped else []
+        return "\n".join([*table, *heading, *skipped, *self._totals()])
+
+    def _totals(self) -> list[str]:
+        if not self.sites:
+            return [f"{self.model}: nothing to do, {len(self.skipped)} places weigh their channels already."]
+        count = f"{len(self.sites)} place{'s' if len(self.sites) > 1 else ''}"
+        verb = "would get" if self.dry_run else "got"
+        work = "" if self.multiply_adds is None else f" and {self.multiply_adds:,} multiply-adds for an image"
+        totals = [f"{self.model}: {count} {verb} {self.block}: {self.parameters:,} parameters{work} more."]
+        if self.skipped:
+            totals.append(f"{len(self.skipped)} skipped.")
+        if self.output_change is not None:
+            totals.append(f"Largest change of the output on the example: {self.output_change:.3g}.")
+        if self.optimizer:
+            totals.append(self.optimizer)
+        return totals
+
+
+def _line(site: Site) -> tuple[str, ...]:
+    inner = site.host.removeprefix(f"{site.name}.") if site.name != site.host else site.host
+    work = "?" if site.multiply_adds is None else f"{site.multiply_adds:,}"
+    return (
+        site.name or "(the model)",
+        site.kind,
+        f"{_WHERE[site.position]} {inner}",
+        "?" if site.stage is None else str(site.stage),
+        f"{site.channels:,}",
+        "-" if site.hidden is None else f"{site.hidden:,}",
+        f"{site.parameters:,}",
+        work,
+    )
+
+
+_WHERE: dict[Position, str] = {"after": "behind", "before": "before", "after relu": "behind ReLU of"}
+_NUMBERS_FROM = 3
+
+
+def _aligned(lines: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if index >= _NUMBERS_FROM else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]

@@ -1,0 +1,37 @@
+"""Says why nothing could be put into a model, and what would match."""
+
+from __future__ import annotations
+
+from torch.nn.modules.conv import _ConvNd
+
+from senet.errors import SenetError
+from senet.surgery.flat_graph import FlatGraph
+from senet.surgery.insertion_report import InsertionReport
+from senet.surgery.units import ALREADY
+
+_RULE = (
+    "SE goes to the end of a branch that is summed or concatenated with its input, behind a concatenation of "
+    "branches, or in a network with neither behind a convolution's non-linearity; where= takes any module"
+)
+
+
+def refuse_nothing(report: InsertionReport, flat: FlatGraph, *, example_given: bool) -> None:
+    """Raise `SenetError` where there is no site, unless all places weigh their channels already."""
+    if report.sites:
+        return
+    if not any(isinstance(each, _ConvNd) for each in flat.model.modules()):
+        raise SenetError(f"{report.model} has no convolution, whose channels SE could weigh.")
+    reasons = report.reasons
+    if flat.unread:
+        name, why = next(iter(flat.unread.items()))
+        part = f"its part {name!r}" if name else "the model"
+        kind = type(flat.model.get_submodule(name)).__name__
+        raise SenetError(
+            f"The forward of {part} ({kind}) cannot be followed: {why}. Give example_input=, an input of the "
+            "model: it then runs once, and where its maps flow is seen."
+        )
+    if set(reasons) == {ALREADY}:
+        return
+    listed = "; ".join(f"{count} × {reason}" for reason, count in reasons.items())
+    looked = f" ({listed})" if listed else ""
+    raise SenetError(f"{report.model} has no place for SE{looked}. {_RULE}.")
