@@ -102,10 +102,11 @@ def run(arguments: argparse.Namespace) -> None:
     report = squeeze_excite(
         model, **settings, example_input=_example(arguments, model), dry_run=arguments.dry_run
     )
-    _print(str(report))
     if arguments.dry_run:
+        _print(str(report))
         return
     _write(arguments, model, settings)
+    _print(str(report))
     call = ", ".join(["model", *(f"{name}={value!r}" for name, value in settings.items())])
     _print(f"\nWritten: {arguments.out}\nIn Python: senet.squeeze_excite({call})")
     _print(f"           model.load_state_dict(safetensors.torch.load_file({str(arguments.out)!r}))")

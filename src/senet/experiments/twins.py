@@ -58,11 +58,15 @@ def build_twins(
     Raises:
         SenetError: the name is unknown or the network cannot take this SE.
     """
-    with _seeded(seed_from("initial values", seed)):
-        if is_foreign(model):
+    drawn = seed_from("initial values", seed)
+    if is_foreign(model):
+        with _seeded(drawn):
+            find_foreign(model)  # what a module draws at its import is drawn once only
+        with _seeded(drawn):
             plain = create_foreign(model, num_classes=classes, in_channels=channels)
             return (plain,) if se is None else (plain, _inserted(model, plain, se))
-        name = plain_name(model)
+    name = plain_name(model)
+    with _seeded(drawn):
         plain = create_network(name, num_classes=classes, in_channels=channels)
         if se is None:
             return (plain,)
