@@ -10,17 +10,20 @@ from pathlib import Path
 import pytest
 
 import senet
+from senet.blocks.se_config import SEConfig
 from senet.cli.main import EXIT_BAD_INPUT, main
 from senet.errors import SenetError
 from senet.experiments import compare as compare_module
 from senet.experiments.compare import compare
 from senet.experiments.single import train_one
+from senet.experiments.twins import build_twins
 from senet.report.results_json import read_results
 from senet.training.checkpoint import load_checkpoint
 from senet.training.recipe import Recipe
+from tests.experiments.test_twins import fit, open_gates, seconds_removed
 from tests.nets import nets
 from tests.references import import_timm
-from tests.small import small_source
+from tests.small import CLASSES, small_source
 
 __all__ = ["nets"]
 
@@ -113,6 +116,16 @@ def test_training_one_gives_the_comparisons_weights(photos: Path) -> None:
         assert network.folder.name == ("photos-nets-tiny-se" if with_se else "photos-nets-tiny-2")
     command = json.loads((network.folder / "settings.json").read_text())["command"]
     assert "model='nets:tiny'" in command and "with_se=True" in command
+
+
+@pytest.mark.usefixtures("layer_by_layer")
+def test_open_gates_reproduce_the_plain_training_exactly(tmp_path: Path) -> None:
+    plain, twin = build_twins("nets:tiny", SEConfig(), classes=len(CLASSES), channels=1, seed=0)
+    assert open_gates(twin) == 2
+    expected, got = fit(plain, tmp_path / "plain"), fit(twin, tmp_path / "se")
+    assert seconds_removed(got) == seconds_removed(expected) and got.predictions == expected.predictions
+    trained = twin.state_dict()
+    assert all((value == trained[key]).all() for key, value in plain.state_dict().items())
 
 
 def test_train_says_which_network_it_trains(capsys: pytest.CaptureFixture[str]) -> None:

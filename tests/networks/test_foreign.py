@@ -66,13 +66,14 @@ def test_it_is_the_packages_network() -> None:
         ("torchvision:fcn_resnet50", "torchvision has no network for classification called 'fcn_resnet50'"),
         ("torchvision:list_models", "no network for classification called 'list_models'"),
         ("pytorchcv:resnt18", "pytorchcv has no .* Did you mean 'resnet18'"),
+        ("pytorchcv:resnet20_cifar10", r"built: AssertionError: assert \(num_classes in \[10, 100\]\)\."),
         ("timm:", "timm has no .* called ''"),
         ("timm:resnet18.nothing", r"timm:resnet18\.nothing could not be built: RuntimeError: .*tag"),
     ],
 )
 def test_an_unknown_name_is_one_sentence(name: str, sentence: str) -> None:
     with pytest.raises(SenetError, match=sentence) as error:
-        create_foreign(name)
+        create_foreign(name, num_classes=3)
     assert "\n" not in str(error.value) and ".py" not in str(error.value)
 
 

@@ -62,8 +62,10 @@ def said(error: BaseException) -> str:
     """Return an error's type and first line, and the user's file and line it comes from, if there is one."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({_shown(error.filename or '?')}, line {error.lineno})"
-    text = ": ".join([type(error).__name__, *str(error).splitlines()[:1]]).rstrip(".")
     frames = traceback.extract_tb(error.__traceback__)
+    # An assertion without a message is best told by what was asserted.
+    told = str(error) or (frames[-1].line if frames else "") or ""
+    text = ": ".join([type(error).__name__, *told.splitlines()[:1]]).rstrip(".")
     own = [frame for frame in frames if _is_the_users(frame.filename)]
     return f"{text} ({_shown(own[-1].filename)}, line {own[-1].lineno})" if own else text
 
