@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from senet.cli.shared import add_shared_arguments, shared_arguments
+from senet.cli.shared import FOREIGN_NAMES, add_shared_arguments, shared_arguments
 
 NAME = "compare"
 SUMMARY = "train a network and its SE twin on the same images and say what SE buys"
@@ -18,7 +18,9 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument(
-        "--model", metavar="NAME", help="network (default: resnet8 for images up to 64 pixels, else resnet18)"
+        "--model",
+        metavar="NAME",
+        help=f"network (default: resnet8 for images up to 64 pixels, else resnet18); {FOREIGN_NAMES}",
     )
     parser.add_argument(
         "--seeds", type=int, default=3, metavar="N", help="trainings of each network (default: 3)"

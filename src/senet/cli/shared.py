@@ -9,6 +9,11 @@ from senet.blocks.se_config import SEConfig
 from senet.cli.options import add_settings, given_settings, with_given
 from senet.training.recipe import Recipe
 
+FOREIGN_NAMES = (
+    "timm:NAME, torchvision:NAME and pytorchcv:NAME are those of other packages, package.module:factory is a "
+    "function of yours that returns a network"
+)
+
 
 def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     """Add where images come from, where results go, and all settings of SE and training."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from senet.cli.shared import add_shared_arguments, shared_arguments
+from senet.cli.shared import FOREIGN_NAMES, add_shared_arguments, shared_arguments
 
 NAME = "train"
 SUMMARY = "train one network"
@@ -17,7 +17,13 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument(
-        "--model", required=True, metavar="NAME", help="network, for example resnet20 or se_resnet20"
+        "--model",
+        required=True,
+        metavar="NAME",
+        help=f"network, for example resnet20 or se_resnet20; {FOREIGN_NAMES}",
+    )
+    parser.add_argument(
+        "--se", action="store_true", help="train its twin with SE instead: se_resnet20 for resnet20"
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="decides every random choice (default: 0)"
@@ -32,5 +38,5 @@ def run(arguments: argparse.Namespace) -> None:
 
     options = shared_arguments(arguments)
     with Display() as display:
-        network = train_one(**options, seed=arguments.seed, progress=display)
+        network = train_one(**options, with_se=arguments.se, seed=arguments.seed, progress=display)
     display.trained(network)

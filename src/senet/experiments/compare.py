@@ -19,6 +19,7 @@ from senet.experiments.plan import Plan, make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
 from senet.experiments.run_folder import versions
 from senet.experiments.statistics import difference, verdict
+from senet.experiments.twins import name_of_twin
 from senet.insight.results import Comparison, MeasuredCost, TrainingRun, Variant
 from senet.training.lock import lock_folder
 from senet.training.loop import train
@@ -52,6 +53,8 @@ def compare(
         data: a folder of class folders, a parquet file or folder in Hugging Face layout, the name
             of a dataset on the Hugging Face Hub, or ``None`` for the embedded Fashion-MNIST subset.
         model: name of the network; ``None`` takes resnet8 for small images and resnet18 for others.
+            ``"timm:NAME"``, ``"torchvision:NAME"``, ``"pytorchcv:NAME"`` and ``"package.module:factory"``
+            (a callable that returns a network) compare any network with a copy that has SE in it.
         se: the twin's SE blocks, or a mapping with the settings that differ from the network's default.
         recipe: how to train; `Recipe()` by default.
         seeds: how many seeds, from 0.
@@ -100,7 +103,7 @@ def compare(
 
 def _names(plan: Plan) -> str:
     assert plan.se is not None
-    return f"{plan.model} and its twin se_{plan.model} (reduction {plan.se.reduction})"
+    return f"{plan.model} and its twin {name_of_twin(plan.model)} (reduction {plan.se.reduction})"
 
 
 def _trainings(plan: Plan, seeds: int) -> str:
@@ -158,7 +161,7 @@ def _conclude(plan: Plan, runs: list[TrainingRun], cost: MeasuredCost) -> Compar
         se=asdict(plan.se),
         recipe=asdict(plan.images.recipe),
         seeds=seeds,
-        versions=versions(),
+        versions=versions(plan.model),
         data=plan.images.summary(),
         runs=tuple(sorted(runs, key=lambda run: (VARIANTS.index(run.variant), run.seed))),
         cost=cost,

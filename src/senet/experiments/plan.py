@@ -17,9 +17,10 @@ from senet.errors import SenetError
 from senet.experiments.command import python_call
 from senet.experiments.images import ReadyImages, ready_images
 from senet.experiments.run_folder import claim_folder
-from senet.experiments.twins import build_twins
+from senet.experiments.trial import structure, try_foreign
+from senet.experiments.twins import build_twins, name_of_plain, name_of_twin, usual_se
 from senet.insight.cost import cost
-from senet.networks.zoo import default_se, plain_name
+from senet.networks.foreign import is_foreign
 from senet.training.device import choose_device, describe_device
 from senet.training.recipe import Recipe
 
@@ -105,19 +106,21 @@ def make_plan(
     if workers is not None and workers < 0:
         raise SenetError(f"workers is {workers}; it must be 0 (no extra processes) or more.")
     chosen = choose_device(device)
-    if model is not None and with_se:
-        resolve_se(plain_name(model), se)  # what is wrong is told before all images are looked at
+    if model is not None:  # what is wrong is told before all images are looked at
+        wanted = name_of_plain(model)
+        if with_se:
+            resolve_se(wanted, se)
     count = min(8, os.cpu_count() or 1) if workers is None else workers
     images = ready_images(
         data, recipe or Recipe(), test_fraction=test_fraction, workers=count, progress=checking
     )
     if workers is None and isinstance(images.checked.data.train, ArraySource):
         count = 0  # nothing to decode: processes would only cost time
-    name = plain_name(model or (DEFAULT_SMALL_MODEL if images.small else DEFAULT_MODEL))
+    name = name_of_plain(model or (DEFAULT_SMALL_MODEL if images.small else DEFAULT_MODEL))
     config = resolve_se(name, se) if with_se else None
-    _try_networks(name, config, images)
-    identity = {"job": job, "seed": seed, **_identity(name, config, images, chosen)}
-    default = f"{images.checked.data.name}-{f'se_{name}' if job == 'train' and with_se else name}"
+    built = _try_networks(name, config, images)
+    identity = {"job": job, "seed": seed, **_identity(name, built, config, images, chosen)}
+    default = f"{images.checked.data.name}-{name_of_twin(name) if job == 'train' and with_se else name}"
     repeat = command or python_call(
         "compare" if job == "compare" else "train_one",
         data=data,
@@ -126,11 +129,12 @@ def make_plan(
         recipe=recipe,
         seeds=seeds,
         seed=seed,
+        with_se=True if job == "train" and with_se and model == name else None,
         out=out,
         device=device,
         test_fraction=test_fraction,
     )
-    folder = claim_folder(Path(out) if out else None, default, identity, repeat)
+    folder = claim_folder(Path(out) if out else None, default, identity, repeat, model=name)
     return Plan(
         model=name,
         se=config,
@@ -143,8 +147,13 @@ def make_plan(
     )
 
 
-def _identity(name: str, se: SEConfig | None, images: ReadyImages, device: torch.device) -> dict[str, Any]:
+def _identity(
+    name: str, plain: nn.Module, se: SEConfig | None, images: ReadyImages, device: torch.device
+) -> dict[str, Any]:
+    # The same foreign name may be another network tomorrow: the package's next version, an edited module.
+    structures = {"structure": structure(plain)} if is_foreign(name) else {}
     return {
+        **structures,
         "model": name,
         "se": None if se is None else asdict(se),
         "recipe": asdict(images.recipe),
@@ -169,14 +178,20 @@ def resolve_se(name: str, se: SEConfig | Mapping[str, Any] | None) -> SEConfig:
     for setting in se or {}:
         if setting not in known:
             raise SenetError(f"SE has no setting {setting!r}; it has {', '.join(sorted(known))}.")
-    return replace(default_se(name), **(se or {}))
+    return replace(usual_se(name), **(se or {}))
 
 
 def _networks(name: str, se: SEConfig | None, images: ReadyImages, seed: int) -> tuple[nn.Module, ...]:
     return build_twins(name, se, classes=len(images.classes), channels=images.checked.channels, seed=seed)
 
 
-def _try_networks(name: str, se: SEConfig | None, images: ReadyImages) -> None:
-    size = images.recipe.image_size
-    for network in _networks(name, se, images, seed=0):
-        cost(network, (images.checked.channels, size, size))
+def _try_networks(name: str, se: SEConfig | None, images: ReadyImages) -> nn.Module:
+    """Raise `SenetError` where a network cannot be trained on the images; return the plain one."""
+    networks, size = _networks(name, se, images, seed=0), images.recipe.image_size
+    shape = (images.checked.channels, size, size)
+    if is_foreign(name):
+        (again,) = _networks(name, None, images, seed=0)
+        try_foreign(name, networks, again, classes=len(images.classes), shape=shape)
+    for network in networks:
+        cost(network, shape)
+    return networks[0]

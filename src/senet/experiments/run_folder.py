@@ -17,17 +17,19 @@ import torch
 import senet
 from senet.errors import SenetError
 from senet.files import make_folder, write_text
+from senet.networks.foreign import package_version
 from senet.training.identity import refuse_other_training
 
 SETTINGS_NAME = "settings.json"
 
 
-def versions() -> dict[str, str]:
-    """Return the version of everything that decides a result."""
+def versions(model: str) -> dict[str, str]:
+    """Return the version of everything that decides a result of this network."""
     return {
         "senet": senet.__version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
+        **package_version(model),
         "numpy": numpy.__version__,
         "pillow": PIL.__version__,
         "system": platform.platform(terse=True),
@@ -35,7 +37,9 @@ def versions() -> dict[str, str]:
     }
 
 
-def claim_folder(out: Path | None, name: str, identity: Mapping[str, Any], command: str) -> Path:
+def claim_folder(
+    out: Path | None, name: str, identity: Mapping[str, Any], command: str, *, model: str = ""
+) -> Path:
     """Return the folder for an experiment, with its settings written in it.
 
     An experiment of the same identity goes on in its folder. Without ``out`` the first of
@@ -46,6 +50,7 @@ def claim_folder(out: Path | None, name: str, identity: Mapping[str, Any], comma
         name: what to call it otherwise; made safe for a file system.
         identity: what the experiment is, as plain values.
         command: the one command that repeats it.
+        model: name of the plain network, whose package's version is written down.
 
     Raises:
         SenetError: ``out`` holds another experiment or other files.
@@ -59,7 +64,7 @@ def claim_folder(out: Path | None, name: str, identity: Mapping[str, Any], comma
             f"The folder {folder} holds files that are not a senet run: name a new or empty one with --out."
         )
     make_folder(folder)
-    settings = {"command": command, "identity": identity, "versions": versions()}
+    settings = {"command": command, "identity": identity, "versions": versions(model)}
     write_text(folder / SETTINGS_NAME, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
     return folder
 

@@ -13,7 +13,7 @@ from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
 from senet.experiments.plan import make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
-from senet.networks.zoo import plain_name
+from senet.experiments.twins import name_of_plain, name_of_twin
 from senet.training.lock import lock_folder
 from senet.training.loop import TrainingResult, train
 from senet.training.recipe import Recipe
@@ -42,6 +42,7 @@ def train_one(
     data: str | Path | None = None,
     *,
     model: str,
+    with_se: bool = False,
     se: SEConfig | Mapping[str, Any] | None = None,
     recipe: Recipe | None = None,
     seed: int = 0,
@@ -58,8 +59,9 @@ def train_one(
     comparison of ``resnet20`` with the same recipe.
 
     Args are those of `senet.compare`, besides:
-        model: name of the network, with ``se_`` for SE.
-        se: the SE blocks, for a name that starts with ``se_``; by default the network's own.
+        model: name of the network, with ``se_`` for SE, or of one of another package.
+        with_se: train the twin with SE, also where the name is that of the plain network.
+        se: the twin's SE blocks; by default the network's own.
         seed: of initial weights, order and augmentation.
 
     Returns:
@@ -70,10 +72,11 @@ def train_one(
         TrainingInterrupted: Ctrl-C; the same call goes on from there.
     """
     progress = progress or SilentComparison()
-    with_se = plain_name(model) != model
+    with_se = with_se or name_of_plain(model) != model
     if se and not with_se:
         raise SenetError(
-            f"SE settings have no effect on the plain network {model!r}: name 'se_{model}' or drop them."
+            f"SE settings have no effect on the plain network {model!r}: train {name_of_twin(model)!r} "
+            "by with_se=True (--se) or drop them."
         )
     plan = make_plan(
         data,
@@ -90,7 +93,8 @@ def train_one(
         seed=seed,
         checking=progress.checking,
     )
-    progress.describe({**plan.facts(), "network": model, "training": f"{plan.epochs()}, seed {seed}"})
+    name = name_of_twin(plan.model) if with_se else plan.model
+    progress.describe({**plan.facts(), "network": name, "training": f"{plan.epochs()}, seed {seed}"})
     with lock_folder(plan.folder):
         network = plan.networks(seed)[-1]
         result = train(

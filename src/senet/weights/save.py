@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
-from torch import nn
+from torch import Tensor, nn
 
+from senet import __version__
+from senet.errors import SenetError
 from senet.files import write_bytes
 from senet.networks.features import FeatureNetwork
 from senet.weights.load import senet_network
 from senet.weights.own import to_metadata
+
+INSERTED_KEY = "senet_inserted"
+"""Of the metadata of a network of another package: not ``senet``, which `senet.create_model` reads."""
 
 
 def save_weights(model: nn.Module, path: str | Path, *, classes: Sequence[str] | None = None) -> None:
@@ -40,3 +47,33 @@ def save_weights(model: nn.Module, path: str | Path, *, classes: Sequence[str] |
     # One tensor for each key, in one piece: networks may be in channels_last.
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
     write_bytes(Path(path), safetensors.torch.save(tensors, metadata))
+
+
+def save_inserted(
+    model: nn.Module, path: Path, *, name: str, built: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:
+    """Write the state dict of another package's network that got SE, whole or not at all.
+
+    The file's metadata has these facts as one JSON text under ``senet_inserted``.
+
+    Args:
+        model: after `senet.squeeze_excite`.
+        path: of the safetensors file; an older one is replaced.
+        name: of the network, such as ``"timm:resnet50"``.
+        built: how it was built.
+        settings: what `senet.squeeze_excite` was given.
+
+    Raises:
+        SenetError: the state dict holds something else than tensors, or the file cannot be written.
+    """
+    state = model.state_dict()
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            raise SenetError(
+                f"{name} keeps a {type(value).__name__} as {key!r}: a safetensors file holds tensors only."
+            )
+    facts = {"model": name, **built, "squeeze_excite": settings, "senet": __version__}
+    metadata = {"format": "pt", INSERTED_KEY: json.dumps(facts, ensure_ascii=False)}
+    # A copy of each: layers may share a tensor, and the file holds each under its own key.
+    tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
+    write_bytes(path, safetensors.torch.save(tensors, metadata))
