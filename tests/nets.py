@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
-import torch
-from torch import nn
-
-from senet.blocks.attached import attach
-from senet.blocks.se_config import SEConfig
-from senet.blocks.squeeze_excitation import SqueezeExcitation
-from senet.errors import SenetError
 
 NETS = '''
 import torch
@@ -211,48 +200,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "path", [each for each in sys.path if each])
     before = set(sys.modules)
     Path("nets.py").write_text(NETS)
-    if importlib.util.find_spec("senet.surgery.insert") is None:
-        stand_in: Any = ModuleType("senet.surgery.insert")
-        stand_in.squeeze_excite = squeeze_excite
-        monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
     yield tmp_path
     for name in set(sys.modules) - before:
         if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(sys.modules[name].__file__):
             del sys.modules[name]
-
-
-@dataclass
-class StandInReport:
-    """What the tests need of a report."""
-
-    sites: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return "\n".join(["place", *self.sites])
-
-
-def squeeze_excite(
-    model: nn.Module,
-    reduction: int = 16,
-    *,
-    placement: str = "standard",
-    stages: tuple[int, ...] | None = None,
-    where: tuple[str, ...] | None = None,
-    start: str = "identity",
-    kind: str = "se",
-    se: SEConfig | None = None,
-    example_input: torch.Tensor | None = None,
-    optimizer: object = None,
-    dry_run: bool = False,
-) -> StandInReport:
-    """Stands in for `senet.squeeze_excite` where that is not there: SE behind each ``bn2``."""
-    if kind != "se":
-        raise SenetError(f"kind {kind!r} is not known")
-    config = se or SEConfig(reduction=reduction, gate="double_sigmoid", start=start)  # type: ignore[arg-type]
-    hosts = {name: module for name, module in model.named_modules() if name.endswith((".bn2", ".bn3"))}
-    if not hosts:
-        raise SenetError("there is no place for SE")
-    for host in hosts.values() if not dry_run else ():
-        assert isinstance(host, nn.BatchNorm2d)
-        attach(host, SqueezeExcitation.from_config(host.num_features, config))
-    return StandInReport(tuple(hosts))

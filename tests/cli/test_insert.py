@@ -68,7 +68,7 @@ def test_the_file_is_the_network_with_se(capsys: pytest.CaptureFixture[str]) -> 
 
     # What it prints is how to get the network back, here with gates that are exactly 1.
     assert "In Python: senet.squeeze_excite(model, reduction=4)" in out
-    from senet.surgery.insert import squeeze_excite  # type: ignore[import-not-found, unused-ignore]
+    from senet.surgery.insert import squeeze_excite
 
     plain = {key: value for key, value in state.items() if key not in added}
     image = torch.randn(2, 1, 16, 16)
@@ -86,7 +86,7 @@ def test_every_setting_and_the_image_arrive(monkeypatch: pytest.MonkeyPatch) -> 
         heard.update(options)
         return "the plan"
 
-    import senet.surgery.insert as home  # type: ignore[import-not-found, unused-ignore]
+    import senet.surgery.insert as home
 
     monkeypatch.setattr(home, "squeeze_excite", listen)
     common = ["insert", "--model", "nets:tiny", "--num-classes", "3", "--dry-run"]

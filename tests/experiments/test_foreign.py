@@ -190,3 +190,9 @@ def test_from_python_the_sentence_is_an_error(photos: Path) -> None:
     with pytest.raises(SenetError, match="no setting 'ratio'"):
         compare(photos, model="nets:tiny", se={"ratio": 4})
     assert not Path("runs").exists()
+
+
+def test_a_network_that_has_se_has_no_plain_twin() -> None:
+    import_timm()
+    with pytest.raises(SenetError, match="timm:seresnet18 weighs its channels already"):
+        build_twins("timm:seresnet18", SEConfig(), classes=3, channels=3, seed=0)

@@ -72,8 +72,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--where",
         nargs="+",
-        metavar="GLOB",
-        help="the layers that get SE behind them, by name, such as 'layer4.*.bn3' (default: those found)",
+        metavar="NAME",
+        help="units, parts of the network or modules that get SE, by the names in the plan, such as layer4 or "
+        "'layer*.0' (default: all units)",
     )
     group.add_argument(
         "--start",
@@ -89,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
     _check(arguments)
     from senet.networks.factory import refuse_ignored
     from senet.networks.foreign import create_foreign
-    from senet.surgery.insert import squeeze_excite  # type: ignore[import-not-found, unused-ignore]
+    from senet.surgery.insert import squeeze_excite
 
     model = create_foreign(
         arguments.model,

@@ -79,13 +79,14 @@ def build_twins(
 
 def _inserted(name: str, plain: nn.Module, se: SEConfig) -> nn.Module:
     """Return a copy of a foreign network with SE in it."""
-    from senet.surgery.insert import squeeze_excite  # type: ignore[import-not-found, unused-ignore]
+    from senet.surgery.insert import squeeze_excite
 
     try:
         twin = copy.deepcopy(plain)
     except Exception as error:
         raise SenetError(f"{name} cannot be copied to put SE into it: {said(error)}.") from error
-    squeeze_excite(twin, se=se)
+    if not squeeze_excite(twin, se=se).sites:
+        raise SenetError(f"{name} weighs its channels already wherever SE belongs: there is no plain network.")
     before, after = plain.state_dict().keys(), twin.state_dict().keys()
     assert before < after, f"the twin of {name} lacks {before - after}"
     _check_added(name, sorted(after - before))
