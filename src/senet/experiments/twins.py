@@ -86,7 +86,9 @@ def _inserted(name: str, plain: nn.Module, se: SEConfig) -> nn.Module:
     except Exception as error:
         raise SenetError(f"{name} cannot be copied to put SE into it: {said(error)}.") from error
     if not squeeze_excite(twin, se=se).sites:
-        raise SenetError(f"{name} weighs its channels already wherever SE belongs: there is no plain network.")
+        raise SenetError(
+            f"{name} weighs its channels already wherever SE belongs: there is no plain network."
+        )
     before, after = plain.state_dict().keys(), twin.state_dict().keys()
     assert before < after, f"the twin of {name} lacks {before - after}"
     _check_added(name, sorted(after - before))

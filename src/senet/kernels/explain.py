@@ -74,7 +74,7 @@ def explain_kernels(model: nn.Module, *inputs: Any) -> KernelReport:
     """
     devices = sorted({each.device.index or 0 for each in inputs if isinstance(each, Tensor) and each.is_cuda})
     mode = torch.set_grad_enabled
-    with torch.random.fork_rng(devices), mode(model.training), _buffers_kept(model), recording() as ran:
+    with torch.random.fork_rng(devices), mode(model.training), buffers_kept(model), recording() as ran:
         model(*inputs)
     names = {id(module): name for name, module in model.named_modules()}
     return KernelReport(tuple(_row(each, names) for each in _once(ran)))
@@ -93,7 +93,8 @@ def _once(ran: list[Ran]) -> Iterator[Ran]:
 
 
 @contextmanager
-def _buffers_kept(model: nn.Module) -> Iterator[None]:
+def buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Put running statistics and other buffers back to what they were before the context."""
     kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
         yield

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from senet.blocks.attached import NAME, attach, detach
 from senet.errors import SenetError
+from senet.kernels.explain import buffers_kept
 from senet.surgery.flat_graph import FlatGraph, read_by_tracing
 from senet.surgery.hosts import Host
 from senet.surgery.insertion_report import InsertionReport
@@ -123,7 +124,7 @@ def _require_run(flat: FlatGraph, hosts: Sequence[Host], example_input: Any) -> 
 
 def _output(model: nn.Module, example_input: Any) -> list[Tensor] | None:
     """Return the tensors that the model returns in evaluation mode, or ``None`` on the meta device."""
-    with in_mode(model, training=False), torch.random.fork_rng(), torch.no_grad():
+    with in_mode(model, training=False), buffers_kept(model), torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         leaves = [each for each in tree_leaves(run(model, example_input)) if isinstance(each, Tensor)]
     return None if any(each.is_meta for each in leaves) else [each.detach().clone() for each in leaves]

@@ -124,6 +124,8 @@ class HostFinder:
         module = self.flat.model.get_submodule(host.name)
         if hasattr(module, NAME) and attached_block(module) is None:
             return f"{host.name} has an attribute {NAME!r} already, which the block would need"
+        if host.position != "before" and isinstance(module, nn.Linear | nn.Flatten):
+            return f"{host.name} puts out no maps with the channels in the second place"
         return host
 
     def _may_host(self, name: str) -> bool:

@@ -176,9 +176,7 @@ def _read(model: nn.Module, example_input: Any) -> FlatGraph:
 
 
 def _plan(finder: SiteFinder, choices: _Choices, where: Where | None) -> _Plan:
-    names = None if where is None or callable(where) else [where] if isinstance(where, str) else list(where)
-    if names is not None and not all(isinstance(each, str) for each in names):
-        raise SenetError(f"where takes names, or a function of a site, not {where!r}.")
+    names = None if where is None or callable(where) else _names(where)
     candidates = finder.chosen(choices.stages, names)
     _refuse_reduction(choices, candidates)
     chosen, skipped = [], []
@@ -196,6 +194,15 @@ def _plan(finder: SiteFinder, choices: _Choices, where: Where | None) -> _Plan:
         for name, why in finder.flat.unread.items()
     ]
     return _Plan(chosen, (*skipped, *unread))
+
+
+def _names(where: object) -> list[str]:
+    names = [where] if isinstance(where, str) else where
+    if not isinstance(names, list | tuple | set) or not all(isinstance(each, str) for each in names):
+        raise SenetError(f"where takes names, or a function of a site, not {where!r}.")
+    if not names:
+        raise SenetError("where names nothing: leave it out for all units.")
+    return list(names)
 
 
 def _refuse_reduction(choices: _Choices, candidates: list[Candidate]) -> None:

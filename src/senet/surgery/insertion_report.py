@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from senet.blocks.attached import Position
 
+ALREADY = "it weighs its channels already"
+"""The reason why a unit with SE, or something like it, gets no more."""
+
 
 @dataclass(frozen=True, order=True, kw_only=True)
 class Site:
@@ -99,9 +102,12 @@ class InsertionReport:
         heading = ["Skipped:"] if skipped else []
         return "\n".join([*table, *heading, *skipped, *self._totals()])
 
+    def _had_se(self) -> int:
+        return self.reasons.get(ALREADY, 0)
+
     def _totals(self) -> list[str]:
         if not self.sites:
-            return [f"{self.model}: nothing to do, {len(self.skipped)} places weigh their channels already."]
+            return [f"{self.model}: nothing to do, {self._had_se()} places weigh their channels already."]
         count = f"{len(self.sites)} place{'s' if len(self.sites) > 1 else ''}"
         verb = "would get" if self.dry_run else "got"
         work = "" if self.multiply_adds is None else f" and {self.multiply_adds:,} multiply-adds for an image"

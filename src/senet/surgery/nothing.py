@@ -6,8 +6,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from senet.errors import SenetError
 from senet.surgery.flat_graph import FlatGraph
-from senet.surgery.insertion_report import InsertionReport
-from senet.surgery.units import ALREADY
+from senet.surgery.insertion_report import ALREADY, InsertionReport
 
 _RULE = (
     "SE goes to the end of a branch that is summed or concatenated with its input, behind a concatenation of "
@@ -30,7 +29,7 @@ def refuse_nothing(report: InsertionReport, flat: FlatGraph, *, example_given: b
             f"The forward of {part} ({kind}) cannot be followed: {why}. Give example_input=, an input of the "
             "model: it then runs once, and where its maps flow is seen."
         )
-    if set(reasons) == {ALREADY}:
+    if ALREADY in reasons:
         return
     listed = "; ".join(f"{count} × {reason}" for reason, count in reasons.items())
     looked = f" ({listed})" if listed else ""

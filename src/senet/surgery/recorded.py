@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from senet.errors import SenetError
 from senet.kernels.backends import kernels
+from senet.kernels.explain import buffers_kept
 from senet.surgery.flat_graph import FlatGraph, is_layer, unchanged
 from senet.surgery.trace import in_mode
 
@@ -34,6 +35,7 @@ def read_by_running(model: nn.Module, example_input: Any) -> FlatGraph:
     recorder = _Recorder(flat)
     with ExitStack() as stack:
         stack.enter_context(unchanged(model))
+        stack.enter_context(buffers_kept(model))
         stack.enter_context(in_mode(model, training=False))
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(kernels("reference"))

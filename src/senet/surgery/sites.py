@@ -14,7 +14,8 @@ from senet.blocks.se_config import Placement
 from senet.errors import SenetError, nearest
 from senet.surgery.flat_graph import FlatGraph
 from senet.surgery.hosts import Host, HostFinder
-from senet.surgery.units import ALREADY, Unit, UnitFinder
+from senet.surgery.insertion_report import ALREADY
+from senet.surgery.units import Unit, UnitFinder
 
 _ELSEWHERE = "where= leaves it out"
 
@@ -164,15 +165,16 @@ class SiteFinder:
         taken: dict[int, Candidate] = {}
         extra: list[Candidate] = []
         for name in names:
-            matching = [
-                index
-                for index, each in enumerate(self.candidates)
-                if any(map(_matches(name), _names(each))) or (not each.reason and _is_in(each, name))
+            meant = [
+                index for index, each in enumerate(self.candidates) if any(map(_matches(name), _names(each)))
             ]
-            for index in matching:
+            inside = [index for index, each in enumerate(self.candidates) if _is_in(each, name)]
+            for index in inside:
+                taken.setdefault(index, self.candidates[index])
+            for index in meant:
                 each = self.candidates[index]
                 taken[index] = replace(each, reason="") if each.is_for_the_asking and each.host else each
-            if not matching:
+            if not meant and not inside:
                 extra.append(self._module(name))
         rest = [
             taken.get(index) or replace(each, reason=each.reason or _ELSEWHERE)

@@ -12,11 +12,11 @@ from torch.nn.modules.conv import _ConvNd
 
 from senet.surgery.flat_graph import FlatGraph
 from senet.surgery.foreign_se import sounds_like_se
+from senet.surgery.insertion_report import ALREADY
 from senet.surgery.kinds_of_nodes import Kinds
 from senet.surgery.regions import Region, Regions
 
 Shape = Literal["residual", "concatenated", "inception", "convolution", "no sum", "named"]
-ALREADY = "it weighs its channels already"
 _LONG = "a long skip connection: its branch makes the maps larger again"
 
 
