@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import senet
-from senet.blocks.kinds import make_block
+from senet.blocks.kinds import make_block, uses_reduction
 from senet.blocks.relatives.cbam import CBAM
 from senet.blocks.relatives.eca import EfficientChannelAttention, kernel_size
 from senet.blocks.relatives.ese import EffectiveSE
@@ -472,13 +472,15 @@ def test_the_start_says_which_gate(kind, doubled):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_network_of_others_takes_every_kind(kind):
+@pytest.mark.parametrize("placement", ["standard", "post"])
+def test_a_network_of_others_takes_every_kind(kind, placement):
     torch.manual_seed(0)
     model = shaken(small_torchvision_resnet()).eval()
     x = torch.randn(2, 3, 36, 36)
     before, state = model(x), {name: each.clone() for name, each in model.state_dict().items()}
-    report = senet.squeeze_excite(model, reduction=4 if kind in ("se", "scse", "cbam") else 16, kind=kind)
-    assert len(report.sites) == 2
+    choices = {"kind": kind, "placement": placement, "reduction": 4 if uses_reduction(kind) else 16}
+    assert len(senet.squeeze_excite(model, **choices).sites) == 2
+    assert not senet.squeeze_excite(model, **choices).sites
     assert torch.equal(model(x), before)
     new = {name: each for name, each in model.named_parameters() if name not in state}
     assert {name.split(".se.")[1] for name in new} == {
