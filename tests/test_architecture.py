@@ -12,6 +12,7 @@ import pytest
 from torch import nn
 
 import senet
+from senet.blocks.relatives.gather_excite import GatherExcite
 from senet.blocks.squeeze_excitation import SqueezeExcitation
 
 SOURCE = Path(senet.__file__).parent
@@ -91,7 +92,8 @@ def test_there_is_one_class_that_squeezes_and_excites() -> None:
                 text = inspect.getsource(value).lower()
                 if "excit" in value.__name__.lower() or ("fc1" in text and "fc2" in text):
                     found.add(value)
-    assert found == {SqueezeExcitation}
+    # Gather-excite is another block of the same authors: it excites, but squeezes no map to one number.
+    assert found == {SqueezeExcitation, GatherExcite}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
