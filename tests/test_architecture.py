@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "insight": {"blocks", "networks", "kernels"},
     "data": set(),
     "training": {"data", "networks", "weights", "insight"},
-    "experiments": {"training", "insight", "data", "networks", "blocks"},
+    "experiments": {"training", "insight", "data", "networks", "blocks", "surgery"},
     "report": {"insight"},
     "cli": set(ROOMS),
 }

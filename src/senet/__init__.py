@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from senet.data.images import open_images as open_images
     from senet.errors import SenetError as SenetError
     from senet.experiments.compare import compare as compare
+    from senet.experiments.prune_gates import prune_gates as prune_gates
+    from senet.experiments.prune_report import PruneReport as PruneReport
     from senet.experiments.single import train_one as train_one
     from senet.insight.cost import cost as cost
     from senet.insight.results import Comparison as Comparison
@@ -39,6 +41,7 @@ _HOMES = {
     "Comparison": "senet.insight.results",
     "LoadReport": "senet.weights.report",
     "Preprocess": "senet.networks.preprocess",
+    "PruneReport": "senet.experiments.prune_report",
     "Recipe": "senet.training.recipe",
     "SEConfig": "senet.blocks.se_config",
     "SenetError": "senet.errors",
@@ -53,6 +56,7 @@ _HOMES = {
     "explain_kernels": "senet.kernels.explain",
     "fold": "senet.surgery.fold",
     "open_images": "senet.data.images",
+    "prune_gates": "senet.experiments.prune_gates",
     "save_weights": "senet.weights.save",
     "train_one": "senet.experiments.single",
     "write_report": "senet.report.write",
@@ -62,6 +66,7 @@ __all__ = [
     "Comparison",
     "LoadReport",
     "Preprocess",
+    "PruneReport",
     "Recipe",
     "SEConfig",
     "SenetError",
@@ -76,6 +81,7 @@ __all__ = [
     "list_weights",
     "load_weights",
     "open_images",
+    "prune_gates",
     "save_weights",
     "train_one",
     "write_report",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from senet.errors import SenetError
 from senet.surgery.fused_block import fuse
 from senet.surgery.report import AccelerationReport
 from senet.surgery.survey import Survey
-
-_FIRST = "accelerate the model first, then"
+from senet.surgery.wrapped import refuse_wrapped
 
 
 def accelerate(model: nn.Module) -> AccelerationReport:
@@ -39,7 +37,7 @@ def accelerate(model: nn.Module) -> AccelerationReport:
         SenetError: there is nothing to take, or the model is scripted, compiled or wrapped for several
             processes or devices.
     """
-    _refuse_wrapped(model)
+    refuse_wrapped(model, "accelerate")
     survey = Survey(model)
     report = AccelerationReport(
         model=type(model).__name__, rows=survey.rows(), fused_before=len(survey.fused_before)
@@ -50,31 +48,6 @@ def accelerate(model: nn.Module) -> AccelerationReport:
         if plan.versions:
             fuse(block, plan.versions, survey.inlined[block])
     return report
-
-
-def _refuse_wrapped(model: object) -> None:
-    if not isinstance(model, nn.Module):
-        raise SenetError(f"senet.accelerate takes a torch.nn.Module, not {type(model).__name__}.")
-    for name, module in model.named_modules():
-        wrapped = _wrapping(module)
-        if wrapped:
-            whole = f"its part {name!r}" if name else "the model"
-            raise SenetError(
-                f"senet.accelerate cannot look into {type(model).__name__}: {whole} is {wrapped}."
-            )
-
-
-def _wrapping(module: nn.Module) -> str:
-    """Return in what ``module`` is wrapped and what to do instead, or an empty text."""
-    if isinstance(module, torch.jit.ScriptModule):
-        return f"scripted, which is no Python any more: {_FIRST} torch.jit.trace it"
-    kinds = {each.__name__ for each in type(module).__mro__}
-    if "OptimizedModule" in kinds or module._compiled_call_impl is not None:
-        return f"compiled: {_FIRST} torch.compile it"
-    for kind in ("DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule", "DataParallel"):
-        if kind in kinds:
-            return f"wrapped in {kind}: {_FIRST} wrap it"
-    return ""
 
 
 def _nothing(report: AccelerationReport) -> str:
