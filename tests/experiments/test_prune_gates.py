@@ -1,0 +1,425 @@
+import copy
+import dataclasses
+import math
+from collections import OrderedDict
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+
+import senet
+from senet.blocks.attached import attach
+from senet.blocks.squeeze_excitation import SqueezeExcitation
+from senet.errors import SenetError
+from senet.experiments.prune_gates import prune_gates
+from senet.experiments.prune_report import PruneReport
+from tests.references import randomise
+from tests.small import same_state
+
+CLASSES = 7
+COUNT = 100
+
+
+def gate(seen=0, weighed=2, slope=0.0, bias=0.0):
+    """Return a block whose gates are 1, but 2 sigmoid(slope * mean of channel ``seen`` + bias) at one."""
+    block = SqueezeExcitation(4, 1, gate="double_sigmoid")
+    for each in block.parameters():
+        nn.init.zeros_(each)
+    nn.init.eye_(block.fc1.weight)
+    with torch.no_grad():
+        block.fc2.weight[weighed, seen] = slope
+        block.fc2.bias[weighed] = bias
+    return block
+
+
+def planted():
+    """Return a model that tells three classes by the gates of its blocks, of which one is constant.
+
+    The input's channels, 0 or 1, say of which class an image is; the other two are 1 until they are weighed.
+    Held at its mean, ``vital`` loses class 1, a fifth of the images; ``slight`` class 2, one image; ``soft``
+    loses some certainty and no image; ``still`` nothing.
+    """
+    model = nn.Sequential()
+    model.add_module("start", nn.Conv2d(2, 4, 1))
+    nn.init.eye_(model.start.weight[:, :, 0, 0].data)
+    with torch.no_grad():
+        model.start.weight[:, :, 0, 0] = torch.eye(4, 2)
+        model.start.bias.copy_(torch.tensor([0.0, 0, 1, 1]))
+    blocks = {
+        "vital": gate(0, 2, 20, -10),
+        "still": gate(0, 2, 0, 0),
+        "slight": gate(1, 3, 20, -10),
+        "soft": gate(0, 2, 10, 0),
+    }
+    for name, block in blocks.items():
+        model.add_module(name, block)
+        model.add_module(f"after_{name}", nn.Conv2d(4, 4, 1, groups=4, bias=False))
+        nn.init.ones_(model[-1].weight)
+    model.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    model.add_module("flatten", nn.Flatten())
+    model.add_module("fc", nn.Linear(4, CLASSES))
+    with torch.no_grad():
+        model.fc.weight.zero_()
+        model.fc.weight[1, 2] = 0.6
+        model.fc.weight[2, 3] = 1.5
+        model.fc.bias.fill_(-1.0)
+        model.fc.bias[:3] = torch.tensor([0.5, 0, 0])
+    return model
+
+
+def pairs():
+    labels = torch.zeros(COUNT, dtype=torch.long)
+    labels[:20], labels[20] = 1, 2
+    images = functional.one_hot(labels, 3)[:, 1:, None, None].float().expand(COUNT, 2, 3, 3).contiguous()
+    order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))
+    return TensorDataset(images[order], labels[order])
+
+
+def loader(batch=32):
+    return DataLoader(pairs(), batch_size=batch)
+
+
+def prune(model, images=None, **options):
+    return prune_gates(model, images if images is not None else loader(), seconds=0, **options)
+
+
+def steps(report):
+    return {row.block: row.step for row in report.rows}
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        (0, {"vital": None, "still": 1, "slight": None, "soft": 2}),
+        (0.005, {"vital": None, "still": 1, "slight": None, "soft": 2}),
+        (0.01, {"vital": None, "still": 1, "slight": 2, "soft": 3}),
+        # One image for slight leaves too few for vital.
+        (0.2, {"vital": None, "still": 1, "slight": 2, "soft": 3}),
+        (0.21, {"vital": 4, "still": 1, "slight": 2, "soft": 3}),
+    ],
+)
+def test_the_cheapest_go_first_and_none_beyond_the_budget(budget, expected):
+    model = planted()
+    report = prune(model, budget=budget)
+    assert steps(report) == expected
+    assert [row.block for row in report.rows] == ["vital", "still", "slight", "soft"]
+    left = [name for name, each in model.named_children() if isinstance(each, SqueezeExcitation)]
+    assert left == [name for name, step in expected.items() if step is None]
+    lost = (expected["slight"] is not None) + 20 * (expected["vital"] is not None)
+    assert report.before.top1_error == 0
+    assert report.after.top1_error == pytest.approx(lost)
+    for row in report.rows:
+        assert (row.reason != "") == (row.step is None)
+        assert (row.milliseconds is None) == (row.time_ratio is None) == (row.step is None)
+    if budget == 0.005:
+        kept = {row.block: row.reason for row in report.kept}
+        assert kept["slight"] == "the top-1 error would rise by 1.00 points in all, more than 0.5"
+        assert "rise by 20.00 points in all" in kept["vital"]
+
+
+def test_what_is_measured():
+    model = planted()
+    report = prune(model, dry_run=True)
+    rows = {row.block: row for row in report.rows}
+    low, high = 2 / (1 + math.exp(10)), 2 / (1 + math.exp(-10))
+    mean = 0.2 * high + 0.8 * low
+    assert rows["vital"].mean_gate == pytest.approx((3 + mean) / 4, rel=1e-6)
+    assert rows["vital"].gate_deviation == pytest.approx(0.4 * (high - low) / 4, rel=1e-6)
+    assert rows["vital"].error_change == pytest.approx(20)
+    assert rows["slight"].error_change == pytest.approx(1)
+    assert rows["soft"].error_change == rows["still"].error_change == 0
+    assert rows["still"].loss_change == rows["still"].gate_deviation == 0
+    assert 0 < rows["slight"].loss_change < rows["soft"].loss_change < rows["vital"].loss_change
+    assert rows["soft"].parameters == 4 * 4 * 2 + 8
+    assert rows["soft"].channels == 4
+    before = functional.cross_entropy(model(pairs().tensors[0]), pairs().tensors[1]).item()
+    assert report.before.loss == pytest.approx(before, rel=1e-6)
+    with torch.no_grad():
+        model.vital.fc2.weight.zero_()
+        model.vital.fc2.bias[2] = math.log(mean / (2 - mean))
+    after = functional.cross_entropy(model(pairs().tensors[0]), pairs().tensors[1]).item()
+    assert rows["vital"].loss_change == pytest.approx(after - before, rel=1e-5)
+    assert report.images == COUNT
+    assert report.batch_size == 32
+    assert report.before.top5_error == 0
+
+
+def test_totals():
+    model = planted()
+    everything = sum(each.numel() for each in model.parameters())
+    report = prune(model, budget=0)
+    block = 4 * 4 * 2 + 8
+    assert report.before.parameters == everything
+    assert report.before.se_parameters == 4 * block
+    assert report.before.se_share == pytest.approx(100 * 4 * block / (everything - 4 * block))
+    assert (
+        report.after.parameters == everything - 2 * block == sum(each.numel() for each in model.parameters())
+    )
+    assert report.after.se_parameters == 2 * block
+    assert [row.block for row in report.folded] == ["still", "soft"]
+    assert report.time_ratio.count >= 5
+    now = functional.cross_entropy(model(pairs().tensors[0]), pairs().tensors[1]).item()
+    assert report.after.loss == pytest.approx(now, rel=1e-6)
+    assert report.folded[0].into == ("after_vital",)
+
+
+def test_the_budget_is_counted_from_the_original():
+    # Two blocks that cost one image each: a budget of one image is spent by the first.
+    model = planted()
+    model.still = gate(1, 3, 20, -10)
+    report = prune(model, budget=0.01)
+    # Both hold class 2 alone; with either held its image is lost, so the second is free.
+    assert sum(row.folded for row in report.rows) == 3
+    assert report.after.top1_error == pytest.approx(1)
+
+
+def test_a_dry_run_changes_nothing_and_says_the_same():
+    model = planted().train()
+    twin = copy.deepcopy(model)
+    dry = prune(model, budget=0.01, dry_run=True)
+    assert same_state(model, twin)
+    assert [type(each) for each in model.modules()] == [type(each) for each in twin.modules()]
+    assert all(each.training for each in model.modules())
+    assert not any(each._forward_hooks or each._forward_pre_hooks for each in model.modules())
+    assert not any("forward" in vars(each) for each in model.modules())
+    wet = prune(model, budget=0.01)
+    assert all(each.training for each in model.modules())
+    assert not same_state_of_kept(model, twin)
+    timeless = {"milliseconds": None, "time_ratio": None}
+    assert [dataclasses.replace(row, **timeless) for row in dry.rows] == [
+        dataclasses.replace(row, **timeless) for row in wet.rows
+    ]
+    assert dry.after.loss == wet.after.loss
+    assert "SE blocks would be folded" in str(dry)
+    assert (dry.dry_run, wet.dry_run) == (True, False)
+
+
+def same_state_of_kept(model, twin):
+    return list(model.state_dict()) == list(twin.state_dict())
+
+
+def test_it_prints_a_table():
+    report = prune(planted(), budget=0.005)
+    lines = str(report).splitlines()
+    assert lines[0].split()[:4] == ["block", "channels", "parameters", "gate"]
+    assert lines[1].startswith("vital   4         40 ")
+    assert "kept" in lines[1]
+    assert "+20.00 points" in lines[1]
+    assert "after_vital" in lines[2]
+    assert "Sequential: 2 of 4 SE blocks folded, measured on 100 images with a budget of 0.5" in str(report)
+    assert sorted(report.rows)[0].block == "slight"
+    assert isinstance(report, PruneReport)
+
+
+class Failing:
+    """Fails in one of its passes, or yields something odd there."""
+
+    def __init__(self, at, odd=None):
+        self.at, self.odd, self.passes = at, odd, 0
+
+    def __iter__(self):
+        self.passes += 1
+        images, labels = pairs().tensors
+        yield images[:50], labels[:50]
+        if self.passes == self.at:
+            if self.odd is None:
+                raise OSError("the disk is gone")
+            yield self.odd
+        yield images[50:], labels[50:]
+
+
+def test_what_fails_midway_leaves_the_model_as_it_was():
+    passes = []
+    prune(planted(), budget=1, progress=lambda done, total: passes.append((done, total)))
+    assert passes == [(done, 10) for done in range(1, 11)]
+    for at in range(2, 12):  # the first pass takes one batch only
+        model = planted().train()
+        with pytest.raises(SenetError, match="The Failing of images failed: the disk is gone"):
+            prune(model, Failing(at), budget=1)
+        assert same_state(model, planted())
+        assert all(each.training for each in model.modules())
+        assert not any("forward" in vars(each) or each._forward_pre_hooks for each in model.modules())
+    prune(planted(), Failing(12), budget=1)
+
+
+def test_interrupted_it_leaves_the_model_as_it_was():
+    model = planted()
+
+    def interrupt(done, _):
+        if done == 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prune(model, budget=1, progress=interrupt)
+    assert same_state(model, planted())
+
+
+@pytest.mark.parametrize("at", [2, 3, 5])
+def test_a_loss_that_is_not_finite_is_refused(at):
+    model = planted()
+    calls = []
+
+    def loss(scores, labels):
+        calls.append(1)
+        # Four batches in each pass.
+        return functional.cross_entropy(scores, labels) * (math.nan if len(calls) > 4 * at else 1)
+
+    with pytest.raises(SenetError, match="The loss of this Sequential is nan"):
+        prune(model, loss=loss)
+    assert same_state(model, planted())
+
+
+def test_another_loss():
+    report = prune(planted(), loss=functional.multi_margin_loss, dry_run=True)
+    images, labels = pairs().tensors
+    assert report.before.loss == pytest.approx(functional.multi_margin_loss(planted()(images), labels).item())
+
+
+IMAGES, LABELS = torch.ones(4, 2, 3, 3), torch.tensor([0, 1, 2, 6])
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"budget": -0.1}, "budget must be a share from 0 to 1, such as 0.001 for 0.1 points, not -0.1"),
+        ({"budget": 1.5}, "budget must be a share from 0 to 1"),
+        ({"budget": math.nan}, "budget must be a share"),
+        ({"budget": True}, "budget must be .* not True"),
+        ({"budget": "little"}, "budget must be .* not 'little'"),
+        ({"seconds": -1}, "seconds must be at least 0, not -1"),
+        ({"seconds": math.inf}, "seconds must be at least 0, not inf"),
+        ({"loss": "mse"}, r"loss must be a function of \(scores, labels\), not 'mse'"),
+        ({"loss": lambda s, _: s}, r"The loss must be one number, .* not of shape \(4, 7\)"),
+        ({"loader": []}, "The list yields no images"),
+        ({"loader": iter([])}, "can be iterated over once only"),
+        ({"loader": [IMAGES]}, "not a pair of images and labels"),
+        ({"loader": [(IMAGES, LABELS + 1)]}, "Label 7 is no class of a model that puts out 7 scores"),
+        ({"loader": [(IMAGES, LABELS - 1)]}, "Label -1 is no class"),
+        ({"loader": [(IMAGES[:, :1], LABELS)]}, r"Sequential cannot run on images of shape \(4, 1, 3, 3\)"),
+        ({"model": nn.Sequential(nn.Conv2d(2, 3, 1))}, "This Sequential has no senet.SqueezeExcitation"),
+        ({"model": "se_resnet20"}, "senet.prune_gates takes a torch.nn.Module, not str"),
+        (
+            {"model": nn.DataParallel(planted())},
+            "wrapped in DataParallel: call senet.prune_gates",
+        ),
+        ({"model": SqueezeExcitation(2, 1)}, "puts out .* give one that puts out class scores"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(changes, sentence):
+    given = {"model": planted(), "loader": [(IMAGES, LABELS)], "seconds": 0, **changes}
+    model = given.pop("model")
+    with pytest.raises(SenetError, match=sentence):
+        prune_gates(model, given.pop("loader"), **given)
+
+
+class Host(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 8, 3, bias=False)
+        self.bn = nn.BatchNorm2d(8)
+        self.conv2 = nn.Conv2d(8, 8, 1)
+        self.fc = nn.Linear(8, CLASSES)
+
+    def forward(self, x):
+        y = functional.relu(self.bn(self.conv(x)))
+        return self.fc(functional.relu(self.conv2(y)).mean((2, 3)))
+
+
+def hosted(seed=0, kind=Host):
+    torch.manual_seed(seed)
+    model = kind()
+    randomise(model)
+    attach(model.bn, SqueezeExcitation(8, 2), "after relu")
+    attach(model.conv2, SqueezeExcitation(8, 2), "after")
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_what_is_left_needs_no_senet(dtype):
+    model = hosted().to(dtype)
+    report = prune(model, budget=1)
+    assert [row.into for row in report.rows] == [("bn",), ("conv2",)]
+    plain = Host().to(dtype)
+    assert list(model.state_dict()) == list(plain.state_dict())
+    plain.load_state_dict(model.state_dict())
+    images = torch.randn(5, 2, 3, 3, dtype=dtype)
+    assert torch.equal(plain.eval()(images), model.eval()(images))
+    assert not any(type(each).__module__.startswith("senet") for each in model.modules())
+    assert report.after.se_parameters == 0
+
+
+class Reading(nn.Module):
+    """Reads the output of a layer in a way that no tensor shows."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 8, 3)
+        self.se = SqueezeExcitation(8, 2)
+        self.fc = nn.Linear(8, CLASSES)
+
+    def forward(self, x):
+        y = self.conv(x)
+        seen = float(y.numpy().mean())
+        return self.fc(self.se(y).mean((2, 3))) + seen * torch.arange(CLASSES)
+
+
+def test_what_else_reads_a_layer_is_noticed_by_the_scores():
+    torch.manual_seed(0)
+    model = Reading()
+    before = copy.deepcopy(model)
+    (row,) = prune(model, budget=1).rows
+    assert row.reason == "the scores would change: something else reads the output of conv"
+    assert same_state(model, before)
+
+
+class Skipping(nn.Sequential):
+    def forward(self, x):
+        for name, each in self.named_children():
+            x = x if name == "idle" else each(x)
+        return x
+
+
+def test_a_block_that_cannot_be_folded_is_measured_all_the_same():
+    model = Skipping(OrderedDict(planted().named_children()))
+    model.after_vital = nn.Sequential(model.after_vital, nn.SiLU())
+    model.idle = SqueezeExcitation(4, 1)
+    report = prune(model, budget=1)
+    rows = {row.block: row for row in report.rows}
+    assert rows["still"].reason == "it weighs the output of silu, into which no weights can be folded"
+    assert rows["still"].loss_change == 0
+    assert rows["idle"].reason == "it did not run"
+    assert math.isnan(rows["idle"].mean_gate)
+    assert report.rows[-1].block == "idle"
+    assert "–" in str(report)
+
+
+def test_a_network_of_senet_becomes_its_plain_one(tmp_path):
+    torch.manual_seed(0)
+    model = senet.create_model("se_resnet20", num_classes=CLASSES)
+    randomise(model)
+    images, labels = torch.randn(6, 3, 32, 32), torch.arange(6)
+    for each in model.modules():
+        if isinstance(each, SqueezeExcitation):
+            nn.init.zeros_(each.fc2.weight)
+    with torch.no_grad():
+        expected = model.eval()(images)
+    report = prune(model, [(images, labels)], budget=0)
+    assert len(report.folded) == 9
+    assert report.model == "se_resnet20"
+    assert all(row.loss_change == pytest.approx(0, abs=1e-5) for row in report.rows)
+    assert torch.allclose(model(images), expected, rtol=1e-4, atol=1e-4)
+    assert model.spec.se is None
+    senet.save_weights(model, tmp_path / "plain.safetensors")
+    plain = senet.create_model("resnet20", weights=tmp_path / "plain.safetensors").eval()
+    with torch.no_grad():
+        assert torch.equal(plain(images), model(images))
+    assert (
+        senet.cost(model).parameters == senet.cost("resnet20").parameters - 64 * (10 - CLASSES) - 10 + CLASSES
+    )
+
+
+def test_it_is_public():
+    assert senet.prune_gates is prune_gates
+    assert senet.PruneReport is PruneReport
