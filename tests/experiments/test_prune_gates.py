@@ -350,6 +350,39 @@ def test_what_is_left_needs_no_senet(dtype):
     assert report.after.se_parameters == 0
 
 
+def test_under_inference_mode_it_does_the_same():
+    with torch.inference_mode():
+        model = planted()  # its weights are inference tensors
+        report = prune(model, budget=0, dry_run=True)
+        assert steps(report) == {"vital": None, "still": 1, "slight": None, "soft": 2}
+    model = hosted()
+    with torch.inference_mode():
+        assert len(prune(model, budget=1).folded) == 2
+    model(torch.randn(2, 2, 3, 3)).sum().backward()
+
+
+def test_an_accelerated_model():
+    class Unit(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn, self.se, self.relu = nn.BatchNorm2d(8), SqueezeExcitation(8, 2), nn.ReLU()
+
+        def forward(self, x):
+            return self.relu(self.se(self.bn(x)) + x)
+
+    torch.manual_seed(0)
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES))
+    model = nn.Sequential(nn.Conv2d(2, 8, 1), Unit(), Unit(), *head)
+    randomise(model)
+    twin = copy.deepcopy(model)
+    assert senet.accelerate(model).taken
+    for each in (model, twin):
+        report = prune(each, budget=1)
+        assert [row.into for row in report.rows] == [("1.bn",), ("2.bn",)]
+    images = pairs().tensors[0]
+    assert torch.allclose(model.eval()(images), twin.eval()(images), rtol=1e-5, atol=1e-6)
+
+
 class Reading(nn.Module):
     """Reads the output of a layer in a way that no tensor shows."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,8 +45,9 @@ def prune_gates(
     """Replace SE blocks that hardly react to their input by constant weights, in place.
 
     Some blocks give nearly the same gates whatever they see; the paper found this in the last stage of
-    SE-ResNet-50 (Section 7.2). For each block (any `senet.SqueezeExcitation`, wherever it sits) this
-    measures mean and variance of its gates and what the model loses when they are held at their means.
+    SE-ResNet-50 and took them away (Sections 4 and 7.2). For each block (any `senet.SqueezeExcitation`,
+    wherever it sits) this measures mean and variance of its gates and what the model loses when they are
+    held at their means.
     Beginning with the block whose replacement costs least, it folds blocks for good as long as the top-1
     error of the whole model rises by no more than ``budget``; one that would exceed it is kept, and the next
     is tried. Images that chose the blocks flatter the result: test it on others.
@@ -74,8 +76,9 @@ def prune_gates(
     """
     _check(model, budget, seconds, loss)
     images = LabelledImages(loader, model)
-    pruning = _Pruning(_copied(model).eval(), images, loss or functional.cross_entropy, progress)
-    report = pruning.run(_name(model), budget=budget, seconds=seconds, dry_run=dry_run)
+    with torch.inference_mode(False), torch.no_grad():  # inference tensors tell no change in place
+        pruning = _Pruning(_copied(model).eval(), images, loss or functional.cross_entropy, progress)
+        report = pruning.run(_name(model), budget=budget, seconds=seconds, dry_run=dry_run)
     if not dry_run:
         for place, gate in pruning.folds:
             fold_gate(model, place, gate)
@@ -175,12 +178,8 @@ class _Pruning:
             wanted = scores_of(self.model, example)
         if not same_scores(scores_of(trial, example), wanted, block.fc1.weight.dtype):
             self._tell()
-            return (
-                None,
-                place,
-                "the scores would change: something else reads the output of "
-                + ", ".join(part.layer for part in place.parts),
-            )
+            layers = ", ".join(part.layer for part in place.parts)
+            return None, place, f"the scores would change: something else reads the output of {layers}"
         return trial, place, ""
 
     def _folded(self, row: PruneRow, place: Place, time: InTurns) -> PruneRow:

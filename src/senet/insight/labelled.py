@@ -94,7 +94,8 @@ def _pair(batch: Any, index: int) -> tuple[Tensor, Tensor]:
 
 def _fingerprint(images: Tensor, labels: Tensor) -> Tensor:
     """Return sums that tell images apart, whatever their order."""
-    flat = images.detach().cpu().flatten(1).double()
+    flat = images.detach().flatten(1)
+    flat = (flat if flat.device.type in ("cpu", "cuda") else flat.cpu()).double()  # MPS has no float64
     each = flat.mean(1)
-    sums = (each.sum(), (each * labels.cpu()).sum(), flat.square().mean(1).sum())
-    return torch.stack([torch.tensor(len(images), dtype=torch.float64), *sums])
+    sums = (each.sum(), (each * labels.to(each.device)).sum(), flat.square().mean(1).sum())
+    return torch.tensor([len(images), *(total.item() for total in sums)], dtype=torch.float64)

@@ -64,8 +64,8 @@ def find_places(model: nn.Module, example: Tensor) -> dict[str, Place]:
     blocks = {name: each for each, name in names.items() if isinstance(each, SqueezeExcitation)}
     reasons = {name: _unfit_block(block, model) for name, block in blocks.items()}
     record = _Record()
-    with torch.no_grad(), kernels("reference"), record.watching(model):
-        output = model(example)
+    with torch.inference_mode(False), torch.no_grad(), kernels("reference"), record.watching(model):
+        output = model(example.clone())
     record.use(tree_leaves(output), "the model's output")
     places = {name: _place(name, block, record, names, model) for name, block in blocks.items()}
     refused = {name: Place(block=name, reason=reason) for name, reason in reasons.items() if reason}
@@ -113,10 +113,10 @@ class _Record(TorchFunctionMode):
     ) -> Any:
         """Run ``func`` and write it down."""
         given = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
-        before = [each._version for each in given]
+        before = _versions(given)
         result = func(*args, **(kwargs or {}))
         made = [each for each in tree_leaves(result) if isinstance(each, Tensor)]
-        unchanged = [each._version for each in given] == before
+        unchanged = _versions(given) == before
         # contiguous() and dropout in evaluation mode may return what they are given, as it is.
         if self._inside or not made or (unchanged and all(any(a is b for b in given) for a in made)):
             return result
@@ -176,6 +176,10 @@ class _Record(TorchFunctionMode):
         self.runs[layer] = self.runs.get(layer, 0) + 1
         if isinstance(output, Tensor) and not self._inside:
             self._value(output).layer = layer
+
+
+def _versions(tensors: list[Tensor]) -> list[int]:
+    return [-1 if each.is_inference() else each._version for each in tensors]
 
 
 class _Refused(Exception):
