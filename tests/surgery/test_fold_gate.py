@@ -50,6 +50,9 @@ def test_networks_compute_what_they_did_with_constant_gates(name):
         assert len(places) - len(folded) == SOME.get(name, 0)
     if len(folded) == len(places):
         plain = build_network(dataclasses.replace(model.spec, se=None)).double().eval()
+        assert [vars(each).get("placement") for each in pruned.modules()] == [
+            vars(each).get("placement") for each in plain.modules()
+        ]
         plain.load_state_dict(pruned.state_dict())
         with torch.no_grad():
             assert torch.equal(plain(x), pruned(x))
