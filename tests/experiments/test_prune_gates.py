@@ -137,7 +137,10 @@ def test_it_prints_a_table():
     assert "kept" in lines[1]
     assert "+20.00 points" in lines[1]
     assert "after_vital" in lines[2]
-    assert "Sequential: 2 of 4 SE blocks folded, measured on 100 images with a budget of 0.5" in str(report)
+    assert (
+        "Sequential: 2 of 4 SE blocks folded, measured on 100 images, each 1 points, with a budget of 0.5"
+        in str(report)
+    )
     assert sorted(report.rows)[0].block == "slight"
     assert isinstance(report, PruneReport)
 

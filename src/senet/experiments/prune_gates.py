@@ -50,7 +50,8 @@ def prune_gates(
     held at their means.
     Beginning with the block whose replacement costs least, it folds blocks for good as long as the top-1
     error of the whole model rises by no more than ``budget``; one that would exceed it is kept, and the next
-    is tried. Images that chose the blocks flatter the result: test it on others.
+    is tried. Use thousands of images: with few, a block that helps on most may seem to cost none, and the
+    images that chose the blocks flatter the result, so test it on others.
 
     Folded means: the mean gates are multiplied into weights and bias of the BatchNorm, GroupNorm or
     convolution in front of the block, also behind a ReLU or a concatenation, and the block is gone from

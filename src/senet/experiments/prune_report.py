@@ -146,7 +146,8 @@ class PruneReport:
         would = " would be" if self.dry_run else ""
         head = (
             f"{self.model}: {len(self.folded)} of {len(self.rows)} SE blocks{would} folded, measured on "
-            f"{self.images:,} images with a budget of {100 * self.budget:g} percentage points"
+            f"{self.images:,} images, each {100 / self.images:.2g} points, "
+            f"with a budget of {100 * self.budget:g} points"
         )
         rows = aligned([_HEADS, *(row.cells() for row in self.rows)])
         return "\n".join([*rows, "", head, *aligned(self._totals())])
