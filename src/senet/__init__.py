@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from senet.data.images import open_images as open_images
     from senet.errors import SenetError as SenetError
     from senet.experiments.compare import compare as compare
+    from senet.experiments.prune_gates import prune_gates as prune_gates
+    from senet.experiments.prune_report import PruneReport as PruneReport
     from senet.experiments.single import train_one as train_one
     from senet.insight.cost import cost as cost
     from senet.insight.results import Comparison as Comparison
@@ -43,6 +45,7 @@ _HOMES = {
     "InsertionReport": "senet.surgery.insertion_report",
     "LoadReport": "senet.weights.report",
     "Preprocess": "senet.networks.preprocess",
+    "PruneReport": "senet.experiments.prune_report",
     "Recipe": "senet.training.recipe",
     "SEConfig": "senet.blocks.se_config",
     "SenetError": "senet.errors",
@@ -57,6 +60,7 @@ _HOMES = {
     "explain_kernels": "senet.kernels.explain",
     "fold": "senet.surgery.fold",
     "open_images": "senet.data.images",
+    "prune_gates": "senet.experiments.prune_gates",
     "remove": "senet.surgery.remove",
     "save_weights": "senet.weights.save",
     "squeeze_excite": "senet.surgery.insert",
@@ -69,6 +73,7 @@ __all__ = [
     "InsertionReport",
     "LoadReport",
     "Preprocess",
+    "PruneReport",
     "Recipe",
     "SEConfig",
     "SenetError",
@@ -83,6 +88,7 @@ __all__ = [
     "list_weights",
     "load_weights",
     "open_images",
+    "prune_gates",
     "remove",
     "save_weights",
     "squeeze_excite",

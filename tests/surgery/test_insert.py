@@ -476,9 +476,9 @@ WITHOUT: dict[str, tuple[Callable[[], nn.Module], dict[str, object], str]] = {
     ),
     "identity": (lambda: resnet()[1], {"placement": "identity"}, "its shortcut is the identity"),
     "plain pre": (Tutorial, {"placement": "pre"}, "the placement 'pre' is one of units with a sum"),
-    "scripted": (lambda: torch.jit.script(nn.Conv2d(3, 3, 1)), {}, "scripted.*put SE in first, then"),
-    "compiled": (lambda: torch.compile(resnet()), {}, "compiled: put SE in first, then torch.compile it"),
-    "parallel": (lambda: nn.DataParallel(resnet()), {}, "wrapped in DataParallel: put SE in first, then wrap it"),
+    "scripted": (lambda: torch.jit.script(nn.Conv2d(3, 3, 1)), {}, "scripted.*call senet.squeeze_excite first, then"),
+    "compiled": (lambda: torch.compile(resnet()), {}, "compiled: call senet.squeeze_excite first, then torch.compile it"),
+    "parallel": (lambda: nn.DataParallel(resnet()), {}, "wrapped in DataParallel: call senet.squeeze_excite first, then wrap it"),
     "no module": (lambda: 3, {}, "takes a torch.nn.Module, not int"),
 }  # fmt: skip
 
@@ -525,7 +525,7 @@ def test_an_example_shows_what_tracing_cannot() -> None:
 def test_remove_says_where_there_is_nothing() -> None:
     with pytest.raises(SenetError, match="Sequential has no block that senet.squeeze_excite put in"):
         senet.remove(resnet())
-    with pytest.raises(SenetError, match="senet.remove cannot look into.*remove SE first"):
+    with pytest.raises(SenetError, match="senet.remove cannot look into.*call senet.remove first"):
         senet.remove(nn.DataParallel(resnet()))
 
 

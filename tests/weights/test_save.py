@@ -290,3 +290,12 @@ def test_both_networks_of_a_comparison_load(pictures, tmp_path):
         assert model.loaded.new == ()
         with pytest.raises(SenetError, match=rf"weights of {name} \(senet\), not of resnet20"):
             senet.create_model("resnet20", in_channels=1, weights=path)
+
+
+def test_a_network_that_lacks_some_of_its_blocks_is_not_written(tmp_path):
+    model = small()
+    first = next(each for each in model.modules() if getattr(each, "se", None) is not None)
+    first.se = first.placement = None
+    with pytest.raises(SenetError, match=r"lacks the SE blocks of layer1\.0: write all of it"):
+        senet.save_weights(model, tmp_path / "file")
+    assert not (tmp_path / "file").exists()

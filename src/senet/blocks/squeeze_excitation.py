@@ -135,10 +135,15 @@ class SqueezeExcitation(CostedModule):
         choice = Choice("reference", reason) if reason else choose(x, None, _SE, gate=self.config.gate)
         record((None, self, None), _SE, x, choice)
         if choice.backend == "reference":
-            return self._layer_by_layer(x)
+            return reference.scale(x, self.gates(x))
         return run(choice, x, None, NO_BATCH_NORM, self.excitation(), _SE)[0]
 
-    def _layer_by_layer(self, x: Tensor) -> Tensor:
+    def gates(self, x: Tensor) -> Tensor:
+        """Return the weights that ``forward`` gives the channels of ``x``, (N, C, *spatial).
+
+        Returns:
+            (N, C), or with squeeze ``"none"`` one for each pixel, in the shape of ``x``.
+        """
         reduce: Callable[[Tensor], Tensor] = self.fc1
         expand: Callable[[Tensor], Tensor] = self.fc2
         if self.config.squeeze == "none":
@@ -148,8 +153,7 @@ class SqueezeExcitation(CostedModule):
                 expand = partial(reference.pointwise, weight=self.fc2.weight, bias=self.fc2.bias)
         else:
             z = reference.squeeze(x, self.config.squeeze)
-        s = reference.excitation(z, reduce, self.activation, expand, self.gate)
-        return reference.scale(x, s)
+        return reference.excitation(z, reduce, self.activation, expand, self.gate)
 
     @property
     def layer(self) -> Self:

@@ -73,7 +73,7 @@ def _traced(model: nn.Module, shape: tuple[int, int, int]) -> Cost:
     meta: dict[str, Tensor] = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
     first = next((tensor for _, tensor in tensors if tensor.is_floating_point()), torch.empty(0))
     image = torch.zeros(1, *shape, dtype=first.dtype, device="meta")
-    with _evaluating(model), _never_compiling(), torch.no_grad():
+    with evaluating(model), _never_compiling(), torch.no_grad():
         try:
             with (trace := Trace()):
                 torch.func.functional_call(model, meta, (image,))
@@ -100,7 +100,8 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put ``model`` in evaluation mode while the context lasts."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

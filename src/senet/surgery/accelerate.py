@@ -37,7 +37,7 @@ def accelerate(model: nn.Module) -> AccelerationReport:
         SenetError: there is nothing to take, or the model is scripted, compiled or wrapped for several
             processes or devices.
     """
-    refuse_wrapped(model, "senet.accelerate", "accelerate the model first, then")
+    refuse_wrapped(model, "accelerate")
     survey = Survey(model)
     report = AccelerationReport(
         model=type(model).__name__, rows=survey.rows(), fused_before=len(survey.fused_before)

@@ -83,7 +83,7 @@ def squeeze_excite(
         SenetError: there is no place, with the reason and what would match; an argument is out of range; or
             the model is scripted, compiled or wrapped for several processes or devices.
     """
-    refuse_wrapped(model, "senet.squeeze_excite", "put SE in first, then")
+    refuse_wrapped(model, "squeeze_excite")
     choices = _choices(reduction, kind, placement, stages, start, se)
     groups = None if optimizer is None else OptimizerGroups(optimizer, model)
     flat = _read(model, example_input)

@@ -26,7 +26,7 @@ def remove(model: nn.Module, *, optimizer: Optimizer | None = None) -> tuple[str
     Raises:
         SenetError: there is none, or the model is scripted, compiled or wrapped.
     """
-    refuse_wrapped(model, "senet.remove", "remove SE first, then")
+    refuse_wrapped(model, "remove")
     hosts = list(attached(model))
     if not hosts:
         raise SenetError(

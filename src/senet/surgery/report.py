@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -65,11 +66,7 @@ class AccelerationReport:
             (row.block or "(the model)", row.layers, row.steps, "taken" if row.taken else "left", row.reason)
             for row in self.rows
         ]
-        widths = [max(len(line[column]) for line in [heads, *lines]) for column in range(len(heads))]
-        table = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in [heads, *lines]
-        ]
+        table = aligned([heads, *lines])
         return "\n".join([*(table if lines else []), *self._totals()])
 
     def _totals(self) -> list[str]:
@@ -80,6 +77,15 @@ class AccelerationReport:
             nothing = "" if self.taken else "Nothing new: "
             totals.append(f"{nothing}{self.fused_before} layers ran fused already")
         return totals
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return lines of cells as text with the cells below each other."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
 
 
 def _counts(names: list[str]) -> dict[str, int]:

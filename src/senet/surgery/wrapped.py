@@ -1,4 +1,4 @@
-"""Refuses models whose layers cannot be changed any more, with what to do instead."""
+"""Models whose modules cannot be looked into, and what to do instead."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from torch import nn
 from senet.errors import SenetError
 
 
-def refuse_wrapped(model: object, function: str, first: str) -> None:
-    """Raise `SenetError` unless ``model`` is a module whose layers can be changed.
+def refuse_wrapped(model: object, call: str) -> None:
+    """Refuse what is no module, and a model that is scripted, compiled or wrapped.
 
     Args:
-        model: what the user gave.
-        function: that got it, such as ``senet.accelerate``.
-        first: what to do before wrapping, such as ``accelerate the model first, then``.
+        model: anything.
+        call: what the user called, such as ``"accelerate"``.
+
+    Raises:
+        SenetError: the model cannot be looked into.
     """
     if not isinstance(model, nn.Module):
-        raise SenetError(f"{function} takes a torch.nn.Module, not {type(model).__name__}.")
+        raise SenetError(f"senet.{call} takes a torch.nn.Module, not {type(model).__name__}.")
     for name, module in model.named_modules():
-        wrapped = _wrapping(module, first)
+        wrapped = _wrapping(module, f"call senet.{call} first, then")
         if wrapped:
             whole = f"its part {name!r}" if name else "the model"
-            raise SenetError(f"{function} cannot look into {type(model).__name__}: {whole} is {wrapped}.")
+            raise SenetError(f"senet.{call} cannot look into {type(model).__name__}: {whole} is {wrapped}.")
 
 
 def _wrapping(module: nn.Module, first: str) -> str:

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from senet import __version__
 from senet.errors import SenetError
 from senet.files import write_bytes
+from senet.networks.build import build_network
 from senet.networks.features import FeatureNetwork
+from senet.networks.network import Network
 from senet.weights.load import senet_network
 from senet.weights.own import to_metadata
 
@@ -35,13 +38,14 @@ def save_weights(model: nn.Module, path: str | Path, *, classes: Sequence[str] |
         classes: names in the order of the model's outputs.
 
     Raises:
-        SenetError: the model is not senet's, there are more or fewer names than classes, or the file cannot
-            be written.
+        SenetError: the model is not senet's, `senet.prune_gates` took some of its SE blocks, there are more
+            or fewer names than classes, or the file cannot be written.
     """
     network = senet_network(model, "save_weights")
     spec = network.spec
     if isinstance(network, FeatureNetwork):
         spec = replace(spec, num_classes=0)  # it has no classifier
+    _refuse_fewer_blocks(network)
     names = None if classes is None else tuple(map(str, classes))
     metadata = to_metadata(spec, network.preprocess, names)
     # One tensor for each key, in one piece: networks may be in channels_last.
@@ -77,3 +81,19 @@ def save_inserted(
     # A copy of each: layers may share a tensor, and the file holds each under its own key.
     tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
     write_bytes(path, safetensors.torch.save(tensors, metadata))
+
+
+def _refuse_fewer_blocks(network: Network) -> None:
+    """Refuse to write what could not be read back: no spec describes a network that lacks some SE blocks."""
+    if network.spec.se is None or type(network) is not Network:
+        return
+    with torch.device("meta"):
+        whole = build_network(network.spec)
+    lacking = [key for key in whole.state_dict().keys() - network.state_dict().keys() if ".se." in key]
+    if lacking:
+        blocks = sorted({key.partition(".se.")[0] for key in lacking})
+        raise SenetError(
+            f"save_weights cannot describe this {network.spec.se_name}, which lacks the SE blocks of "
+            f"{', '.join(blocks[:3])}{' and others' if len(blocks) > 3 else ''}: write all of it with "
+            "torch.save(model, path), or fold all blocks, which leaves the plain network."
+        )
