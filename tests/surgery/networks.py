@@ -132,3 +132,20 @@ class Lister(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([each(x) for each in self.children()], 1)
+
+
+class Values(nn.Module):
+    """Decides by the values of its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3, padding=1)
+        self.conv2 = nn.Conv2d(16, 16, 3, padding=1)
+        self.bn = nn.BatchNorm2d(16)
+        self.skip = nn.Conv2d(3, 16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn(self.conv2(self.conv(x)))
+        if x.mean() > 1e9:
+            return x
+        return y + self.skip(x) if x.shape[1] != 16 else y + x

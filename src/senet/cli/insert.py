@@ -73,8 +73,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         "--where",
         nargs="+",
         metavar="NAME",
-        help="units, parts of the network or modules that get SE, by the names in the plan, such as layer4 or "
-        "'layer*.0' (default: all units)",
+        help="units, parts of the network or modules that get SE, by the names in the plan, such as "
+        "layer4 or 'layer*.0' (default: all units)",
     )
     group.add_argument(
         "--start",

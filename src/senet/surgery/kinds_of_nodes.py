@@ -11,6 +11,7 @@ from torch.fx import Node
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from senet.blocks.attached import attached_block
 from senet.blocks.cost import CostedModule
 from senet.surgery.flat_graph import FlatGraph
 
@@ -154,7 +155,9 @@ class Kinds:
             return int(self.name(node) in (*_CONVOLUTIONS, "linear"))
         if isinstance(layer, CostedModule):
             return 0
-        return sum(isinstance(each, _ConvNd | nn.Linear) for each in layer.modules())
+        block = attached_block(layer)
+        own = set() if block is None else set(block.modules())
+        return sum(isinstance(each, _ConvNd | nn.Linear) and each not in own for each in layer.modules())
 
     def dimensions(self, node: Node) -> int:
         """Return how many spatial dimensions the maps have, told by the convolutions in front."""
