@@ -1,0 +1,107 @@
+"""Inserted SE runs in the fused kernels, accelerated and folded, with the numbers of the layers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import senet
+from senet.blocks.tail import FoldedNorm
+from senet.kernels.backends import kernels
+from tests.references import pytorchcv_model, randomise, relative_difference
+from tests.surgery import models
+from tests.surgery.models import gradients, run
+from tests.surgery.networks import Tutorial, resnet
+
+pytestmark = pytest.mark.slow
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], dict[str, int]]] = {
+    "bottleneck": (
+        lambda: models.small_timm(attention=None), {"bn relu": 5, "bn se add relu": 2},
+    ),
+    "basic": (models.small_torchvision_resnet, {"bn relu": 2, "bn se add relu": 2}),
+    "convolutions": (models.small_vgg, {"bn relu se": 2}),
+    "functions": (Tutorial, {"bn relu se": 1}),
+    "no relu": (models.small_mobilenet, {"bn se add": 1}),
+    "branches in modules": (
+        lambda: nn.Sequential(*list(pytorchcv_model("resnet20_cifar10").features.children())[:3]),
+        {"bn relu": 7, "bn se add relu": 6},
+    ),
+}  # fmt: skip
+
+
+def inserted(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    model = NETWORKS[name][0]().double()
+    randomise(model)
+    senet.squeeze_excite(model, 4, start="random")
+    return model
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_accelerated(name: str) -> None:
+    """All in float64, forced into the compiled kernels, in training and in evaluation mode."""
+    model, x = inserted(name), images()
+    before = copy.deepcopy(model)
+    report = senet.accelerate(model)
+    steps = NETWORKS[name][1]
+    assert {each: report.steps.get(each) for each in steps} == steps
+    assert not any(row.steps == "se" for row in report.rows)
+    for training in (True, False):
+        expected = run(before.train(training), x)
+        with kernels("always"):
+            assert relative_difference(run(model.train(training), x), expected) < 1e-10
+            ran = senet.explain_kernels(model, x)
+        assert {row.backend for row in ran.rows if row.steps in steps} == {"numba"}, ran
+        for (one, a), (other, b) in zip(gradients(before), gradients(model), strict=True):
+            assert one == other and (a - b).abs().max() <= 1e-9 * max(1.0, a.abs().max().item()), one
+    # Taken out again, the blocks run without SE.
+    plain = copy.deepcopy(before)
+    senet.remove(plain)
+    senet.remove(model)
+    assert relative_difference(output(model, x), output(plain, x)) < 1e-10
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_folded(name: str) -> None:
+    model, x = inserted(name).float().eval(), images().float()
+    senet.accelerate(model)
+    folded = senet.fold(model, x)
+    assert any(isinstance(each, FoldedNorm) for each in folded.modules())
+    assert relative_difference(output(folded, x), output(model, x)) < 1e-5
+    blocks = [sum(isinstance(each, senet.SqueezeExcitation) for each in m.modules()) for m in (model, folded)]
+    assert blocks[0] == blocks[1] > 0
+
+
+def test_a_hook_beside_the_block_sees_what_it_saw() -> None:
+    model, x = inserted("basic"), images()
+    senet.accelerate(model)
+    seen: list[Tensor] = []
+    model[1].bn2.register_forward_hook(lambda layer, args, result: seen.append(result))
+    with kernels("always"):
+        rows = senet.explain_kernels(model, x).rows
+    assert any("hook" in row.reason for row in rows) and len(seen) == 1
+
+
+def test_max_squeeze_and_relatives_run_layer_by_layer_with_the_same_numbers() -> None:
+    for options in ({"se": senet.SEConfig(reduction=4, squeeze="max")}, {"kind": "eca", "start": "random"}):
+        torch.manual_seed(0)
+        model, x = resnet(), torch.randn(2, 3, 12, 12)
+        senet.squeeze_excite(model, **options)
+        accelerated = copy.deepcopy(model)
+        senet.accelerate(accelerated)
+        with kernels("always"):
+            assert relative_difference(output(accelerated, x), output(model, x)) < 1e-5
+
+
+def images() -> Tensor:
+    return torch.randn(2, 3, 24, 20, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def output(model: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model.eval()(x)
