@@ -1,9 +1,9 @@
-"""SE put into a network that is trained already, then fine-tuned: ``python -m benchmarks.bench_fine_tune DATA``.
+"""SE put into a trained network, then fine-tuned: ``python -m benchmarks.bench_fine_tune DATA``.
 
-A plain network is trained once. From its weights each seed fine-tunes three networks on the same images in the
-same order: the plain one, one with SE that starts as the identity, and one with SE that starts at random. Error
-on the test images before the first step and after each epoch, and how far the gates are from 1, go to
-``benchmarks/results/fine_tune.csv``. What counts is the last epoch.
+A plain network is trained once. From its weights each seed fine-tunes three networks on the same images in
+the same order: the plain one, one with SE that starts as the identity, and one with SE that starts at
+random. Error on the test images before the first step and after each epoch, and how far the gates are from
+1, go to ``benchmarks/results/fine_tune.csv``. What counts is the last epoch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """SE put into public networks: ``python -m benchmarks.bench_insertion``.
 
-For each network of timm, torchvision and pytorchcv: how many places get SE, by how much that changes the output
-for random images (in evaluation mode, weights random and statistics too), what it adds, and how long the call
-takes (median of several, each on a new network). To ``benchmarks/results/insertion.csv``.
+For each network of timm, torchvision and pytorchcv: how many places get SE, by how much that changes the
+output for random images (in evaluation mode, weights and statistics random too), what it adds, and how long
+the call takes (median of several, each on a new network). To ``benchmarks/results/insertion.csv``.
 """
 
 from __future__ import annotations
