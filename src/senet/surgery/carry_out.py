@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from senet.blocks.attached import NAME, attach, detach
 from senet.errors import SenetError
 from senet.kernels.explain import buffers_kept
-from senet.surgery.flat_graph import FlatGraph, read_by_tracing
+from senet.surgery.flat_graph import FlatGraph, read_by_tracing, unchanged
 from senet.surgery.hosts import Host
 from senet.surgery.insertion_report import InsertionReport
 from senet.surgery.kinds_of_nodes import Kinds
@@ -124,7 +125,11 @@ def _require_run(flat: FlatGraph, hosts: Sequence[Host], example_input: Any) -> 
 
 def _output(model: nn.Module, example_input: Any) -> list[Tensor] | None:
     """Return the tensors that the model returns in evaluation mode, or ``None`` on the meta device."""
-    with in_mode(model, training=False), buffers_kept(model), torch.random.fork_rng(), torch.no_grad():
+    with ExitStack() as stack:
+        for each in (unchanged(model), in_mode(model, training=False), buffers_kept(model)):
+            stack.enter_context(each)
+        stack.enter_context(torch.random.fork_rng())
+        stack.enter_context(torch.no_grad())
         torch.manual_seed(0)
         leaves = [each for each in tree_leaves(run(model, example_input)) if isinstance(each, Tensor)]
     return None if any(each.is_meta for each in leaves) else [each.detach().clone() for each in leaves]
