@@ -129,7 +129,8 @@ def test_a_branch_whose_output_is_used_elsewhere_gets_nothing() -> None:
         senet.squeeze_excite(Leaks(2, 16, 16))
 
 
-def test_a_layer_whose_output_goes_past_the_relu_gets_nothing() -> None:
+@pytest.mark.parametrize("example", [None, torch.zeros(1, 3, 8, 8)], ids=["traced", "run"])
+def test_a_layer_whose_output_goes_past_the_relu_gets_nothing(example: Tensor | None) -> None:
     class Past(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -140,7 +141,7 @@ def test_a_layer_whose_output_goes_past_the_relu_gets_nothing() -> None:
             y = self.conv(x)
             return functional.relu(self.last(functional.relu(y))), y
 
-    report = senet.squeeze_excite(Past(), example_input=torch.zeros(1, 3, 8, 8))
+    report = senet.squeeze_excite(Past(), example_input=example)
     assert [site.host for site in report.sites] == ["last"]
     assert report.skipped[0].reason == "no non-linearity follows it"
 

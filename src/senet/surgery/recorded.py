@@ -43,8 +43,8 @@ def read_by_running(model: nn.Module, example_input: Any) -> FlatGraph:
         stack.enter_context(recorder.hooks())
         recorder.begin(example_input)
         stack.enter_context(recorder)
-        run(model, example_input)
-    recorder.end()
+        output = run(model, example_input)
+    recorder.end(output)
     return flat
 
 
@@ -95,8 +95,9 @@ class _Recorder(TorchFunctionMode):
             if isinstance(each, Tensor):
                 self._note(self.graph.placeholder(f"input_{index}"), each)
 
-    def end(self) -> None:
-        """Hand the graph over."""
+    def end(self, output: Any) -> None:
+        """End the graph with what the model returned, and hand it over."""
+        self.graph.output([self.tensors.get(id(each)) for each in tree_leaves(output)])
         self.flat.nodes = list(self.graph.nodes)
 
     def __torch_function__(
