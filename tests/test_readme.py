@@ -14,7 +14,7 @@ from PIL import Image
 from tools.make_docs import README, readme_with_results
 
 from senet.cli.main import build_parser, main
-from tests.references import import_timm
+from tests.references import import_timm, import_torchvision
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +75,14 @@ def test_the_weights_example_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "64 new: layer1.0.se.fc1.weight" in done.stdout
     assert "torch.Size([1, 1000])" in done.stdout
+
+
+def test_the_insertion_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    import_torchvision()
+    exec(blocks("python")[2], {})
+    out = capsys.readouterr().out
+    assert "16 places got se with reduction 16" in out
+    assert "Largest change of the output on the example: 0." in out
 
 
 def test_links_lead_somewhere() -> None:
