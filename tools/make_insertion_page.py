@@ -80,9 +80,9 @@ def fine_tune(rows: Sequence[Row]) -> str:
     return (
         f"A plain ResNet-20 was trained on images of {rows[0]['images']}, then fine-tuned "
         f"({rows[0]['recipe']}) with {len(seeds)} seeds: as it is, with SE that starts as the identity, and "
-        "with SE that starts at random; the three of a seed see the same images in the same order. Before the "
-        f"first step SE with identity start has {same} the error of the plain network. Errors are those of "
-        f"the last epoch.\n\n{table(titles, lines, 1)}\n\n{_conclusion(end)}\n\n"
+        "with SE that starts at random; the three of a seed see the same images in the same order. Before "
+        f"the first step SE with identity start has {same} the error of the plain network. Errors are those "
+        f"of the last epoch.\n\n{table(titles, lines, 1)}\n\n{_conclusion(end)}\n\n"
         "![Test error and distance of the gates from 1, epoch by epoch](images/fine_tune.svg)\n\n"
         f"Measured with {rows[0]['machine']} by `python -m benchmarks.bench_fine_tune`."
     )

@@ -149,3 +149,17 @@ class Values(nn.Module):
         if x.mean() > 1e9:
             return x
         return y + self.skip(x) if x.shape[1] != 16 else y + x
+
+
+class Pyramid(nn.Module):
+    """Adds coarse maps to fine ones, as feature pyramids do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU())
+        self.lateral = nn.Conv2d(16, 16, 1)
+        self.coarse = nn.Sequential(nn.Conv2d(16, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        return self.lateral(x) + functional.interpolate(self.coarse(x), scale_factor=2)

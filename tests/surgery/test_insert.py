@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ import senet
 from senet.errors import SenetError
 from tests.references import import_timm, import_torchvision, pytorchcv_model, randomise, relative_difference
 from tests.surgery import models
-from tests.surgery.networks import Block, ByShape, Lister, NormTwice, Shared, Tutorial, UNet, resnet
+from tests.surgery.networks import Block, ByShape, Lister, NormTwice, Pyramid, Shared, Tutorial, UNet, resnet
 
 SE = senet.SqueezeExcitation
 
@@ -56,6 +57,8 @@ KNOWN: dict[str, tuple[Callable[[], nn.Module], str, dict[int, int]]] = {
         lambda: torchvision_model("convnext_tiny"), "ConvNeXt", {96: 3, 192: 3, 384: 9, 768: 3},
     ),
     "timm resnet50": (lambda: timm_model("resnet50"), "bottleneck", RESNET50),
+    # Its branches hold sums of their own, of parts of the channels.
+    "timm res2net50_26w_4s": (lambda: timm_model("res2net50_26w_4s"), "5 convolutions", RESNET50),
     "timm resnetv2_50": (lambda: timm_model("resnetv2_50"), "pre-activation bottleneck", RESNET50),
     "timm convnext_tiny": (
         lambda: timm_model("convnext_tiny"), "ConvNeXt", {96: 3, 192: 3, 384: 9, 768: 3},
@@ -70,8 +73,13 @@ KNOWN: dict[str, tuple[Callable[[], nn.Module], str, dict[int, int]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("by_running", [False, True], ids=["traced", "run"])
-@pytest.mark.parametrize("name", KNOWN)
+RUN = ("torchvision resnet18", "torchvision googlenet", "timm convnext_tiny", "torchvision mobilenet_v2")
+"""Read by running as well; that both ways see the same is in test_units.py."""
+
+
+@pytest.mark.parametrize(
+    ("name", "by_running"), [*((name, False) for name in KNOWN), *((name, True) for name in RUN)]
+)
 def test_known_answers(name: str, by_running: bool) -> None:
     build, kind, channels = KNOWN[name]
     with torch.device("meta"):
@@ -330,6 +338,9 @@ def test_stages_of_plain_networks_and_of_small_images() -> None:
 def test_long_skips_and_inner_concatenations_are_no_units() -> None:
     report = senet.squeeze_excite(UNet(), 4)
     assert [site.name for site in report.sites] == ["down.0", "deep.0", "last.0"]
+    report = senet.squeeze_excite(Pyramid(), dry_run=True)
+    assert [site.name for site in report.sites] == ["stem.0", "coarse.0"]
+    assert report.reasons["a long skip connection: its branch makes the maps larger again"] == 1
     with torch.device("meta"):
         inception_resnet = timm_model("inception_resnet_v2")
     kinds = [site.kind for site in senet.squeeze_excite(inception_resnet).sites]
@@ -470,3 +481,17 @@ def test_the_report_prints_and_sorts() -> None:
     )
     assert sorted(report.sites, key=lambda site: -site.channels)[0].channels == 32
     assert sorted(report.sites) == list(report.sites)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "vgg11_bn"])
+def test_cost_and_files_of_senets_own_networks(name: str, tmp_path: Path) -> None:
+    model = senet.create_model(name, num_classes=5)
+    plain = senet.cost(model, 32)
+    report = senet.squeeze_excite(model, 4)
+    told = senet.cost(model, 32)
+    assert told.parameters - plain.parameters == report.parameters
+    assert told.multiply_adds - plain.multiply_adds == report.multiply_adds
+    assert told == senet.cost(nn.Sequential(model), (3, 32, 32)), "what runs, counted by watching it"
+    with pytest.raises(SenetError, match="got SE from"):
+        senet.save_weights(model, tmp_path / "x.safetensors")
+    assert not any(tmp_path.iterdir())

@@ -146,6 +146,15 @@ def test_a_layer_whose_output_goes_past_the_relu_gets_nothing(example: Tensor | 
     assert report.skipped[0].reason == "no non-linearity follows it"
 
 
+def test_a_convolution_without_a_non_linearity_is_taken_by_name() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.MaxPool2d(2), nn.Conv2d(16, 16, 3), nn.ReLU()
+    )
+    assert [site.name for site in senet.squeeze_excite(model, dry_run=True).sites] == ["3"]
+    report = senet.squeeze_excite(model, where=["0", "3"])
+    assert [(site.name, site.host) for site in report.sites] == [("0", "1"), ("3", "4")]
+
+
 def test_closed_parts_are_read_by_themselves() -> None:
     class Outer(nn.Module):
         def __init__(self) -> None:

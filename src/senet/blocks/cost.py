@@ -18,10 +18,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from torch import nn
 
+from senet.blocks.attached import attached_block, position_of
 from senet.errors import SenetError
 
 CONVENTION = (
@@ -132,6 +133,11 @@ def cost_of(module: nn.Module, shape: Shape) -> tuple[Cost, Shape]:
     if isinstance(module, nn.Sequential):
         return chain_cost(module, shape)
     operations, output = _leaf(module, shape)
+    block = attached_block(module)
+    if isinstance(block, CostedModule):
+        before = position_of(module) == "before"
+        cost, _ = block.cost(shape if before else output)
+        operations += replace(cost, parameters=0, bytes=0)  # counted below, with the layer's own
     held = byte_count(module)
     if held == 0:
         return operations, output

@@ -210,16 +210,15 @@ class UnitFinder:
             yield unit if reason else self._unless_has_se(unit, (end,))
 
     def _non_linearity(self, node: Node) -> tuple[Node, str]:
-        """Return the non-linearity behind a convolution, or why there is none."""
+        """Return the non-linearity behind a convolution, or its last layer and why there is none."""
         while True:
             users = self.kinds.users(node)
-            if len(users) != 1:
+            follower = users[0] if len(users) == 1 else None
+            if follower is not None and self.kinds.is_activation(follower):
+                return follower, ""
+            if follower is None or not (self.kinds.is_norm(follower) or self.kinds.is_passed(follower)):
                 return node, "no non-linearity follows it"
-            node = users[0]
-            if self.kinds.is_activation(node):
-                return node, ""
-            if not (self.kinds.is_norm(node) or self.kinds.is_passed(node)):
-                return node, "no non-linearity follows it"
+            node = follower
 
     def _without_sum(self, units: list[Unit]) -> Iterator[Unit]:
         """Yield the modules of the classes that make up the units with a sum, but have none."""

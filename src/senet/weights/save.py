@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from senet import __version__
+from senet.blocks.attached import attached
 from senet.errors import SenetError
 from senet.files import write_bytes
 from senet.networks.build import build_network
@@ -38,13 +39,18 @@ def save_weights(model: nn.Module, path: str | Path, *, classes: Sequence[str] |
         classes: names in the order of the model's outputs.
 
     Raises:
-        SenetError: the model is not senet's, `senet.prune_gates` took some of its SE blocks, there are more
-            or fewer names than classes, or the file cannot be written.
+        SenetError: the model is not senet's, `senet.prune_gates` took some of its SE blocks, it got SE from
+            `senet.squeeze_excite`, there are more or fewer names than classes, or the file cannot be written.
     """
     network = senet_network(model, "save_weights")
     spec = network.spec
     if isinstance(network, FeatureNetwork):
         spec = replace(spec, num_classes=0)  # it has no classifier
+    if any(attached(network)):
+        raise SenetError(
+            "This network got SE from senet.squeeze_excite, which a file for senet.create_model cannot tell: "
+            "save its state dict, or build the network with SE by senet.create_model."
+        )
     _refuse_fewer_blocks(network)
     names = None if classes is None else tuple(map(str, classes))
     metadata = to_metadata(spec, network.preprocess, names)
