@@ -49,6 +49,7 @@ class FineTuneRow:
         epoch: 0 before the first step.
         top1_error: percent of the test images.
         gate_distance: mean of |gate - 1| over channels, blocks and test images; 0 without SE.
+        model: the plain network.
         images: what was trained on.
         recipe: of the fine-tuning.
         machine: versions.
@@ -59,6 +60,7 @@ class FineTuneRow:
     epoch: int
     top1_error: float
     gate_distance: float
+    model: str
     images: str
     recipe: str
     machine: str
@@ -116,6 +118,7 @@ def fine_tune(plain: nn.Module, ready: ReadyImages, arm: str, seed: int) -> list
             epoch=epoch,
             top1_error=value,
             gate_distance=distance,
+            model=plain.spec.name,  # type: ignore[union-attr]
             images=f"{data.name}, {len(data.train):,} to train and {len(data.test):,} to test",
             recipe=told,
             machine=this_machine(CPU, ("torch",)).versions,
@@ -137,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train the plain network, fine-tune, and write the rows after each training."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", nargs="?", help="images as for `senet train` (default: the embedded ones)")
-    parser.add_argument("--model", default="resnet20", help="plain network (default: resnet20)")
+    parser.add_argument("--model", default="resnet8", help="plain network (default: resnet8)")
     parser.add_argument("--epochs", type=int, default=12, help="of the plain training (default: 12)")
     parser.add_argument("--fine-tune-epochs", type=int, default=5, help="(default: 5)")
     parser.add_argument("--seeds", type=int, default=4, help="(default: 4)")

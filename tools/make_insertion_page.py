@@ -78,7 +78,7 @@ def fine_tune(rows: Sequence[Row]) -> str:
     titles = ("network", "error before, %", f"after {last} epochs, %", difference, "mean |gate − 1|")
     same = "exactly" if start[IDENTITY] == start[PLAIN] else "not"
     return (
-        f"A plain ResNet-20 was trained on images of {rows[0]['images']}, then fine-tuned "
+        f"A plain `{rows[0]['model']}` was trained on images of {rows[0]['images']}, then fine-tuned "
         f"({rows[0]['recipe']}) with {len(seeds)} seeds: as it is, with SE that starts as the identity, and "
         "with SE that starts at random; the three of a seed see the same images in the same order. Before "
         f"the first step SE with identity start has {same} the error of the plain network. Errors are those "
