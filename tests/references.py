@@ -48,6 +48,18 @@ def import_timm() -> ModuleType:
     return importlib.import_module("timm")
 
 
+def timm_model(name: str) -> nn.Module:
+    """Build one of timm's networks with fresh weights."""
+    model: nn.Module = import_timm().create_model(name)
+    return model
+
+
+def torchvision_model(name: str, **options: object) -> nn.Module:
+    """Build one of torchvision's networks with fresh weights."""
+    model: nn.Module = getattr(import_torchvision().models, name)(**options)
+    return model
+
+
 def pytorchcv_model(name: str) -> nn.Module:
     """Build one of pytorchcv's networks, which import torchvision, with fresh weights."""
     import_torchvision()

@@ -11,7 +11,13 @@ from torch import nn
 
 import senet
 from senet.errors import SenetError
-from tests.references import import_timm, import_torchvision, pytorchcv_model, randomise, relative_difference
+from tests.references import (
+    pytorchcv_model,
+    randomise,
+    relative_difference,
+    timm_model,
+    torchvision_model,
+)
 from tests.surgery import models
 from tests.surgery.models import assert_same, is_fused, small_timm, small_vgg
 
@@ -19,14 +25,6 @@ pytestmark = pytest.mark.slow
 
 NORM, SE = nn.BatchNorm2d, senet.SqueezeExcitation
 PROJECTIONS = {"nothing to fuse behind it": 4}
-
-
-def timm_model(name: str) -> nn.Module:
-    return import_timm().create_model(name)
-
-
-def torchvision_model(name: str, **options: object) -> nn.Module:
-    return getattr(import_torchvision().models, name)(**options)
 
 
 # From the architectures: units with 1 or 2 convolutions inside and one at the end, a stem, projections.

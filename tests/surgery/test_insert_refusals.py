@@ -41,6 +41,11 @@ WITHOUT: dict[str, tuple[Callable[[], nn.Module], dict[str, object], str]] = {
     ),
     "identity": (lambda: resnet()[1], {"placement": "identity"}, "its shortcut is the identity"),
     "plain pre": (Tutorial, {"placement": "pre"}, "the placement 'pre' is one of units with a sum"),
+    "negative gates": (
+        Tutorial,
+        {"se": senet.SEConfig(reduction=4, gate="tanh")},
+        "gates of tanh may be negative",
+    ),
     "scripted": (lambda: torch.jit.script(nn.Conv2d(3, 3, 1)), {}, "scripted.*call senet.squeeze_excite"),
     "compiled": (lambda: torch.compile(resnet()), {}, "compiled: call senet.squeeze_excite first"),
     "parallel": (

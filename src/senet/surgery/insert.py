@@ -125,6 +125,13 @@ class _Choices:
             return self.se.hidden_width(channels)
         return hidden_width(self.kind, channels, self.reduction)
 
+    def unfit(self, candidate: Candidate) -> str:
+        """Return why these blocks cannot sit there, or an empty text."""
+        behind_relu = candidate.host is not None and candidate.host.position == "after relu"
+        if behind_relu and self.se is not None and self.se.gate == "tanh":
+            return "gates of tanh may be negative, and its ReLU, which no module runs, would come after them"
+        return ""
+
     def described(self) -> str:
         reduced = f" with reduction {self.reduction}" if uses_reduction(self.kind) else ""
         return f"{self.kind}{reduced}, start {self.start}"
@@ -181,7 +188,7 @@ def _plan(finder: SiteFinder, choices: _Choices, where: Where | None) -> _Plan:
     _refuse_reduction(choices, candidates)
     chosen, skipped = [], []
     for candidate in candidates:
-        reason = candidate.reason
+        reason = candidate.reason or choices.unfit(candidate)
         if not reason:
             site = _site(candidate, choices)
             if not callable(where) or where(site):
