@@ -64,7 +64,7 @@ def test_the_interval_is_scipys() -> None:
     differences = [a - b for a, b in zip(ends[IDENTITY], ends[PLAIN], strict=True)]
     low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
     line = next(line for line in PAGE.splitlines() if line.startswith(f"| {IDENTITY} "))
-    assert f"({low:+.2f} to {high:+.2f})" in line
+    assert f"({low:+.2f} to {high:+.2f})".replace("-", "−") in line
     before = [cell.strip() for cell in line.split("|")][2]
     plain = next(line for line in PAGE.splitlines() if line.startswith(f"| {PLAIN} "))
     assert re.search(rf"\| {re.escape(before)} \|", plain), "identity starts with the plain network's error"
