@@ -84,8 +84,8 @@ def fine_tune(rows: Sequence[Row]) -> str:
         f"the first step SE with identity start has {same} the error of the plain network. Errors are those "
         f"of the last epoch.\n\n{table(titles, lines, 1)}\n\n{_conclusion(end)}\n\n"
         "![Test error and distance of the gates from 1, epoch by epoch](images/fine_tune.svg)\n\n"
-        f"Measured with {rows[0]['machine']} by `python -m benchmarks.bench_fine_tune DATA --fine-tune-epochs "
-        f"{last} --seeds {len(seeds)}` (CIFAR-10 as JPEG files; the plain network trained for 8 epochs)."
+        f"Measured with {rows[0]['machine']} by `python -m benchmarks.bench_fine_tune DATA "
+        f"--fine-tune-epochs {last} --seeds {len(seeds)}`; the images are CIFAR-10's as JPEG files."
     )
 
 
