@@ -75,7 +75,13 @@ def fine_tune(rows: Sequence[Row]) -> str:
         moved = "–" if arm == PLAIN else f"{np.mean(_values(rows, arm, last, 'gate_distance')):.3f}"
         lines.append((arm, f"{np.mean(start[arm]):.2f}", f"{np.mean(end[arm]):.2f}", gain, moved))
     difference = "SE − plain, points (95 % interval)"
-    titles = ("network", "error before, %", f"after {last} epochs, %", difference, "distance of the gates from 1")
+    titles = (
+        "network",
+        "error before, %",
+        f"after {last} epochs, %",
+        difference,
+        "distance of the gates from 1",
+    )
     same = "exactly" if start[IDENTITY] == start[PLAIN] else "not"
     return (
         f"A plain `{rows[0]['model']}` was trained on images of {rows[0]['images']}, then fine-tuned "

@@ -155,6 +155,13 @@ def test_a_convolution_without_a_non_linearity_is_taken_by_name() -> None:
     assert [(site.name, site.host) for site in report.sites] == [("0", "1"), ("3", "4")]
 
 
+def test_units_of_one_forward_are_told_apart() -> None:
+    model = torch.fx.symbolic_trace(resnet())
+    report = senet.squeeze_excite(model, dry_run=True)
+    assert [site.name for site in report.sites] == ["1.bn2", "2.bn2", "3.bn2"]
+    assert [site.name for site in senet.squeeze_excite(model, where="2.bn2").sites] == ["2.bn2"]
+
+
 def test_closed_parts_are_read_by_themselves() -> None:
     class Outer(nn.Module):
         def __init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -65,7 +66,8 @@ class SiteFinder:
         self.hosts = HostFinder(flat, self.kinds)
         units = self.finder.units()
         self.first_stage = self._first_stage(units)
-        self.candidates = self._with_shared_hosts([self._candidate(unit) for unit in units])
+        candidates = self._with_shared_hosts([self._candidate(unit) for unit in units])
+        self.candidates = _told_apart(candidates)
 
     def chosen(self, stages: Sequence[int] | None, names: Sequence[str] | None) -> list[Candidate]:
         """Return all candidates, those without a reason being chosen.
@@ -231,6 +233,17 @@ class SiteFinder:
         """Return how often the maps have been halved."""
         stride = self.kinds.stride(node)
         return None if stride is None or stride <= 0 else round(math.log2(stride))
+
+
+def _told_apart(candidates: list[Candidate]) -> list[Candidate]:
+    """Name units by the host of their block where one forward runs several of them."""
+    count = Counter(each.unit.name for each in candidates)
+    return [
+        each
+        if each.host is None or count[each.unit.name] == 1
+        else replace(each, unit=replace(each.unit, name=each.host.name))
+        for each in candidates
+    ]
 
 
 def _names(candidate: Candidate) -> tuple[str, ...]:
