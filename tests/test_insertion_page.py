@@ -18,6 +18,7 @@ PAGE = tool.PAGE.read_text(encoding="utf-8")
 def test_the_page_is_the_one_the_tool_makes() -> None:
     assert tool.page() == PAGE, "run python -m tools.make_insertion_page"
     assert "{" not in PAGE
+    assert not re.search(r"(^|[\s`(])/(work|tmp|home|root|usr)\b", PAGE)
 
 
 def test_the_curve_is_the_one_the_tool_draws() -> None:
