@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -147,10 +148,26 @@ def _curves(axes: Axes, rows: Sequence[Row], field: str, label: str, arms: Seque
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def prune(text: str) -> str:
+    """Return what pruning did on the images that chose the blocks and on the others."""
+    heading, *reports = text.split("budget=")
+    lines = []
+    for report in reports:
+        budget = f"{100 * float(report.split()[0]):g} points"
+        folded = re.search(r"(\d+ of \d+) SE blocks folded", report)
+        chosen = re.search(r"top-1 error +(\S+) % +(\S+) %\n", report)
+        others = re.search(r"Other half: (\S+) % before, (\S+) % after", report)
+        assert folded and chosen and others, "prune.txt is not what the benchmark writes"
+        lines.append((budget, folded[1], " → ".join(chosen.groups()), " → ".join(others.groups())))
+    titles = ("budget", "blocks folded", "top-1 error that chose, %", "on other images, %")
+    return f"{heading.splitlines()[0]}\n\n{table(titles, lines, 1)}"
+
+
 def page() -> str:
     """Return the page."""
     text = TEXT.read_text(encoding="utf-8")
     text = text.replace("{fine_tune}", fine_tune(read("fine_tune")))
+    text = text.replace("{prune}", prune((RESULTS / "prune.txt").read_text(encoding="utf-8")))
     return text.replace("{networks}", networks(read("insertion")))
 
 
