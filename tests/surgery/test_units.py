@@ -129,6 +129,18 @@ def test_a_branch_whose_output_is_used_elsewhere_gets_nothing() -> None:
         senet.squeeze_excite(Leaks(2, 16, 16))
 
 
+def test_a_layer_in_front_of_a_relu_that_is_used_elsewhere_gets_nothing() -> None:
+    """Its hook would weigh what goes elsewhere as well."""
+
+    class Leaks(Block):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+            y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+            return functional.relu(y) + x, y
+
+    with pytest.raises(SenetError, match="what goes into its ReLU is used elsewhere too"):
+        senet.squeeze_excite(Leaks(2, 16, 16))
+
+
 @pytest.mark.parametrize("example", [None, torch.zeros(1, 3, 8, 8)], ids=["traced", "run"])
 def test_a_layer_whose_output_goes_past_the_relu_gets_nothing(example: Tensor | None) -> None:
     class Past(nn.Module):
