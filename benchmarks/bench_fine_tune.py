@@ -22,7 +22,8 @@ from torch import nn
 
 import senet
 from benchmarks.common import RESULTS
-from senet.experiments.images import ReadyImages, ready_images
+from benchmarks.trained import CPU, parser, train_new
+from senet.experiments.images import ReadyImages
 from senet.files import write_text
 from senet.insight.gates import gate_statistics
 from senet.insight.machine import this_machine
@@ -31,11 +32,9 @@ from senet.training.evaluate import evaluate
 from senet.training.images import Normalise, TrainingImages
 from senet.training.loop import train
 from senet.training.progress import Silent
-from senet.training.recipe import Recipe
 
 PLAIN, IDENTITY, RANDOM = "plain", "SE, start identity", "SE, start random"
 ARMS = {PLAIN: None, IDENTITY: "identity", RANDOM: "random"}
-CPU = torch.device("cpu")
 _GATE_BATCHES = 8
 
 
@@ -136,25 +135,17 @@ def to_csv(rows: Sequence[FineTuneRow]) -> str:
     return text.getvalue()
 
 
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    made = parser(__doc__, RESULTS / "fine_tune.csv", "resnet8", 8)
+    made.add_argument("--fine-tune-epochs", type=int, default=4, help="(default: 4)")
+    made.add_argument("--seeds", type=int, default=3, help="(default: 3)")
+    return made.parse_args(argv)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Train the plain network, fine-tune, and write the rows after each training."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", nargs="?", help="images as for `senet train` (default: the embedded ones)")
-    parser.add_argument("--model", default="resnet8", help="plain network (default: resnet8)")
-    parser.add_argument("--epochs", type=int, default=8, help="of the plain training (default: 8)")
-    parser.add_argument("--fine-tune-epochs", type=int, default=4, help="(default: 4)")
-    parser.add_argument("--seeds", type=int, default=3, help="(default: 3)")
-    parser.add_argument("--out", type=Path, default=RESULTS / "fine_tune.csv", help="the CSV file to write")
-    options = parser.parse_args(argv)
-    recipe = Recipe(epochs=options.epochs, batch_size=128)
-    ready = ready_images(options.data, recipe, test_fraction=None, workers=0, progress=None)
-    torch.manual_seed(0)
-    plain = senet.create_model(
-        options.model, num_classes=len(ready.classes), in_channels=ready.checked.channels
-    )
-    images = ready.loaders(seed=99, workers=0)
-    with tempfile.TemporaryDirectory() as folder:
-        train(plain, images, ready.recipe, seed=0, folder=Path(folder), device=CPU)
+    options = _options(argv)
+    plain, ready, images = train_new(options.data, options.model, epochs=options.epochs, batch_size=128)
     print(f"{options.model} plain: {error(plain, images):.2f} % error", flush=True)
     tuned = replace(ready.recipe, epochs=options.fine_tune_epochs, learning_rate=0.02, warmup_epochs=0.2)
     rows: list[FineTuneRow] = []

@@ -129,6 +129,38 @@ def test_a_branch_whose_output_is_used_elsewhere_gets_nothing() -> None:
         senet.squeeze_excite(Leaks(2, 16, 16))
 
 
+def test_a_sum_of_equals_does_not_tell_which_is_the_shortcut() -> None:
+    class Equals(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Conv2d(3, 16, 1)
+            self.b = nn.Conv2d(3, 16, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return functional.relu(self.a(x) + self.b(x))
+
+    with pytest.raises(SenetError, match="both sides of its sum run 1 layers: which is the shortcut"):
+        senet.squeeze_excite(Equals())
+
+
+def test_a_skip_over_whole_units_is_none() -> None:
+    """As networks for super-resolution have it."""
+
+    class Skips(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Conv2d(3, 16, 3, padding=1)
+            self.body = nn.Sequential(Block(2, 16, 16), Block(2, 16, 16), nn.Conv2d(16, 16, 3, padding=1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.head(x)
+            return x + self.body(x)
+
+    report = senet.squeeze_excite(Skips())
+    assert [site.name for site in report.sites] == ["body.0", "body.1"]
+    assert report.reasons == {"a long skip connection: its branch is made of whole units": 1}
+
+
 def test_a_layer_in_front_of_a_relu_that_is_used_elsewhere_gets_nothing() -> None:
     """Its hook would weigh what goes elsewhere as well."""
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from senet.errors import SenetError
+from senet.insight.cost import RUN_FAILURES
 from senet.insight.labelled import LabelledImages
 from senet.training.evaluate import Evaluation
 
@@ -17,7 +18,6 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 # What rounding may change: folded or not, the same is multiplied in another order.
 _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 _ROUNDING_OF_HALVES = 0.05
-_FAILURES = (AssertionError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
 def evaluate_scores(model: nn.Module, images: LabelledImages, loss: Loss) -> Evaluation:
@@ -65,7 +65,7 @@ def scores_of(model: nn.Module, images: Tensor) -> Tensor:
         scores = model(images)
     except SenetError:
         raise
-    except _FAILURES as error:
+    except RUN_FAILURES as error:
         text = (str(error) or type(error).__name__).splitlines()[0]
         raise SenetError(
             f"{type(model).__name__} cannot run on images of shape {tuple(images.shape)}: {text}"

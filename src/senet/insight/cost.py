@@ -14,8 +14,8 @@ from senet.insight.trace import Trace
 
 __all__ = ["Cost", "cost"]
 
-# What modules raise that need values, which the meta device has not, or an image of another size.
-_FAILURES = (AssertionError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError)
+RUN_FAILURES = (AssertionError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError)
+"""What modules raise that need values, which the meta device has not, or an image of another size."""
 
 
 def cost(model: nn.Module | str, input_size: int | tuple[int, int, int] | None = None) -> Cost:
@@ -77,11 +77,11 @@ def _traced(model: nn.Module, shape: tuple[int, int, int]) -> Cost:
         try:
             with (trace := Trace()):
                 torch.func.functional_call(model, meta, (image,))
-        except _FAILURES:
+        except RUN_FAILURES:
             try:
                 with (trace := Trace()):
                     model(torch.zeros_like(image, device=first.device))
-            except _FAILURES as error:
+            except RUN_FAILURES as error:
                 raise SenetError(
                     f"{type(model).__name__} cannot run on an image of {shape}: {_first_line(error)}"
                 ) from error
