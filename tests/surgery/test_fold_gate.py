@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import senet
 import senet.blocks as blocks_package
 from senet.blocks.attached import attach, attached
 from senet.blocks.cost import CostedModule
@@ -195,3 +196,15 @@ def test_folded_models_are_copied_and_trained():
     twin = pickle.loads(pickle.dumps(copy.deepcopy(model)))
     twin.train()(maps()).sum().backward()
     assert all(each.grad is not None for each in twin.parameters())
+
+
+def test_without_its_last_stage_se_resnet50_has_4_instead_of_10_percent_more_parameters():
+    """Section 4; the errors there need the paper's weights and images."""
+    model, plain = senet.create_model("se_resnet50").eval(), senet.cost("resnet50").parameters
+    places = find_places(model, torch.randn(1, 3, 64, 64))
+    share = [sum(each.numel() for each in model.parameters()) / plain - 1]
+    for name, block in [(each, model.get_submodule(each)) for each in places if each.startswith("layer4.")]:
+        fold_gate(model, places[name], torch.full((block.channels,), 0.5, dtype=torch.float64))
+    share.append(sum(each.numel() for each in model.parameters()) / plain - 1)
+    assert [round(100 * each) for each in share] == [10, 4]
+    assert sum(isinstance(each, senet.SqueezeExcitation) for each in model.modules()) == 13
