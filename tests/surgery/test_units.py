@@ -161,6 +161,23 @@ def test_a_skip_over_whole_units_is_none() -> None:
     assert report.reasons == {"a long skip connection: its branch is made of whole units": 1}
 
 
+def test_a_concatenation_of_branches_with_units_is_none() -> None:
+    """As in CSP networks: the units in it get SE."""
+
+    class Partial(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Conv2d(3, 16, 1)
+            self.b = nn.Sequential(nn.Conv2d(3, 16, 1), Block(2, 16, 16))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([self.a(x), self.b(x)], 1)
+
+    assert [site.name for site in senet.squeeze_excite(nn.Sequential(Partial(), nn.ReLU())).sites] == [
+        "0.b.1"
+    ]
+
+
 def test_a_layer_in_front_of_a_relu_that_is_used_elsewhere_gets_nothing() -> None:
     """Its hook would weigh what goes elsewhere as well."""
 
