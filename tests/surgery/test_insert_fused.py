@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import senet
 from senet.blocks.tail import FoldedNorm
 from senet.kernels.backends import kernels
-from tests.references import pytorchcv_model, randomise, relative_difference
+from tests.references import import_timm, pytorchcv_model, randomise, relative_difference
 from tests.surgery import models
 from tests.surgery.models import gradients, run
 from tests.surgery.networks import Tutorial, resnet
@@ -72,9 +72,39 @@ def test_folded(name: str) -> None:
     senet.accelerate(model)
     folded = senet.fold(model, x)
     assert any(isinstance(each, FoldedNorm) for each in folded.modules())
-    assert relative_difference(output(folded, x), output(model, x)) < 1e-5
+    for how in ("reference", "always"):
+        with kernels(how):
+            assert relative_difference(output(folded, x), output(model, x)) < 1e-5
     blocks = [sum(isinstance(each, senet.SqueezeExcitation) for each in m.modules()) for m in (model, folded)]
     assert blocks[0] == blocks[1] > 0
+
+
+@pytest.mark.parametrize("placement", ["pre", "post", "identity", "conv3x3"])
+def test_other_placements_accelerated(placement: str) -> None:
+    """SE on the ReLU behind the sum, above all, is no step of the tail that the sum is in."""
+    torch.manual_seed(0)
+    model, x = models.small_timm(attention=None).double(), images()
+    randomise(model)
+    senet.squeeze_excite(model, 4, placement=placement, start="random")
+    expected = output(copy.deepcopy(model), x)
+    senet.accelerate(model)
+    with kernels("always"):
+        assert relative_difference(output(model, x), expected) < 1e-10
+
+
+def test_behind_a_batchnorm_with_a_relu_of_its_own() -> None:
+    module = import_timm().models.regnet
+    torch.manual_seed(0)
+    units = [module.Bottleneck(3, 16, stride=2, group_size=8), module.Bottleneck(16, 16, group_size=8)]
+    model, x = nn.Sequential(*units).double(), images()
+    randomise(model)
+    report = senet.squeeze_excite(model, 4, placement="conv3x3", start="random")
+    assert {site.host for site in report.sites} == {"0.conv2.bn", "1.conv2.bn"}
+    expected = output(copy.deepcopy(model), x)
+    senet.accelerate(model)
+    for how in ("reference", "always"):
+        with kernels(how):
+            assert relative_difference(output(model, x), expected) < 1e-10
 
 
 def test_a_hook_beside_the_block_sees_what_it_saw() -> None:

@@ -32,6 +32,12 @@ KNOWN: dict[str, tuple[Callable[[], nn.Module], str, dict[int, int]]] = {
         "inception",
         {256: 1, 480: 1, 512: 3, 528: 1, 832: 2, 1024: 1},
     ),
+    # Two of its modules concatenate inside of their branches as well.
+    "torchvision inception_v3": (
+        lambda: torchvision_model("inception_v3", init_weights=False),
+        "inception",
+        {256: 1, 288: 2, 768: 5, 1280: 1, 2048: 2},
+    ),
     # A layer of a dense block puts 32 channels beside its input.
     "torchvision densenet121": (lambda: torchvision_model("densenet121"), "concatenated branch", {32: 58}),
     "torchvision mobilenet_v2": (

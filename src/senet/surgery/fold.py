@@ -189,7 +189,7 @@ def _folded(bn: nn.BatchNorm2d, *, includes_relu: bool) -> FoldedNorm:
     """Return what stands for ``bn``, with the block that sits on it, if there is one."""
     norm, position = FoldedNorm(includes_relu=includes_relu), position_of(bn)
     if position is not None:
-        attach(norm, detach(bn), "after" if includes_relu else position)
+        attach(norm, detach(bn), position)
     return norm
 
 

@@ -130,7 +130,7 @@ def _complete(place: Place, kinds: Mapping[Node, str], block: nn.Module, taken: 
         if follower in taken:
             place.stop = "the sum runs with the other branch"
             return
-        unfit = _unfit(place, last, follower, kind)
+        unfit = _unfit(place, last, follower, kind) or _sits_behind_sum(place, follower, block)
         if unfit:
             place.stop, place.is_cut = unfit, True
             return
@@ -151,6 +151,13 @@ def _add_attached(place: Place, node: Node, block: nn.Module) -> None:
     ):
         for step in steps.get(position_of(module) or "", ()):
             place.steps.setdefault(step, node)
+
+
+def _sits_behind_sum(place: Place, follower: Node, block: nn.Module) -> str:
+    """Return why the layer behind a sum is no part of the tail, a block on it coming last, or no reason."""
+    module = called_by(follower, block)
+    sits = module is not None and "add" in place.steps and position_of(module) is not None
+    return "SE sits on the layer behind the sum" if sits else ""
 
 
 def _end(place: Place, last: Node, kinds: Mapping[Node, str]) -> None:
