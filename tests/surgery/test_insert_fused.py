@@ -79,23 +79,29 @@ def test_folded(name: str) -> None:
     assert blocks[0] == blocks[1] > 0
 
 
-@pytest.mark.parametrize("placement", ["pre", "post", "identity", "conv3x3"])
-def test_other_placements_accelerated(placement: str) -> None:
+@pytest.mark.parametrize("accelerated_first", [False, True])
+@pytest.mark.parametrize("placement", ["standard", "pre", "post", "identity", "conv3x3"])
+def test_placements_accelerated(placement: str, accelerated_first: bool) -> None:
     """SE on the ReLU behind the sum, above all, is no step of the tail that the sum is in."""
     torch.manual_seed(0)
     model, x = models.small_timm(attention=None).double(), images()
     randomise(model)
-    senet.squeeze_excite(model, 4, placement=placement, start="random")
-    expected = output(copy.deepcopy(model), x)
-    senet.accelerate(model)
+    plain = copy.deepcopy(model)
+    if accelerated_first:
+        senet.accelerate(model)
+    for each in (plain, model):
+        torch.manual_seed(1)
+        senet.squeeze_excite(each, 4, placement=placement, start="random")
+    if not accelerated_first:
+        senet.accelerate(model)
     with kernels("always"):
-        assert relative_difference(output(model, x), expected) < 1e-10
+        assert relative_difference(output(model, x), output(plain, x)) < 1e-10
 
 
 def test_behind_a_batchnorm_with_a_relu_of_its_own() -> None:
-    module = import_timm().models.regnet
+    module, plain = import_timm().models.regnet, {"group_size": 8, "se_ratio": 0}
     torch.manual_seed(0)
-    units = [module.Bottleneck(3, 16, stride=2, group_size=8), module.Bottleneck(16, 16, group_size=8)]
+    units = [module.Bottleneck(3, 16, stride=2, **plain), module.Bottleneck(16, 16, **plain)]
     model, x = nn.Sequential(*units).double(), images()
     randomise(model)
     report = senet.squeeze_excite(model, 4, placement="conv3x3", start="random")
