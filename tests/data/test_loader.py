@@ -251,7 +251,7 @@ def test_images_are_decoded_only_as_large_as_needed(loaders: Any) -> None:
 def test_what_goes_to_spawned_workers_can_be_pickled(tmp_path: Path, loaders: Any) -> None:
     loader = loaders(jpeg_folder(tmp_path, 8), PHOTOS)
     images = pickle.loads(pickle.dumps(loader._images))
-    task = [(0, 3), (0, 1)]
+    task = [(0, 3, 0), (0, 1, 0)]
     assert torch.equal(images.__getitems__(task).images, loader._images.__getitems__(task).images)
 
 

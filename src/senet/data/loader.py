@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from senet.data.order import Sampling, epoch_order
 from senet.data.source import ImageSource, Indices, Pixels
 from senet.data.transforms import Choices, Transform
 from senet.errors import SenetError
@@ -22,8 +24,29 @@ from senet.randomness import seed_from
 
 PREFETCHED_BATCHES = 2
 
-# One batch to be loaded: the epoch and the index of each image.
-Task = list[tuple[int, int]]
+# One batch to be loaded: epoch, index and repetition of each image.
+Task = list[tuple[int, int, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Which part of every training batch one process loads.
+
+    A batch is cut into ``accumulate`` pieces, one after the other, and each of these into one for every
+    process. So the images of a piece are the same whatever the number of processes is.
+
+    Attributes:
+        process: number of this process, from 0.
+        processes: how many share a batch.
+        accumulate: pieces one process loads one after the other for one batch.
+    """
+
+    process: int = 0
+    processes: int = 1
+    accumulate: int = 1
+
+
+WHOLE = Part()
 
 
 class Batch(NamedTuple):
@@ -44,9 +67,21 @@ class ImageLoader:
     """Batches of one source; make it with `make_loader`."""
 
     def __init__(
-        self, images: _TransformedImages, *, batch_size: int, seed: int, workers: int, train: bool
+        self,
+        images: _TransformedImages,
+        *,
+        batch_size: int,
+        seed: int,
+        workers: int,
+        train: bool,
+        part: Part = WHOLE,
+        sampling: Sampling = "shuffle",
+        repeats: int = 1,
     ) -> None:
         self._images = images
+        self.part = part
+        self._sampling: Sampling = sampling
+        self._repeats = repeats
         self._batch_size = batch_size
         self._seed = seed
         self._train = train
@@ -56,14 +91,17 @@ class ImageLoader:
         self._iterations = 0
 
     def __len__(self) -> int:
-        """Return the batches of a whole epoch."""
+        """Return the batches of a whole epoch, each of them cut into parts."""
         images = len(self._images.source)
         if self._train and images >= self._batch_size:
             return images // self._batch_size
         return math.ceil(images / self._batch_size)
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
-        """Return the batches of one epoch from ``start_batch`` on.
+        """Return this process's part of the batches of one epoch from ``start_batch`` on.
+
+        In training, every batch gives ``accumulate`` pieces, one after the other. In testing, the batches
+        are dealt out to the processes whole.
 
         Only one epoch is under way at a time: starting another ends the one before.
 
@@ -107,15 +145,26 @@ class ImageLoader:
             yield batch
 
     def _tasks(self, epoch: int, start_batch: int) -> list[Task]:
-        count = len(self._images.source)
-        order = np.arange(count)
-        if self._train:
-            generator = np.random.Generator(np.random.PCG64(seed_from("order", self._seed, epoch)))
-            order = generator.permutation(count)
         starts = range(start_batch * self._batch_size, len(self) * self._batch_size, self._batch_size)
-        return [
-            [(epoch, index) for index in order[start : start + self._batch_size].tolist()] for start in starts
-        ]
+        if not self._train:
+            images = [(epoch, index, 0) for index in range(len(self._images.source))]
+            mine = starts[self.part.process :: self.part.processes]
+            return [images[start : start + self._batch_size] for start in mine]
+        indices, repetitions = epoch_order(
+            self._images.source.labels,
+            seed=self._seed,
+            epoch=epoch,
+            sampling=self._sampling,
+            repeats=self._repeats,
+        )
+        order = list(zip([epoch] * len(indices), indices.tolist(), repetitions.tolist(), strict=True))
+        return [piece for start in starts for piece in self._pieces(order[start : start + self._batch_size])]
+
+    def _pieces(self, batch: Task) -> list[Task]:
+        """Return what this process loads of one batch."""
+        size = len(batch) // (self.part.accumulate * self.part.processes)
+        first = range(self.part.process * size, len(batch), self.part.processes * size)
+        return [batch[start : start + size] for start in first]
 
     def _batches(self) -> Iterator[Batch | str]:
         if self._workers == 0:
@@ -138,7 +187,16 @@ class ImageLoader:
 
 
 def make_loader(
-    source: ImageSource, transform: Transform, *, batch_size: int, seed: int, workers: int, train: bool
+    source: ImageSource,
+    transform: Transform,
+    *,
+    batch_size: int,
+    seed: int,
+    workers: int,
+    train: bool,
+    part: Part = WHOLE,
+    sampling: Sampling = "shuffle",
+    repeats: int = 1,
 ) -> ImageLoader:
     """Make a loader.
 
@@ -148,13 +206,16 @@ def make_loader(
     Args:
         source: the images.
         transform: what is done to each.
-        batch_size: images per batch.
+        batch_size: images per batch, over all processes.
         seed: of the order and of the augmentation.
         workers: processes that load; 0 loads in this one.
         train: shuffle, and leave out an incomplete last batch unless it is the only one.
+        part: which part of the batches this process loads.
+        sampling: in training, every image once or every class equally often.
+        repeats: in training, how often an image comes in a batch, augmented anew each time.
 
     Raises:
-        SenetError: there are no images, or a number is out of range.
+        SenetError: there are no images, a number is out of range, or a batch cannot be cut into equal parts.
     """
     if len(source) == 0:
         raise SenetError("There are no images to load.")
@@ -162,8 +223,24 @@ def make_loader(
         raise SenetError(f"The batch size is {batch_size}, and 1 at least is needed.")
     if workers < 0:
         raise SenetError(f"There are {workers} workers, and 0 or more are possible.")
-    images = _TransformedImages(source, transform, seed)
-    return ImageLoader(images, batch_size=batch_size, seed=seed, workers=workers, train=train)
+    pieces = part.accumulate * part.processes
+    if train and min(batch_size, len(source)) % pieces:
+        few = f" of at most {len(source)}" if batch_size > len(source) else ""
+        raise SenetError(
+            f"A batch of {min(batch_size, len(source))} images cannot be cut into {pieces} equal parts "
+            f"({part.processes} processes, each in {part.accumulate}): choose a batch size{few} that "
+            f"{pieces} divides."
+        )
+    return ImageLoader(
+        _TransformedImages(source, transform, seed),
+        batch_size=batch_size,
+        seed=seed,
+        workers=workers,
+        train=train,
+        part=part,
+        sampling=sampling,
+        repeats=repeats,
+    )
 
 
 class _TransformedImages(Dataset[Batch | str]):
@@ -175,18 +252,18 @@ class _TransformedImages(Dataset[Batch | str]):
         self._seed = seed
 
     def __getitems__(self, task: Task) -> Batch | str:
-        indices = np.array([index for _, index in task], dtype=np.int64)
-        choices = [self._choices(epoch, index) for epoch, index in task]
+        indices = np.array([index for _, index, _ in task], dtype=np.int64)
+        choices = [self._choices(*image) for image in task]
         try:
-            images = self._load(indices, choices)
+            images = self._load(task[0][0], indices, choices)
         except SenetError as error:
             # torch rebuilds exceptions of workers from their text, which would lose the sentence.
             return str(error)
         labels = self.source.labels[indices]
         return Batch(torch.from_numpy(images), torch.from_numpy(labels), torch.from_numpy(indices))
 
-    def _load(self, indices: Indices, choices: list[Choices]) -> Pixels:
-        transform = self._transform
+    def _load(self, epoch: int, indices: Indices, choices: list[Choices]) -> Pixels:
+        transform = self._transform.at_epoch(epoch)
         images = np.empty((len(indices), transform.channels, transform.size, transform.size), np.uint8)
         pixels = self.source.pixels(indices)
         if pixels is not None and transform.needs_no_resampling(pixels):
@@ -198,8 +275,9 @@ class _TransformedImages(Dataset[Batch | str]):
                 image_CHW[...] = transform(image, choice)
         return images
 
-    def _choices(self, epoch: int, index: int) -> Choices:
-        return self._transform.draw(Random(seed_from("augment", self._seed, epoch, index)))
+    def _choices(self, epoch: int, index: int, repetition: int) -> Choices:
+        again = (repetition,) if repetition else ()
+        return self._transform.draw(Random(seed_from("augment", self._seed, epoch, index, *again)))
 
 
 class _Order:

@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from random import Random
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from PIL import Image
@@ -94,6 +94,10 @@ class Transform(ABC):
     @abstractmethod
     def finish(self, image_HWC: Pixels, choices: Choices) -> Pixels:
         """Do the rest, which only moves pixels; returns (size, size, C)."""
+
+    def at_epoch(self, epoch: int) -> Self:
+        """Return the transform of one epoch, counted from 0."""
+        return self
 
     def __call__(self, image: Image.Image, choices: Choices) -> Pixels:
         """Return the image as (C, size, size) uint8."""

@@ -6,13 +6,14 @@ imports no torch, so that ``senet --help`` stays quick.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from senet.errors import SenetError
+from senet.training.recipe_rules import check_recipe
 
 Schedule = Literal["cosine", "step"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
+Sampling = Literal["shuffle", "balanced"]
 Crop = Literal["auto", "pad", "resized"]
 
 
@@ -33,11 +34,18 @@ class Recipe:
     """
 
     epochs: int = _setting(6, "passes over the training images")
-    batch_size: int = _setting(32, "images per training step")
+    batch_size: int = _setting(32, "images per training step, over all processes")
+    accumulate: int = _setting(
+        1, "parts into which a batch is cut, whose gradients are added up: the same step in less memory"
+    )
     learning_rate: float = _setting(0.1, "highest learning rate of SGD")
     momentum: float = _setting(0.9, "momentum of SGD: share of the last step kept")
     nesterov: bool = _setting(False, "use Nesterov momentum")
-    weight_decay: float = _setting(5e-4, "L2 penalty on every parameter")
+    weight_decay: float = _setting(5e-4, "L2 penalty on the parameters")
+    decay_norm: bool = _setting(True, "let the L2 penalty act on biases and normalisation layers as well")
+    clip_norm: float = _setting(
+        0.0, "largest norm the gradient of all parameters may have before it is scaled down; 0 turns it off"
+    )
     schedule: Schedule = _setting(
         "cosine", "how the learning rate falls: to zero along a cosine, or in steps"
     )
@@ -54,11 +62,32 @@ class Recipe:
     ema_decay: float = _setting(
         0.0, "decay of the moving average of the weights that is tested; 0 turns it off"
     )
+    freeze_norm_epochs: int = _setting(
+        0, "last epochs in which BatchNorm's parameters and statistics stay as they are, as for SENet-154"
+    )
+    sync_norm: bool = _setting(
+        False, "let BatchNorm see the images of all processes, as if one process had the whole batch"
+    )
     image_size: int = _setting(0, "side in pixels of what the network sees; 0 chooses by the images")
     crop: Crop = _setting(
         "auto",
         "training crop: pad by 4 pixels and crop (small images), or a random area and aspect ratio resized; "
         "auto chooses by the images",
+    )
+    start_size: int = _setting(
+        0,
+        "side in pixels of the first epoch's training images, which then grow to the image size; 0: off",
+    )
+    grow_epochs: int = _setting(
+        0, "with --start-size: epochs until training images have their full size (0: three quarters of all)"
+    )
+    test_resize: int = _setting(
+        0,
+        "shorter side in pixels of test images before their centre is cut out "
+        "(0: 256 for 224, 352 for 299, in this proportion for other sizes; small images are used whole)",
+    )
+    least_area: float = _setting(
+        0.08, "smallest share of an image's area that a random crop keeps, with --crop resized"
     )
     flip: bool = _setting(True, "mirror training images at random")
     erasing: float = _setting(0.0, "probability of blanking a random square of a training image")
@@ -67,64 +96,31 @@ class Recipe:
         "side in pixels of a square of every training image that is filled with the mean colour, "
         "its centre anywhere in the image; 0 turns it off, CIFAR-10 takes 16 and CIFAR-100 takes 8",
     )
-    precision: Precision = _setting("fp32", "arithmetic of forward and backward; bf16 uses autocast")
+    rotation: float = _setting(0.0, "largest angle in degrees by which a training image is turned")
+    jitter: int = _setting(
+        0, "largest grey level that is added to each pixel and channel at random, as for the released models"
+    )
+    randaugment: int = _setting(
+        0, "strength of RandAugment's operations on training images, 1 to 10; 0 turns it off"
+    )
+    randaugment_layers: int = _setting(2, "operations that RandAugment applies one after the other")
+    mixup: float = _setting(
+        0.0, "MixUp: both parameters of the beta distribution that two images' shares are drawn from; 0: off"
+    )
+    cutmix: float = _setting(
+        0.0, "CutMix: as for MixUp, for the area replaced by another image's; with both, each batch takes one"
+    )
+    repeats: int = _setting(1, "how often an image comes in a batch, augmented anew each time")
+    sampling: Sampling = _setting(
+        "shuffle", "every image once per epoch, or balanced: every class equally often"
+    )
+    class_weights: tuple[str, ...] = _setting(
+        (), "weight of each class in the loss: auto (rare classes weigh more), or as in cat=2 dog=0.5"
+    )
+    precision: Precision = _setting(
+        "fp32", "arithmetic of forward and backward; bf16 and fp16 use autocast, fp16 scales the loss"
+    )
 
     def __post_init__(self) -> None:
         """Check every value."""
-        hints = get_type_hints(type(self))
-        for each in fields(self):
-            allowed = get_args(hints[each.name])
-            value = getattr(self, each.name)
-            if get_origin(hints[each.name]) is Literal and value not in allowed:
-                raise SenetError(f"{each.name} is {value!r}; choose one of {', '.join(map(str, allowed))}.")
-            if hints[each.name] is int and not isinstance(value, int):
-                raise SenetError(f"{each.name} is {value!r}; it must be a whole number.")
-        for name, (low, high, text) in _RANGES.items():
-            value = getattr(self, name)
-            if value is None and type(None) in get_args(hints[name]):
-                continue
-            # `not` catches NaN as well.
-            if not isinstance(value, int | float) or not low <= value <= high:
-                raise SenetError(f"{name} is {value!r}; it must be {text}.")
-        if self.image_size > 0 and self.cutout > 2 * self.image_size:
-            raise SenetError(
-                f"cutout is {self.cutout} and the network sees {self.image_size}×{self.image_size} pixels: "
-                f"choose at most {2 * self.image_size}, twice their side."
-            )
-        self._check_schedule()
-
-    def _check_schedule(self) -> None:
-        if self.schedule == "cosine" and (self.step_epochs or self.step_factor is not None):
-            raise SenetError(
-                "step_epochs and step_factor have no effect on the cosine schedule: "
-                "choose schedule 'step' or leave them out."
-            )
-        if any(not 0 < epoch < self.epochs for epoch in self.step_epochs):
-            raise SenetError(
-                f"step_epochs is {self.step_epochs}; each must lie between 1 and {self.epochs - 1}, "
-                f"within the {self.epochs} epochs of the training."
-            )
-        if self.warmup_epochs >= self.epochs:
-            raise SenetError(
-                f"warmup_epochs is {self.warmup_epochs} but the training has only {self.epochs} epochs: "
-                "make the warm-up shorter."
-            )
-        if self.nesterov and self.momentum == 0:
-            raise SenetError("nesterov needs momentum above 0; momentum is 0.")
-
-
-_INFINITY = float("inf")
-_RANGES: dict[str, tuple[float, float, str]] = {
-    "epochs": (1, 1_000_000, "a whole number of at least 1"),
-    "batch_size": (1, 1_000_000, "a whole number of at least 1"),
-    "learning_rate": (1e-12, 1e6, "above 0"),
-    "momentum": (0, 0.9999, "at least 0 and below 1"),
-    "weight_decay": (0, 1e6, "0 or above"),
-    "step_factor": (1e-12, 1, "above 0 and at most 1"),
-    "warmup_epochs": (0, 1_000_000, "0 or above"),
-    "label_smoothing": (0, 0.9999, "at least 0 and below 1"),
-    "ema_decay": (0, 0.999999, "at least 0 and below 1"),
-    "image_size": (0, 100_000, "0 (chosen by the images) or a side in pixels"),
-    "erasing": (0, 1, "a probability between 0 and 1"),
-    "cutout": (0, 200_000, "0 (off) or a side in pixels"),
-}
+        check_recipe(self)

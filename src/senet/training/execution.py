@@ -1,0 +1,49 @@
+"""How a training is run, as far as that does not change what is trained.
+
+A recipe says what is computed; these settings say how. Two executions of one recipe differ by rounding
+at most. This module imports no torch, so that ``senet --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from senet.errors import SenetError
+
+
+def _setting(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a training is run.
+
+    Raises:
+        SenetError: a value is out of range.
+    """
+
+    compile: bool = _setting(False, "compile the network with torch.compile: slow to start, then faster")
+    recompute: bool = _setting(
+        False, "keep few activations and compute them again in the backward pass (gradient checkpointing)"
+    )
+    shard: bool = _setting(
+        False, "share weights, gradients and momentum out among the processes of torchrun (FSDP2)"
+    )
+    channels_last: bool = _setting(True, "keep the channels of a pixel side by side in memory")
+    checkpoint_seconds: float = _setting(
+        300.0, "seconds between two checkpoints within an epoch; the end of every epoch is always saved"
+    )
+    timeout_seconds: float = _setting(
+        600.0, "seconds for which the processes of torchrun wait for one that does not answer"
+    )
+
+    def __post_init__(self) -> None:
+        """Check the times."""
+        if not self.checkpoint_seconds >= 0:
+            raise SenetError(f"checkpoint_seconds is {self.checkpoint_seconds}; it must be 0 or above.")
+        if not 1 <= self.timeout_seconds <= 86_400:
+            raise SenetError(
+                f"timeout_seconds is {self.timeout_seconds}; it must lie between 1 second and a day (86400)."
+            )

@@ -1,0 +1,172 @@
+"""What the settings of a training may be, each by itself and together."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
+
+from senet.errors import SenetError
+
+if TYPE_CHECKING:
+    from senet.training.recipe import Recipe
+
+AUTO = "auto"
+
+_RANGES: dict[str, tuple[float, float, str]] = {
+    "epochs": (1, 1_000_000, "a whole number of at least 1"),
+    "batch_size": (1, 1_000_000, "a whole number of at least 1"),
+    "accumulate": (1, 1_000_000, "a whole number of at least 1"),
+    "learning_rate": (1e-12, 1e6, "above 0"),
+    "momentum": (0, 0.9999, "at least 0 and below 1"),
+    "weight_decay": (0, 1e6, "0 or above"),
+    "clip_norm": (0, 1e12, "0 (off) or above"),
+    "step_factor": (1e-12, 1, "above 0 and at most 1"),
+    "warmup_epochs": (0, 1_000_000, "0 or above"),
+    "label_smoothing": (0, 0.9999, "at least 0 and below 1"),
+    "ema_decay": (0, 0.999999, "at least 0 and below 1"),
+    "freeze_norm_epochs": (0, 1_000_000, "0 (off) or a number of epochs"),
+    "image_size": (0, 100_000, "0 (chosen by the images) or a side in pixels"),
+    "start_size": (0, 100_000, "0 (off) or a side in pixels"),
+    "grow_epochs": (0, 1_000_000, "0 (three quarters of the epochs) or a number of epochs"),
+    "test_resize": (0, 200_000, "0 (chosen by the image size) or a side in pixels"),
+    "least_area": (1e-4, 1, "above 0 and at most 1"),
+    "erasing": (0, 1, "a probability between 0 and 1"),
+    "cutout": (0, 200_000, "0 (off) or a side in pixels"),
+    "rotation": (0, 180, "an angle between 0 and 180 degrees"),
+    "jitter": (0, 255, "a grey level between 0 and 255"),
+    "randaugment": (0, 10, "0 (off) or a strength from 1 to 10"),
+    "randaugment_layers": (1, 10, "a number from 1 to 10"),
+    "mixup": (0, 100, "0 (off) or above"),
+    "cutmix": (0, 100, "0 (off) or above"),
+    "repeats": (1, 1000, "a whole number of at least 1"),
+}
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise `SenetError` where a value is out of range, or would have no effect beside the others."""
+    _check_types(recipe)
+    _check_schedule(recipe)
+    _check_sizes(recipe)
+    _check_batches(recipe)
+    _check_class_weights(recipe.class_weights)
+    if recipe.class_weights == (AUTO,) and recipe.sampling == "balanced":
+        raise SenetError(
+            "class_weights auto and sampling balanced both make up for rare classes: choose one of them."
+        )
+    if recipe.nesterov and recipe.momentum == 0:
+        raise SenetError("nesterov needs momentum above 0; momentum is 0.")
+    if not recipe.decay_norm and recipe.weight_decay == 0:
+        raise SenetError("decay_norm has no effect where weight_decay is 0: leave it out.")
+    if recipe.randaugment == 0 and recipe.randaugment_layers != 2:
+        raise SenetError(
+            f"randaugment_layers is {recipe.randaugment_layers} and has no effect where randaugment is 0: "
+            "set a strength from 1 to 10, or leave it out."
+        )
+
+
+def _check_types(recipe: Recipe) -> None:
+    hints = get_type_hints(type(recipe))
+    for each in fields(recipe):
+        allowed = get_args(hints[each.name])
+        value = getattr(recipe, each.name)
+        if get_origin(hints[each.name]) is Literal and value not in allowed:
+            raise SenetError(f"{each.name} is {value!r}; choose one of {', '.join(map(str, allowed))}.")
+        if hints[each.name] is int and (not isinstance(value, int) or isinstance(value, bool)):
+            raise SenetError(f"{each.name} is {value!r}; it must be a whole number.")
+        if hints[each.name] is bool and not isinstance(value, bool):
+            raise SenetError(f"{each.name} is {value!r}; it must be True or False.")
+    for name, (low, high, text) in _RANGES.items():
+        value = getattr(recipe, name)
+        if value is None and type(None) in get_args(hints[name]):
+            continue
+        # `not` catches NaN as well.
+        if not isinstance(value, int | float) or not low <= value <= high:
+            raise SenetError(f"{name} is {value!r}; it must be {text}.")
+
+
+def _check_schedule(recipe: Recipe) -> None:
+    if recipe.schedule == "cosine" and (recipe.step_epochs or recipe.step_factor is not None):
+        raise SenetError(
+            "step_epochs and step_factor have no effect on the cosine schedule: "
+            "choose schedule 'step' or leave them out."
+        )
+    if any(not 0 < epoch < recipe.epochs for epoch in recipe.step_epochs):
+        raise SenetError(
+            f"step_epochs is {recipe.step_epochs}; each must lie between 1 and {recipe.epochs - 1}, "
+            f"within the {recipe.epochs} epochs of the training."
+        )
+    if recipe.warmup_epochs >= recipe.epochs:
+        raise SenetError(
+            f"warmup_epochs is {recipe.warmup_epochs} but the training has only {recipe.epochs} epochs: "
+            "make the warm-up shorter."
+        )
+    if recipe.freeze_norm_epochs >= recipe.epochs:
+        raise SenetError(
+            f"freeze_norm_epochs is {recipe.freeze_norm_epochs} but the training has only {recipe.epochs} "
+            "epochs, and BatchNorm must learn in the first of them: freeze fewer."
+        )
+
+
+def _check_sizes(recipe: Recipe) -> None:
+    size = recipe.image_size
+    if size > 0 and recipe.cutout > 2 * size:
+        raise SenetError(
+            f"cutout is {recipe.cutout} and the network sees {size}×{size} pixels: "
+            f"choose at most {2 * size}, twice their side."
+        )
+    if recipe.start_size == 0 and recipe.grow_epochs > 0:
+        raise SenetError(
+            f"grow_epochs is {recipe.grow_epochs} and has no effect without start_size: set both or none."
+        )
+    if size > 0 and recipe.start_size >= size:
+        raise SenetError(
+            f"start_size is {recipe.start_size} and the images grow to {size}: start with fewer pixels."
+        )
+    if recipe.start_size > 0 and recipe.grow_epochs >= recipe.epochs:
+        raise SenetError(
+            f"grow_epochs is {recipe.grow_epochs} but the training has only {recipe.epochs} epochs: "
+            "let the images reach their full size before the last one."
+        )
+    if size > 0 and 0 < recipe.test_resize < size:
+        raise SenetError(
+            f"test_resize is {recipe.test_resize} and leaves no square of {size} pixels: "
+            f"choose {size} or more."
+        )
+    if recipe.crop == "pad" and recipe.least_area != type(recipe).least_area:
+        raise SenetError(
+            f"least_area is {recipe.least_area} and has no effect on the crop 'pad', which small images get: "
+            "choose crop 'resized' or leave it out."
+        )
+
+
+def _check_batches(recipe: Recipe) -> None:
+    if recipe.batch_size % recipe.accumulate:
+        raise SenetError(
+            f"accumulate is {recipe.accumulate} and the batch of {recipe.batch_size} images cannot be cut "
+            "into so many equal parts: choose a divisor of the batch size."
+        )
+    if recipe.repeats > recipe.batch_size:
+        raise SenetError(
+            f"repeats is {recipe.repeats} and a batch has only {recipe.batch_size} images: choose fewer."
+        )
+
+
+def _check_class_weights(weights: tuple[str, ...]) -> None:
+    if weights == (AUTO,):
+        return
+    names = []
+    for text in weights:
+        name, equals, number = text.rpartition("=")
+        try:
+            allowed = bool(name and equals) and 0 < float(number) < float("inf")
+        except ValueError:
+            allowed = False
+        if not allowed:
+            raise SenetError(
+                f"class_weights holds {text!r}; give auto alone, or a class and its weight above 0 as in "
+                "cat=2."
+            )
+        names.append(name)
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise SenetError(f"class_weights names the class {twice[0]!r} twice; give each class one weight.")
