@@ -22,6 +22,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 import torch
+from senet.training.execution import Execution
 from senet.training.progress import Silent
 from tests.small import small_recipe, small_train
 
@@ -31,7 +32,7 @@ class Slow(Silent):
 
 torch.set_num_threads(1)
 recipe = small_recipe(epochs=25, ema_decay=0.95, erasing=0.5)
-small_train(Path(sys.argv[1]), recipe, progress=Slow(), checkpoint_seconds=0)
+small_train(Path(sys.argv[1]), recipe, progress=Slow(), execution=Execution(checkpoint_seconds=0))
 """
 MOST_STARTS = 60
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from senet.errors import SenetError, TrainingInterrupted
 from senet.insight.results import EpochMetrics
 from senet.training.checkpoint import load_checkpoint
+from senet.training.execution import Execution
 from senet.training.loop import CHECKPOINT_NAME, train
 from senet.training.progress import Silent
 from senet.training.recipe import Recipe
@@ -72,9 +73,7 @@ def test_resumes_to_the_same_bits(tmp_path: Path, step: int, changes: dict[str, 
     assert (tmp_path / "parts/metrics.csv").read_bytes() == (tmp_path / "whole/metrics.csv").read_bytes()
     states = [load_checkpoint(tmp_path / name / CHECKPOINT_NAME) for name in ("whole", "parts")]
     assert states[0] is not None and states[1] is not None
-    momentum = [
-        [each["momentum_buffer"] for each in state[0]["optimiser"]["state"].values()] for state in states
-    ]
+    momentum = [[each["momentum_buffer"] for each in state[0]["optimiser"].values()] for state in states]
     assert all(torch.equal(first, second) for first, second in zip(*momentum, strict=True))
 
 
@@ -97,7 +96,7 @@ def test_saves_within_an_epoch_when_time_has_passed(tmp_path: Path) -> None:
             found = load_checkpoint(tmp_path / CHECKPOINT_NAME)
             saved.append(found[0]["position"]["step"] if found else 0)
 
-    small_train(tmp_path, small_recipe(epochs=1), progress=Look(), checkpoint_seconds=0)
+    small_train(tmp_path, small_recipe(epochs=1), progress=Look(), execution=Execution(checkpoint_seconds=0))
     assert saved == [0, 1, 2, 3, 4, 5]
 
 
@@ -162,7 +161,7 @@ def test_an_update_that_ruins_the_weights_is_never_saved(tmp_path: Path) -> None
             folder=tmp_path,
             device=CPU,
             progress=Ruin(),
-            checkpoint_seconds=0,
+            execution=Execution(checkpoint_seconds=0),
         )
     found = load_checkpoint(tmp_path / CHECKPOINT_NAME)
     assert found is not None and found[0]["position"]["step"] == 2

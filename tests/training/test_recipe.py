@@ -27,7 +27,7 @@ BAD = {
     "crop": ["center"],
     "erasing": [-0.1, 1.1],
     "cutout": [-1, 8.0, "16", 300_000],
-    "precision": ["fp16"],
+    "precision": ["fp8"],
 }
 
 

@@ -18,13 +18,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from senet.blocks.attached import attached_block, has_other_hooks, position_of
 from senet.blocks.squeeze_excitation import SqueezeExcitation, has_forward_of_its_own, has_hooks
+from senet.blocks.sync_norm import SyncBatchNorm
 from senet.kernels.dispatch import Choice, choose, record, run
 from senet.kernels.excitation import Excitation
 from senet.kernels.fused import NO_BATCH_NORM, BatchNorm, prepare
 from senet.kernels.steps import Steps
 from senet.kernels.tables import Norm, table_dtype
 
-NORM_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+NORM_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward, SyncBatchNorm.forward)
 """The forwards that normalise and do nothing else."""
 
 

@@ -97,6 +97,18 @@ class ImageLoader:
             return images // self._batch_size
         return math.ceil(images / self._batch_size)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image at full size."""
+        transform = self._images.transform
+        return transform.channels, transform.size, transform.size
+
+    @property
+    def piece_size(self) -> int:
+        """Images this process loads at once."""
+        batch = min(self._batch_size, len(self._images.source))
+        return batch // (self.part.accumulate * self.part.processes) if self._train else batch
+
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """Return this process's part of the batches of one epoch from ``start_batch`` on.
 
@@ -248,7 +260,7 @@ class _TransformedImages(Dataset[Batch | str]):
 
     def __init__(self, source: ImageSource, transform: Transform, seed: int) -> None:
         self.source = source
-        self._transform = transform
+        self.transform = transform
         self._seed = seed
 
     def __getitems__(self, task: Task) -> Batch | str:
@@ -263,7 +275,7 @@ class _TransformedImages(Dataset[Batch | str]):
         return Batch(torch.from_numpy(images), torch.from_numpy(labels), torch.from_numpy(indices))
 
     def _load(self, epoch: int, indices: Indices, choices: list[Choices]) -> Pixels:
-        transform = self._transform.at_epoch(epoch)
+        transform = self.transform.at_epoch(epoch)
         images = np.empty((len(indices), transform.channels, transform.size, transform.size), np.uint8)
         pixels = self.source.pixels(indices)
         if pixels is not None and transform.needs_no_resampling(pixels):
@@ -277,7 +289,7 @@ class _TransformedImages(Dataset[Batch | str]):
 
     def _choices(self, epoch: int, index: int, repetition: int) -> Choices:
         again = (repetition,) if repetition else ()
-        return self._transform.draw(Random(seed_from("augment", self._seed, epoch, index, *again)))
+        return self.transform.draw(Random(seed_from("augment", self._seed, epoch, index, *again)))
 
 
 class _Order:

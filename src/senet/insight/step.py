@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class NetworkStep:
@@ -18,7 +18,7 @@ class NetworkStep:
     Args:
         network: trained by `train`, so give a copy.
         images: (N, C, H, W), on the network's device.
-        precision: ``"bf16"`` for autocast to bfloat16.
+        precision: ``"bf16"`` or ``"fp16"`` for autocast.
         momentum: of the optimiser.
     """
 
@@ -28,7 +28,8 @@ class NetworkStep:
         self.network, self.images = network, images
         self.labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
         self.optimiser = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=momentum)
-        self.autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16")
+        half = torch.float16 if precision == "fp16" else torch.bfloat16
+        self.autocast = torch.autocast(images.device.type, half, enabled=precision != "fp32")
 
     def train(self) -> None:
         """Run forward, backward and the optimiser once."""

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from senet.training.state import own_part, shared_like, whole
 
 
 class MovingAverage:
     """Exponential moving average of all floating-point state of a model.
 
     Kept as a plain dictionary rather than a copy of the model, so that it costs one fused
-    operation per step and can be stored and restored like any state.
+    operation per step, can be stored and restored like any state, and is shared among processes as
+    the weights are.
 
     Args:
         model: the model to follow; its state is the start value.
@@ -31,13 +35,14 @@ class MovingAverage:
         """Move the average towards the model's present state."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        state = model.state_dict()
-        floating = [name for name, value in state.items() if value.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.values[name] for name in floating], [state[name] for name in floating], 1 - decay
-        )
-        for name in state.keys() - set(floating):
-            self.values[name].copy_(state[name])
+        averages, present = [], []
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                averages.append(own_part(self.values[name]))
+                present.append(own_part(value))
+            else:
+                self.values[name].copy_(value)
+        torch._foreach_lerp_(averages, present, 1 - decay)
 
     @contextmanager
     def applied_to(self, model: nn.Module) -> Iterator[None]:
@@ -49,13 +54,17 @@ class MovingAverage:
         finally:
             model.load_state_dict(own)
 
-    def state_dict(self) -> dict[str, object]:
-        """Return what `load_state_dict` needs."""
-        return {"updates": self.updates, "values": self.values}
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs, with whole tensors on the CPU; all processes call this."""
+        return {
+            "updates": self.updates,
+            "values": {name: whole(value) for name, value in self.values.items()},
+        }
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.updates = int(state["updates"])  # type: ignore[call-overload]
-        values: dict[str, Tensor] = state["values"]  # type: ignore[assignment]
+        self.updates = int(state["updates"])
+        values: dict[str, Tensor] = state["values"]
         for name, value in self.values.items():
-            value.copy_(values[name])
+            value.copy_(shared_like(values[name], value))

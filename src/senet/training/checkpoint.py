@@ -13,6 +13,8 @@ import torch
 from senet.errors import SenetError
 from senet.files import previous_version, write_bytes
 
+CHECKPOINT_NAME = "checkpoint.pt"
+
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` to ``path`` atomically and keep the checkpoint before it.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from senet.data.loader import ImageLoader
 from senet.training.images import Normalise
+from senet.training.processes import ALONE, Processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,30 +41,55 @@ class Evaluation:
         return None if self.in_top5 is None else _percent_missed(self.in_top5)
 
 
-@torch.inference_mode()
 def evaluate(
-    model: nn.Module, loader: ImageLoader, normalise: Normalise, autocast: torch.autocast
+    model: nn.Module,
+    loader: ImageLoader,
+    normalise: Normalise,
+    autocast: torch.autocast,
+    processes: Processes = ALONE,
+    *,
+    sharded: bool = False,
 ) -> Evaluation:
-    """Return how ``model`` does on every image of ``loader``; the model's mode is left as it was."""
+    """Return how ``model`` does on every image of ``loader``; the model's mode is left as it was.
+
+    Args:
+        model: gives (N, classes) scores.
+        loader: of the test images; each process loads its share of the batches.
+        normalise: makes images ready.
+        autocast: surrounds the forward.
+        processes: those that share the batches; all get the same answer.
+        sharded: whether the processes share the weights as well, and so must run equally often.
+    """
     was_training = model.training
     model.eval()
-    losses, guesses, labels = [], [], []
-    for batch in loader.epoch(0):
-        wanted = batch.labels.to(normalise.device)
-        with autocast:
-            scores = model(normalise(batch.images)).float()
-        losses.append(functional.cross_entropy(scores, wanted, reduction="sum").double())
-        guesses.append(scores.topk(min(5, scores.shape[1]), dim=1).indices)
-        labels.append(wanted)
-        classes = scores.shape[1]
+    # What FSDP gathers in inference mode could not be trained on afterwards.
+    with torch.no_grad() if sharded else torch.inference_mode():
+        answers = []
+        for batch in loader.epoch(0):
+            with autocast:
+                scores = model(normalise(batch.images)).float()
+            answers.append(_answers(scores, batch.labels.to(normalise.device)))
+        if sharded and len(answers) < math.ceil(len(loader) / processes.count):
+            model(normalise(torch.zeros(1, *loader.image_shape, dtype=torch.uint8)))
     model.train(was_training)
-    guessed, hits = torch.cat(guesses), torch.cat(guesses) == torch.cat(labels)[:, None]
+    shares = processes.gather([tuple(each.cpu() for each in answer) for answer in answers])
+    in_order = [shares[batch % processes.count][batch // processes.count] for batch in range(len(loader))]
+    losses, guesses, hits = (torch.cat(parts) for parts in zip(*in_order, strict=True))
     return Evaluation(
-        loss=torch.stack(losses).sum().item() / len(guessed),
-        predictions=guessed[:, 0].tolist(),
+        loss=losses.sum().item() / len(guesses),
+        predictions=guesses.tolist(),
         in_top1=hits[:, 0].tolist(),
-        in_top5=hits.any(dim=1).tolist() if classes > 5 else None,
+        in_top5=hits[:, 1].tolist() if hits.shape[1] > 1 else None,
     )
+
+
+def _answers(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the sum of the losses (1,), the first guesses (N,), and what is hit (N, 1 or 2)."""
+    loss = functional.cross_entropy(scores, labels, reduction="sum").double().view(1)
+    guesses = scores.topk(min(5, scores.shape[1]), dim=1).indices
+    hits = guesses == labels[:, None]
+    within = [hits[:, 0]] if scores.shape[1] <= 5 else [hits[:, 0], hits.any(dim=1)]
+    return loss, guesses[:, 0], torch.stack(within, dim=1)
 
 
 def _percent_missed(hits: list[bool]) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from senet.data.loader import ImageLoader, make_loader
+from senet.data.loader import ImageLoader, Part, make_loader
 from senet.data.source import ImageSource
 from senet.data.transforms import EvalTransform, TrainTransform
 from senet.training.recipe import Recipe
@@ -40,6 +40,8 @@ def prepare_images(
     std: tuple[float, ...],
     seed: int,
     workers: int,
+    process: int = 0,
+    processes: int = 1,
 ) -> TrainingImages:
     """Return the loaders that ``recipe`` asks for.
 
@@ -52,6 +54,8 @@ def prepare_images(
         std: of each channel, 0 to 1.
         seed: decides order and augmentation.
         workers: processes that decode and augment; 0 does it in this process.
+        process: number of this process among those that share the training, from 0.
+        processes: how many share it.
     """
     assert recipe.crop != "auto", "choose the crop first"
     augment = TrainTransform(
@@ -64,10 +68,27 @@ def prepare_images(
         cutout_fill=tuple(round(value * 255) for value in mean),
     )
     plain = test_transform(recipe, channels)
-    batch = recipe.batch_size
     return TrainingImages(
-        train=make_loader(train, augment, batch_size=batch, seed=seed, workers=workers, train=True),
-        test=make_loader(test, plain, batch_size=max(batch, 64), seed=seed, workers=workers, train=False),
+        train=make_loader(
+            train,
+            augment,
+            batch_size=recipe.batch_size,
+            seed=seed,
+            workers=workers,
+            train=True,
+            part=Part(process=process, processes=processes, accumulate=recipe.accumulate),
+            sampling=recipe.sampling,
+            repeats=recipe.repeats,
+        ),
+        test=make_loader(
+            test,
+            plain,
+            batch_size=test_batch(recipe),
+            seed=seed,
+            workers=workers,
+            train=False,
+            part=Part(process=process, processes=processes),
+        ),
         mean=mean,
         std=std,
     )
@@ -79,16 +100,29 @@ def test_transform(recipe: Recipe, channels: int) -> EvalTransform:
     return EvalTransform(size=recipe.image_size, channels=channels, crop=recipe.crop)
 
 
+def test_batch(recipe: Recipe) -> int:
+    """Return how many test images are looked at together, whatever the number of processes is."""
+    return min(max(recipe.batch_size // recipe.accumulate, 64), 256)
+
+
 class Normalise:
     """Bytes (N, C, H, W) to floats of mean 0 and standard deviation 1, on the training device."""
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
+    def __init__(
+        self,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: torch.device,
+        *,
+        channels_last: bool = True,
+    ) -> None:
         self.device = device
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.mean = torch.tensor(mean, device=device).view(1, -1, 1, 1) * 255
         self.factor = 1 / (torch.tensor(std, device=device).view(1, -1, 1, 1) * 255)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return float32 images in channels_last layout on the device."""
+        """Return float32 images on the device."""
         moved = images.to(self.device, non_blocking=True)
-        floats = moved.to(torch.float32, memory_format=torch.channels_last)
+        floats = moved.to(torch.float32, memory_format=self.layout)
         return floats.sub_(self.mean).mul_(self.factor)

@@ -9,7 +9,10 @@ from typing import Self
 
 
 class StopRequest:
-    """While open, a first Ctrl-C or SIGTERM only sets ``requested``; a second one stops at once.
+    """While open, Ctrl-C or SIGTERM only sets ``requested``; a second Ctrl-C stops at once.
+
+    A second SIGTERM does not: torchrun sends it to all processes when one of them has ended, and a
+    checkpoint may be on its way.
 
     Stopping between two steps lets the loop save its state first. Outside the main thread Python
     allows no signal handlers, so nothing is caught there.
@@ -30,6 +33,6 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True

@@ -3,71 +3,49 @@
 Every random choice is a function of (seed, epoch, index) or (seed, step), so the state to save is
 only where the training stands: weights, optimiser, moving average, position and history. A run
 killed at any moment and started again ends with the weights it would have had.
+
+The same code runs one process or, under torchrun, several that share every batch. All of them take
+the same decisions at the same steps; the first one writes files and shows progress.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from senet.data.loader import Batch
 from senet.errors import SenetError, TrainingInterrupted
-from senet.files import make_folder
 from senet.insight.results import EpochMetrics
-from senet.randomness import seed_from
 from senet.training.average import MovingAverage
-from senet.training.checkpoint import load_checkpoint, save_checkpoint
+from senet.training.checkpoint import CHECKPOINT_NAME
 from senet.training.evaluate import evaluate
-from senet.training.identity import refuse_other_training
+from senet.training.execution import Execution
+from senet.training.failures import is_out_of_memory, largest_that_fits, not_finite, out_of_memory
 from senet.training.images import Normalise, TrainingImages
 from senet.training.interrupt import StopRequest
 from senet.training.metrics_file import write_metrics
+from senet.training.parallel import TrainedNetwork
+from senet.training.position import TrainingResult
+from senet.training.processes import ALONE, Processes, lost_processes_explained
 from senet.training.progress import Silent, TrainingProgress
 from senet.training.recipe import Recipe
+from senet.training.resume import Keeper
 from senet.training.schedule import learning_rate
+from senet.training.step import Stepper
 
-CHECKPOINT_NAME = "checkpoint.pt"
+__all__ = ["CHECKPOINT_NAME", "TrainingResult", "train"]
 
 # Reading the loss waits for a GPU to finish, so there it is looked at only now and then.
-_STEPS_BETWEEN_LOSS_CHECKS = {"cpu": 1, "cuda": 20}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingResult:
-    """A finished training: its learning curve and the last epoch's answers.
-
-    Attributes:
-        history: one entry per epoch.
-        predictions: the first guess for each test image.
-        in_top5: whether each test image's class was among five guesses; ``None`` with five classes or fewer.
-    """
-
-    history: tuple[EpochMetrics, ...]
-    predictions: tuple[int, ...]
-    in_top5: tuple[bool, ...] | None
-
-
-@dataclass
-class _Position:
-    """Where a training stands: epochs finished, batches done in the present one, and its sums."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    predictions: list[int] = field(default_factory=list)
-    in_top5: list[bool] | None = None
+_STEPS_BETWEEN_CHECKS = {"cpu": 1, "cuda": 20}
 
 
 def train(
@@ -80,31 +58,42 @@ def train(
     device: torch.device,
     identity: dict[str, Any] | None = None,
     progress: TrainingProgress | None = None,
-    checkpoint_seconds: float = 300.0,
+    execution: Execution | None = None,
+    processes: Processes = ALONE,
 ) -> TrainingResult:
     """Train ``model`` and return its learning curve; go on from a checkpoint in ``folder`` if there is one.
 
     Args:
         model: gives (N, classes) scores for (N, C, H, W) images; moved to ``device`` and trained in
             place. It ends with the weights that were tested last: the moving average where there is one.
-        images: what to train and test on.
-        recipe: how.
+        images: what this process trains and tests on.
+        recipe: what is computed.
         seed: of dropout and whatever else the model draws; the order of images is in ``images``.
-        folder: gets ``checkpoint.pt``, ``checkpoint.previous.pt`` and ``metrics.csv``.
-        device: where to train.
+        folder: gets ``checkpoint.pt``, ``checkpoint.previous.pt`` and ``metrics.csv``; only the first process
+            looks at it.
+        device: where this process trains.
         identity: what this training is, as plain values. A checkpoint of another identity is refused.
         progress: told about every step.
-        checkpoint_seconds: save within an epoch when that much time has passed; every epoch's end is saved.
+        execution: how it is computed.
+        processes: those that share the training.
 
     Raises:
-        SenetError: the loss is not finite, a checkpoint belongs to another training or cannot be written.
+        SenetError: the loss is not finite, the memory is too small, another process ended, or a checkpoint
+            belongs to another training or cannot be written.
         TrainingInterrupted: Ctrl-C or SIGTERM; the state has been saved.
     """
-    make_folder(folder)
-    loop = _Loop(model, images, recipe, seed, folder, device, identity or {}, progress or Silent())
-    loop.restore()
-    with StopRequest() as stop:
-        return loop.run(stop, checkpoint_seconds)
+    execution = execution or Execution()
+    watching = progress if progress is not None and processes.first else Silent()
+    network = TrainedNetwork(model, recipe, execution, processes, device)
+    try:
+        with lost_processes_explained():
+            loop = _Loop(
+                network, images, recipe, seed, folder, identity or {}, watching, execution, processes
+            )
+            with StopRequest() as stop:
+                return loop.run(stop)
+    finally:
+        network.release()
 
 
 class _Loop:
@@ -112,69 +101,42 @@ class _Loop:
 
     def __init__(
         self,
-        model: nn.Module,
+        network: TrainedNetwork,
         images: TrainingImages,
         recipe: Recipe,
         seed: int,
         folder: Path,
-        device: torch.device,
         identity: dict[str, Any],
         progress: TrainingProgress,
+        execution: Execution,
+        processes: Processes,
     ) -> None:
-        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.images, self.recipe, self.seed, self.folder = images, recipe, seed, folder
-        self.device, self.identity, self.progress = device, identity, progress
-        self.optimiser = torch.optim.SGD(
-            model.parameters(),
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay,
+        self.network, self.model, self.images, self.recipe = network, network.model, images, recipe
+        self.folder, self.progress = folder, progress
+        self.execution, self.processes, self.device = execution, processes, network.device
+        self.normalise = Normalise(
+            images.mean, images.std, self.device, channels_last=execution.channels_last
         )
-        self.average = MovingAverage(model, recipe.ema_decay) if recipe.ema_decay else None
-        self.normalise = Normalise(images.mean, images.std, device)
-        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
-        self.position = _Position()
+        network.share(self.first_batch)
+        self.stepper = Stepper(network, recipe, self.normalise, processes, seed)
+        self.average = MovingAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None
+        self.keeper = Keeper(folder, identity, self.stepper, self.average, processes, progress)
+        self.position = self.keeper.restore()
         self.unread_losses: list[tuple[int, Tensor]] = []
 
+    def first_batch(self, forward: Callable[[Tensor], Tensor]) -> None:
+        """Run forward and backward once, on black images."""
+        shape = (self.images.train.piece_size, *self.images.train.image_shape)
+        forward(self.normalise(torch.zeros(shape, dtype=torch.uint8))).sum().backward()  # type: ignore[no-untyped-call]
+
     def save(self) -> None:
-        """Write a checkpoint, unless the weights are no longer worth one."""
-        self.read_losses()
-        if not all(bool(torch.isfinite(value).all()) for value in self.model.parameters()):
+        """Write a checkpoint, unless the weights are no longer worth one; all processes call this."""
+        self.check()
+        if not self.keeper.finite():
             raise self.not_finite("A weight", "nan or infinite", self.position.step)
-        state = {
-            "identity": self.identity,
-            "position": asdict(self.position),
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
-            "threads": torch.get_num_threads(),
-        }
-        save_checkpoint(self.folder / CHECKPOINT_NAME, state)
+        self.keeper.save(self.position)
 
-    def restore(self) -> None:
-        """Go back to where the newest readable checkpoint stands, if there is one."""
-        path = self.folder / CHECKPOINT_NAME
-        found = load_checkpoint(path)
-        if found is None:
-            return
-        state, source = found
-        refuse_other_training(state["identity"], self.identity, self.folder)
-        if source != path:
-            self.progress.note(
-                f"{path} is missing or damaged: going on from {source.name}, the one before it."
-            )
-        if state["threads"] != torch.get_num_threads():
-            # Sums are split over threads: another number of them would round differently.
-            torch.set_num_threads(state["threads"])
-            self.progress.note(f"Going on with {state['threads']} threads, as {self.folder} was begun.")
-        self.position = _Position(**state["position"])
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
-
-    def run(self, stop: StopRequest, checkpoint_seconds: float) -> TrainingResult:
+    def run(self, stop: StopRequest) -> TrainingResult:
         """Train what is left of the epochs."""
         position, batches = self.position, len(self.images.train)
         self.progress.begin(
@@ -185,28 +147,41 @@ class _Loop:
         )
         saved_at = time.monotonic()
         while position.epoch < self.recipe.epochs:
-            for batch in self.timed(self.images.train.epoch(position.epoch, position.batch)):
-                self.step(batch)
-                if stop.requested:
+            if self.freezes_norm():
+                self.network.copy_buffers_from_first()
+            for pieces in self.timed(self.batches()):
+                self.step(pieces)
+                due = time.monotonic() - saved_at >= self.execution.checkpoint_seconds
+                stopping = due_anywhere = False
+                if position.step % _STEPS_BETWEEN_CHECKS[self.device.type] == 0:
+                    stopping, due_anywhere = self.check(stop=self.to_stop(stop), save=due)
+                self.tell(pieces)
+                if stopping or (self.processes.count == 1 and stop.requested):
                     self.interrupt()
-                if time.monotonic() - saved_at >= checkpoint_seconds and position.batch < batches:
+                if due_anywhere and position.batch < batches:
                     self.save()
                     saved_at = time.monotonic()
             self.finish_epoch()
             saved_at = time.monotonic()
-            if stop.requested:
+            if self.check(stop=self.to_stop(stop))[0]:
                 self.interrupt()
         if self.average:
             self.model.load_state_dict(self.average.values)
-        history = tuple(EpochMetrics(**row) for row in position.history)
-        write_metrics(self.folder, history)
-        return TrainingResult(
-            history=history,
-            predictions=tuple(position.predictions),
-            in_top5=None if position.in_top5 is None else tuple(position.in_top5),
-        )
+        if self.processes.first:
+            write_metrics(self.folder, position.curve())
+        return position.result()
 
-    def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def freezes_norm(self) -> bool:
+        """Return whether BatchNorm stays as it is in the present epoch."""
+        return self.position.epoch >= self.recipe.epochs - self.recipe.freeze_norm_epochs
+
+    def batches(self) -> Iterator[Sequence[Batch]]:
+        """Yield the rest of the epoch: for each step, this process's pieces of the batch."""
+        loaded = iter(self.images.train.epoch(self.position.epoch, self.position.batch))
+        while pieces := tuple(islice(loaded, self.recipe.accumulate)):
+            yield pieces
+
+    def timed(self, batches: Iterator[Sequence[Batch]]) -> Iterator[Sequence[Batch]]:
         """Count the time from asking for a batch to asking for the next one."""
         started = time.perf_counter()
         for batch in batches:
@@ -215,62 +190,85 @@ class _Loop:
             self.position.seconds += now - started
             started = now
 
-    def step(self, batch: Batch) -> None:
+    def step(self, pieces: Sequence[Batch]) -> None:
         """Train on one batch."""
-        position, recipe = self.position, self.recipe
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(recipe, position.step, len(self.images.train))
-        self.seed_generator(seed_from("step", self.seed, position.step))
-        self.model.train()
-        with self.autocast:
-            scores = self.model(self.normalise(batch.images))
-        labels = batch.labels.to(self.device, non_blocking=True)
-        loss = functional.cross_entropy(scores.float(), labels, label_smoothing=recipe.label_smoothing)
-        position.step += 1
-        position.batch += 1
-        self.unread_losses.append((position.step, loss.detach()))
-        if len(self.unread_losses) >= _STEPS_BETWEEN_LOSS_CHECKS[self.device.type]:
-            self.read_losses()
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
+        position = self.position
+        try:
+            loss, _ = self.stepper(
+                pieces,
+                step=position.step,
+                rate=learning_rate(self.recipe, position.step, len(self.images.train)),
+                freeze_norm=self.freezes_norm(),
+                wants_norm=False,
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self.out_of_memory(pieces[0]) from error
         if self.average:
             self.average.update(self.model)
+        position.step += 1
+        position.batch += 1
+        self.unread_losses.append((position.step, loss))
+
+    def tell(self, pieces: Sequence[Batch]) -> None:
+        """Tell whoever watches that a step is done."""
+        position = self.position
         read = max(1, position.batch - len(self.unread_losses))
         self.progress.step(
-            epoch=position.epoch + 1, batch=position.batch, loss=position.loss_sum / read, images=len(labels)
+            epoch=position.epoch + 1,
+            batch=position.batch,
+            loss=position.loss_sum / read,
+            images=self.processes.count * sum(len(piece.labels) for piece in pieces),
         )
 
-    def seed_generator(self, seed: int) -> None:
-        """Seed the device's generator; torch.manual_seed would seed all and costs a hundred times more."""
-        if self.device.type == "cuda":
-            index = self.device.index if self.device.index is not None else torch.cuda.current_device()
-            torch.cuda.default_generators[index].manual_seed(seed)
-        else:
-            torch.default_generator.manual_seed(seed)
+    def to_stop(self, stop: StopRequest) -> bool:
+        """Return whether this process was asked to stop, or nobody watches over it any more."""
+        return stop.requested or self.processes.orphaned
 
-    def read_losses(self) -> None:
-        """Add the losses not looked at so far, and stop at the first that is not finite."""
-        if not self.unread_losses:
-            return
-        steps, losses = zip(*self.unread_losses, strict=True)
+    def check(self, *, stop: bool = False, save: bool = False) -> tuple[bool, bool]:
+        """Add the losses not looked at so far, and agree on what comes next.
+
+        Args:
+            stop: whether this process was asked to stop.
+            save: whether the first process finds that a checkpoint is due.
+
+        Returns:
+            Whether any process is to stop, and whether to save.
+
+        Raises:
+            SenetError: a loss is not finite.
+        """
+        steps = [step for step, _ in self.unread_losses]
+        asked = torch.tensor([stop, save and self.processes.first], dtype=torch.float64, device=self.device)
+        losses = torch.stack([loss.double() for _, loss in self.unread_losses]) if steps else asked[:0]
         self.unread_losses.clear()
-        for step, loss in zip(steps, torch.stack(losses).tolist(), strict=True):
+        *means, stopping, saving = self.processes.sum(torch.cat([losses, asked])).tolist()
+        for step, loss in zip(steps, means, strict=True):
             if not math.isfinite(loss):
                 raise self.not_finite("The loss", loss, step)
-            self.position.loss_sum += loss
+            self.position.loss_sum += loss / self.processes.count
+        return stopping > 0, saving > 0
 
     def finish_epoch(self) -> None:
         """Test, note the epoch in the history, and save."""
         position = self.position
-        self.read_losses()
+        self.check()
         with self.average.applied_to(self.model) if self.average else nullcontext():
-            evaluation = evaluate(self.model, self.images.test, self.normalise, self.autocast)
+            self.network.copy_buffers_from_first()
+            evaluation = evaluate(
+                self.model,
+                self.images.test,
+                self.normalise,
+                self.stepper.autocast,
+                self.processes,
+                sharded=self.network.sharded,
+            )
         if not math.isfinite(evaluation.loss):
             raise self.not_finite("The test loss", evaluation.loss, position.step)
         metrics = EpochMetrics(
             epoch=position.epoch + 1,
-            learning_rate=self.optimiser.param_groups[0]["lr"],
+            learning_rate=learning_rate(self.recipe, position.step - 1, len(self.images.train)),
             train_loss=position.loss_sum / position.batch,
             test_loss=evaluation.loss,
             top1_error=evaluation.top1_error,
@@ -283,11 +281,12 @@ class _Loop:
         if position.epoch == self.recipe.epochs:
             position.predictions, position.in_top5 = evaluation.predictions, evaluation.in_top5
         self.save()
-        write_metrics(self.folder, tuple(EpochMetrics(**row) for row in position.history))
+        if self.processes.first:
+            write_metrics(self.folder, position.curve())
         self.progress.epoch(metrics)
 
     def interrupt(self) -> NoReturn:
-        """Save and stop."""
+        """Save and stop, all processes together."""
         self.save()
         epoch, batch = self.position.epoch + 1, self.position.batch
         raise TrainingInterrupted(
@@ -295,15 +294,31 @@ class _Loop:
             f"{len(self.images.train)}; everything up to there is saved."
         )
 
+    def out_of_memory(self, piece: Batch) -> SenetError:
+        """Return the error that names how many images would fit."""
+        self.stepper.optimiser.zero_grad(set_to_none=True)
+        images, fits = len(piece.labels), None
+        if not self.network.sharded and not (self.recipe.sync_norm and self.processes.count > 1):
+            self.network.forward = self.model  # on its own: the other processes take no part in this
+            fits = largest_that_fits(
+                lambda count: self.stepper.loss_of(first_of(piece, count)).backward(),  # type: ignore[no-untyped-call]
+                images,
+                self.device,
+            )
+        return out_of_memory(self.recipe, images, fits, self.device)
+
     def not_finite(self, what: str, value: float | str, step: int) -> SenetError:
         """Return the error for a training that has diverged."""
-        epoch, kept = self.position.epoch + 1, self.folder / CHECKPOINT_NAME
-        last = (
-            f"the last good checkpoint is kept in {kept}"
-            if kept.exists()
-            else "no checkpoint was written yet"
+        return not_finite(
+            what,
+            value,
+            step=step,
+            epoch=self.position.epoch + 1,
+            kept=self.keeper.path,
+            rate=self.recipe.learning_rate,
         )
-        return SenetError(
-            f"{what} became {value} at step {step} (epoch {epoch}) of {self.folder}; {last}. Try a lower "
-            f"learning rate than {self.recipe.learning_rate} or a longer warm-up, in a new folder."
-        )
+
+
+def first_of(batch: Batch, count: int) -> Batch:
+    """Return the first ``count`` images of a batch."""
+    return Batch(*(each[:count] for each in batch))

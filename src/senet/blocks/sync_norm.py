@@ -1,0 +1,105 @@
+"""BatchNorm over the images of all processes, on any device.
+
+PyTorch's own `torch.nn.SyncBatchNorm` runs on GPUs only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from senet.errors import SenetError
+
+_EXACT_KINDS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class SyncBatchNorm(nn.SyncBatchNorm):
+    """`torch.nn.SyncBatchNorm` that runs on a CPU as well."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, C, *spatial) by the mean and variance over all processes.
+
+        All processes must have the same number of images.
+        """
+        if x.device.type != "cpu" or not self.training or not torch.distributed.is_initialized():
+            y: Tensor = super().forward(x)
+            return y
+        shape = (1, -1) + (1,) * (x.dim() - 2)
+        dims = [0, *range(2, x.dim())]
+        mean = _mean_over_processes(x.mean(dims))
+        centred = x - mean.view(shape)
+        # In two passes: a difference of squares would lose digits where the mean is large.
+        variance = _mean_over_processes(centred.square().mean(dims))
+        count = x.numel() // x.shape[1] * torch.distributed.get_world_size()
+        self._follow(mean.detach(), variance.detach() * (count / max(count - 1, 1)))
+        y = centred * (variance + self.eps).rsqrt().view(shape)
+        if self.weight is not None:
+            y = y * self.weight.view(shape) + self.bias.view(shape)
+        return y
+
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics towards a batch's, as BatchNorm does."""
+        if self.running_mean is None or self.running_var is None:
+            return
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        momentum = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance, momentum)
+
+
+def synchronise(model: nn.Module) -> list[tuple[_BatchNorm, type[_BatchNorm]]]:
+    """Make every BatchNorm of ``model`` see the images of all processes.
+
+    Returns:
+        Each layer with the class it had, for `unsynchronise`.
+
+    Raises:
+        SenetError: a layer is another package's BatchNorm, whose forward may do more.
+    """
+    changed: list[tuple[_BatchNorm, type[_BatchNorm]]] = []
+    for name, module in model.named_modules():
+        if not isinstance(module, _BatchNorm) or isinstance(module, nn.SyncBatchNorm):
+            continue
+        if type(module) not in _EXACT_KINDS:
+            unsynchronise(changed)
+            raise SenetError(
+                f"The layer {name} is a {type(module).__name__}, which senet cannot make see the images of "
+                "all processes: use the package's own conversion, or leave out sync_norm."
+            )
+        changed.append((module, type(module)))
+        # The layer itself stays, with its hooks, its state and whatever refers to it.
+        module.__class__ = SyncBatchNorm
+        module.process_group = None  # type: ignore[assignment]
+    return changed
+
+
+def unsynchronise(changed: list[tuple[_BatchNorm, type[_BatchNorm]]]) -> None:
+    """Give the layers the classes they had."""
+    for module, kind in changed:
+        del module.process_group
+        module.__class__ = kind
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of each process's tensor; its gradient is the sum of each process's gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        total = grads[0].clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+
+def _mean_over_processes(x: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(x)  # type: ignore[no-untyped-call]
+    return total / torch.distributed.get_world_size()

@@ -1,0 +1,92 @@
+"""What can end a training early, as sentences that say what to do."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from senet.errors import SenetError
+from senet.training.recipe import Recipe
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether ``error`` means that a tensor found no place."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # The CPU's allocator has no error class of its own.
+    return isinstance(error, RuntimeError) and (
+        "DefaultCPUAllocator" in str(error) or "can't allocate memory" in str(error)
+    )
+
+
+def largest_that_fits(run: Callable[[int], None], images: int, device: torch.device) -> int:
+    """Return how many images fit, trying halves of ``images``; 0 where not even two do.
+
+    Args:
+        run: runs forward and backward on so many images.
+        images: that did not fit.
+        device: whose unused memory is given back between two tries.
+    """
+    while images >= 4:
+        images //= 2
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        try:
+            run(images)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return images
+    return 0
+
+
+def out_of_memory(recipe: Recipe, images: int, fits: int | None, device: torch.device) -> SenetError:
+    """Return the error that says what to do.
+
+    Args:
+        recipe: of the training.
+        images: that one process had to hold at once.
+        fits: how many would fit; ``None`` where that could not be tried.
+        device: that is too small.
+    """
+    what = f"The memory of {device} does not hold a step of {images} images (batch_size {recipe.batch_size}"
+    what += f", accumulate {recipe.accumulate})" if recipe.accumulate > 1 else ")"
+    if fits == 0:
+        return SenetError(f"{what}, nor of two: choose a smaller image size or network, or recompute.")
+    smaller = fits or max(1, images // 2)
+    accumulate = _dividing(recipe.batch_size, recipe.accumulate * -(-images // smaller))
+    found = f"{smaller} would fit" if fits else f"{smaller} may fit"
+    return SenetError(
+        f"{what}; {found}: begin anew in another folder with accumulate {accumulate}, which takes the same "
+        f"steps in such parts, or with batch_size {recipe.batch_size * smaller // images}."
+    )
+
+
+def _dividing(batch: int, least: int) -> int:
+    """Return the smallest divisor of ``batch`` that is at least ``least``."""
+    return next(each for each in range(min(least, batch), batch + 1) if batch % each == 0)
+
+
+def not_finite(
+    what: str, value: float | str, *, step: int, epoch: int, kept: Path, rate: float
+) -> SenetError:
+    """Return the error for a training that has diverged.
+
+    Args:
+        what: became ``value``, such as "The loss".
+        value: nan or infinite.
+        step: in which that was seen.
+        epoch: counted from 1.
+        kept: where the last good checkpoint is, if there is one.
+        rate: the recipe's learning rate.
+    """
+    last = f"the last good checkpoint is kept in {kept}" if kept.exists() else "no checkpoint was written yet"
+    return SenetError(
+        f"{what} became {value} at step {step} (epoch {epoch}) of {kept.parent}; {last}. Try a lower "
+        f"learning rate than {rate} or a longer warm-up, in a new folder."
+    )

@@ -1,0 +1,49 @@
+"""Where a training stands, and what a finished one returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from senet.insight.results import EpochMetrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """A finished training: its learning curve and the last epoch's answers.
+
+    Attributes:
+        history: one entry per epoch.
+        predictions: the first guess for each test image.
+        in_top5: whether each test image's class was among five guesses; ``None`` with five classes or fewer.
+    """
+
+    history: tuple[EpochMetrics, ...]
+    predictions: tuple[int, ...]
+    in_top5: tuple[bool, ...] | None
+
+
+@dataclass
+class Position:
+    """Where a training stands: epochs finished, batches done in the present one, and its sums."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    predictions: list[int] = field(default_factory=list)
+    in_top5: list[bool] | None = None
+
+    def curve(self) -> tuple[EpochMetrics, ...]:
+        """Return the epochs so far."""
+        return tuple(EpochMetrics(**row) for row in self.history)
+
+    def result(self) -> TrainingResult:
+        """Return what a training that stands at its end found."""
+        return TrainingResult(
+            history=self.curve(),
+            predictions=tuple(self.predictions),
+            in_top5=None if self.in_top5 is None else tuple(self.in_top5),
+        )

@@ -1,0 +1,128 @@
+"""What a checkpoint of a training holds, and how a training goes on from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from senet.errors import SenetError
+from senet.files import make_folder
+from senet.training.average import MovingAverage
+from senet.training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
+from senet.training.identity import refuse_other_training
+from senet.training.position import Position
+from senet.training.processes import Processes
+from senet.training.progress import TrainingProgress
+from senet.training.state import (
+    network_state,
+    optimiser_state,
+    own_part,
+    set_network_state,
+    set_optimiser_state,
+)
+from senet.training.step import Stepper
+
+FORMAT = 2
+"""Of what a checkpoint holds; counted up when an older senet's can no longer be gone on from."""
+
+
+class Keeper:
+    """Saves and restores one training; only the first process looks at the folder.
+
+    Args:
+        folder: gets ``checkpoint.pt`` and ``checkpoint.previous.pt``.
+        identity: what the training is, as plain values. A checkpoint of another identity is refused.
+        stepper: whose network and optimiser are kept.
+        average: of the weights, or ``None``.
+        processes: those that share the training.
+        progress: told what going on in another way changes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: dict[str, Any],
+        stepper: Stepper,
+        average: MovingAverage | None,
+        processes: Processes,
+        progress: TrainingProgress,
+    ) -> None:
+        self.path = folder / CHECKPOINT_NAME
+        self.folder, self.identity, self.progress = folder, identity, progress
+        self.stepper, self.model = stepper, stepper.network.model
+        self.average, self.processes = average, processes
+
+    def finite(self) -> bool:
+        """Return whether all weights, in all processes, are worth a checkpoint."""
+        good = all(bool(torch.isfinite(own_part(each)).all()) for each in self.model.parameters())
+        bad = torch.tensor(int(not good), device=self.stepper.device)
+        return self.processes.sum(bad).item() == 0
+
+    def save(self, position: Position) -> None:
+        """Write a checkpoint; all processes call this, and return when it is written.
+
+        Raises:
+            SenetError: the disk is full or the folder cannot be written; older checkpoints are untouched.
+        """
+        state = {
+            "format": FORMAT,
+            "identity": self.identity,
+            "position": asdict(position),
+            "model": network_state(self.model),
+            "optimiser": optimiser_state(self.model, self.stepper.optimiser),
+            "scaler": self.stepper.scaler.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+            "threads": torch.get_num_threads(),
+            "processes": self.processes.count,
+        }
+        if self.processes.first:
+            save_checkpoint(self.path, state)
+        self.processes.wait()
+
+    def restore(self) -> Position:
+        """Go back to where the newest readable checkpoint stands, or stay at the beginning.
+
+        Raises:
+            SenetError: the checkpoint is of another training or an older senet, or none can be read.
+        """
+        found: tuple[dict[str, Any], Path] | None = None
+        if self.processes.first:
+            make_folder(self.folder)
+            found = load_checkpoint(self.path)
+        found = self.processes.from_first(found)
+        if found is None:
+            return Position()
+        state, source = found
+        if state.get("format") != FORMAT:
+            raise SenetError(
+                f"{source} was written by another version of senet, which this one cannot go on from: "
+                "finish it with that version, or name a new folder with --out."
+            )
+        refuse_other_training(state["identity"], self.identity, self.folder)
+        if source != self.path:
+            self.progress.note(
+                f"{self.path} is missing or damaged: going on from {source.name}, the one before it."
+            )
+        self._take_over(state["threads"], state["processes"])
+        set_network_state(self.model, state["model"])
+        set_optimiser_state(self.model, self.stepper.optimiser, state["optimiser"])
+        self.stepper.scaler.load_state_dict(state["scaler"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        return Position(**state["position"])
+
+    def _take_over(self, threads: int, processes: int) -> None:
+        """Say what going on in another way than before changes."""
+        if processes != self.processes.count:
+            self.progress.note(
+                f"{self.folder} was begun with {processes} process{'es' if processes > 1 else ''} and goes "
+                f"on with {self.processes.count}: images, their order and the learning rate stay; what "
+                "dropout draws, BatchNorm's statistics without sync_norm, and rounding differ."
+            )
+        elif threads != torch.get_num_threads():
+            # Sums are split over threads: another number of them would round differently.
+            torch.set_num_threads(threads)
+            self.progress.note(f"Going on with {threads} threads, as {self.folder} was begun.")

@@ -1,0 +1,112 @@
+"""One step of the optimiser on one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from senet.data.loader import Batch
+from senet.randomness import seed_from
+from senet.training.images import Normalise
+from senet.training.optimiser import gradient_norm, make_autocast, make_optimiser, make_scaler
+from senet.training.parallel import TrainedNetwork
+from senet.training.processes import Processes
+from senet.training.recipe import Recipe
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Stepper:
+    """Trains a network batch by batch.
+
+    Args:
+        network: ready to be trained, its weights shared out where they are to be.
+        recipe: how.
+        normalise: makes images ready.
+        processes: those that share a batch.
+        seed: of whatever the network draws.
+    """
+
+    def __init__(
+        self,
+        network: TrainedNetwork,
+        recipe: Recipe,
+        normalise: Normalise,
+        processes: Processes,
+        seed: int,
+    ) -> None:
+        self.network, self.recipe, self.normalise = network, recipe, normalise
+        self.processes, self.seed = processes, seed
+        self.device = normalise.device
+        self.optimiser = make_optimiser(network.model, recipe)
+        self.autocast = make_autocast(recipe, self.device)
+        self.scaler = make_scaler(recipe, self.device)
+
+    def __call__(
+        self, pieces: Sequence[Batch], *, step: int, rate: float, freeze_norm: bool, wants_norm: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Take one step.
+
+        Args:
+            pieces: this process's part of the batch, cut into as many as the recipe's ``accumulate``.
+            step: steps taken before.
+            rate: learning rate.
+            freeze_norm: leave BatchNorm's parameters and statistics as they are.
+            wants_norm: whether to return the norm of the gradient also where it is not clipped.
+
+        Returns:
+            The loss of this process's images, not yet read from the device, and the norm of the gradient of
+            the whole batch, before clipping, or ``None``.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        model = self.network.model
+        model.train()
+        if freeze_norm:
+            for layer in self.network.norms:
+                layer.eval()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = torch.zeros((), device=self.device)
+        for number, piece in enumerate(pieces):
+            self.seed_generator(seed_from("step", self.seed, step, number, self.processes.number))
+            with self.network.adding_up(last=number == len(pieces) - 1):
+                part = self.loss_of(piece) / len(pieces)
+                self.scaler.scale(part).backward()  # type: ignore[no-untyped-call]
+            loss += part.detach()
+        if freeze_norm:
+            self._forget_gradients_of_norms()
+        norm = self._norm(wants_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        return loss, norm
+
+    def loss_of(self, piece: Batch) -> Tensor:
+        """Return the loss of some images."""
+        labels = piece.labels.to(self.device, non_blocking=True)
+        images = self.normalise(piece.images)
+        with self.autocast:
+            scores = self.network.forward(images)
+        return functional.cross_entropy(scores.float(), labels, label_smoothing=self.recipe.label_smoothing)
+
+    def _norm(self, wanted: bool) -> Tensor | None:
+        if not wanted and not self.recipe.clip_norm:
+            return None
+        self.scaler.unscale_(self.optimiser)
+        return gradient_norm(self.network.model, self.recipe.clip_norm)
+
+    def _forget_gradients_of_norms(self) -> None:
+        # Without a gradient, neither momentum nor weight decay moves a parameter.
+        for norm in self.network.norms:
+            for parameter in norm.parameters():
+                parameter.grad = None
+
+    def seed_generator(self, seed: int) -> None:
+        """Seed the device's generator; torch.manual_seed would seed all and costs a hundred times more."""
+        if self.device.type == "cuda":
+            index = self.device.index if self.device.index is not None else torch.cuda.current_device()
+            torch.cuda.default_generators[index].manual_seed(seed)
+        else:
+            torch.default_generator.manual_seed(seed)
