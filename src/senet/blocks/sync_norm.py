@@ -1,7 +1,4 @@
-"""BatchNorm over the images of all processes, on any device.
-
-PyTorch's own `torch.nn.SyncBatchNorm` runs on GPUs only.
-"""
+"""BatchNorm over the images of all processes, on any device."""
 
 from __future__ import annotations
 
@@ -16,17 +13,26 @@ from senet.errors import SenetError
 _EXACT_KINDS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-class SyncBatchNorm(nn.SyncBatchNorm):
-    """`torch.nn.SyncBatchNorm` that runs on a CPU as well."""
+class CpuSyncBatchNorm(_BatchNorm):
+    """`torch.nn.SyncBatchNorm` for a CPU, where PyTorch's own does not run.
+
+    Attributes:
+        process_group: that shares the statistics; ``None`` for all processes.
+    """
+
+    process_group: Any
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.dim() < 2:
+            raise ValueError(f"expected at least 2D input (got {x.dim()}D input)")
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (N, C, *spatial) by the mean and variance over all processes.
 
         All processes must have the same number of images.
         """
-        if x.device.type != "cpu" or not self.training or not torch.distributed.is_initialized():
-            y: Tensor = super().forward(x)
-            return y
+        if not self.training or not torch.distributed.is_initialized():
+            return super().forward(x)
         shape = (1, -1) + (1,) * (x.dim() - 2)
         dims = [0, *range(2, x.dim())]
         mean = _mean_over_processes(x.mean(dims))
@@ -51,8 +57,17 @@ class SyncBatchNorm(nn.SyncBatchNorm):
         self.running_var.lerp_(variance, momentum)
 
 
-def synchronise(model: nn.Module) -> list[tuple[_BatchNorm, type[_BatchNorm]]]:
+def is_synchronised(layer: nn.Module) -> bool:
+    """Return whether a BatchNorm takes its statistics over all processes."""
+    return isinstance(layer, nn.SyncBatchNorm | CpuSyncBatchNorm)
+
+
+def synchronise(model: nn.Module, device: torch.device) -> list[tuple[_BatchNorm, type[_BatchNorm]]]:
     """Make every BatchNorm of ``model`` see the images of all processes.
+
+    Args:
+        model: changed in place.
+        device: on which it will run.
 
     Returns:
         Each layer with the class it had, for `unsynchronise`.
@@ -62,7 +77,7 @@ def synchronise(model: nn.Module) -> list[tuple[_BatchNorm, type[_BatchNorm]]]:
     """
     changed: list[tuple[_BatchNorm, type[_BatchNorm]]] = []
     for name, module in model.named_modules():
-        if not isinstance(module, _BatchNorm) or isinstance(module, nn.SyncBatchNorm):
+        if not isinstance(module, _BatchNorm) or is_synchronised(module):
             continue
         if type(module) not in _EXACT_KINDS:
             unsynchronise(changed)
@@ -72,7 +87,7 @@ def synchronise(model: nn.Module) -> list[tuple[_BatchNorm, type[_BatchNorm]]]:
             )
         changed.append((module, type(module)))
         # The layer itself stays, with its hooks, its state and whatever refers to it.
-        module.__class__ = SyncBatchNorm
+        module.__class__ = CpuSyncBatchNorm if device.type == "cpu" else nn.SyncBatchNorm
         module.process_group = None  # type: ignore[assignment]
     return changed
 

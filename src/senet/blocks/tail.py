@@ -18,14 +18,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from senet.blocks.attached import attached_block, has_other_hooks, position_of
 from senet.blocks.squeeze_excitation import SqueezeExcitation, has_forward_of_its_own, has_hooks
-from senet.blocks.sync_norm import SyncBatchNorm
+from senet.blocks.sync_norm import CpuSyncBatchNorm, is_synchronised
 from senet.kernels.dispatch import Choice, choose, record, run
 from senet.kernels.excitation import Excitation
 from senet.kernels.fused import NO_BATCH_NORM, BatchNorm, prepare
 from senet.kernels.steps import Steps
 from senet.kernels.tables import Norm, table_dtype
 
-NORM_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward, SyncBatchNorm.forward)
+NORM_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward, CpuSyncBatchNorm.forward)
 """The forwards that normalise and do nothing else."""
 
 
@@ -250,7 +250,7 @@ def _prepared(bn: _BatchNorm, given: BatchNorm, dtype: torch.dtype) -> Tensor | 
 
 def _group(bn: _BatchNorm) -> str:
     """Return the name of the processes over which a SyncBatchNorm takes its statistics, or an empty text."""
-    if not isinstance(bn, nn.SyncBatchNorm) or not bn.training:
+    if not is_synchronised(bn) or not bn.training:
         return ""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return ""

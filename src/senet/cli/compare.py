@@ -33,9 +33,11 @@ def run(arguments: argparse.Namespace) -> None:
     from senet.cli.display import Display
     from senet.experiments.compare import compare
     from senet.report.write import write_report
+    from senet.training.processes import is_first_process
 
     options = shared_arguments(arguments)
     with Display() as display:
         comparison, folder = compare(**options, seeds=arguments.seeds, progress=display)
-    page = write_report(comparison, folder)
-    display.conclude(comparison, page)
+    if is_first_process():
+        page = write_report(comparison, folder)
+        display.conclude(comparison, page)

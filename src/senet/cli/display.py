@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from senet.insight.results import Comparison, EpochMetrics, Variant
+from senet.training.processes import is_first_process
 
 if TYPE_CHECKING:
     from senet.experiments.single import TrainedNetwork
@@ -28,7 +29,7 @@ class Display:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or Console(highlight=False, quiet=not is_first_process())
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),

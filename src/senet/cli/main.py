@@ -5,10 +5,12 @@ Imports no torch before a command needs it, so that ``senet --help`` answers at 
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from types import FrameType
 from typing import Self
@@ -21,6 +23,7 @@ from senet.errors import SenetError, TrainingInterrupted
 COMMANDS = (compare, train, insert, models, bench)
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+_SECONDS_FOR_THE_FIRST = 2.0
 
 
 def build_parser() -> Parser:
@@ -88,7 +91,14 @@ class _CtrlC:
 
 
 def _complain(text: str) -> None:
-    print(f"senet: {text}", file=sys.stderr, flush=True)  # noqa: T201
+    number = os.environ.get("RANK", "0")
+    if number == "0":
+        print(f"senet: {text}", file=sys.stderr, flush=True)  # noqa: T201
+        return
+    # What all processes of torchrun complain of, the first one says; torchrun then ends the others. What only
+    # this one complains of must be said here.
+    time.sleep(_SECONDS_FOR_THE_FIRST)
+    print(f"senet, process {number}: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 
 from senet.blocks.se_config import SEConfig
 from senet.cli.options import add_settings, given_settings, with_given
+from senet.training.execution import Execution
 from senet.training.recipe import Recipe
 
 FOREIGN_NAMES = (
@@ -40,6 +41,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of the images to test on where they come without a split (default: 0.2)",
     )
     add_settings(parser, "training", Recipe)
+    add_settings(parser, "how it is computed", Execution)
     add_settings(parser, "squeeze and excitation", SEConfig)
 
 
@@ -53,5 +55,6 @@ def shared_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         **{name: getattr(arguments, name) for name in names},
         "recipe": with_given(Recipe(), arguments),
+        "execution": with_given(Execution(), arguments),
         "se": given_settings(arguments, SEConfig),
     }

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from senet.data.decode import UnreadableImage
+from senet.data.loader import WHOLE, Part
 from senet.data.source import ImageData, ImageSource, Subset
 from senet.data.split import listed
 from senet.errors import SenetError
@@ -22,6 +24,9 @@ from senet.errors import SenetError
 MOST_UNREADABLE = 0.01
 IMAGES_PER_TASK = 64
 MOST_NAMED = 3
+
+# Gives to each of several processes what all of them have found.
+Gather = Callable[[Any], list[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +60,12 @@ class _Finding(NamedTuple):
 
 
 def check_images(
-    data: ImageData, *, workers: int, progress: Callable[[int, int], None] | None = None
+    data: ImageData,
+    *,
+    workers: int,
+    progress: Callable[[int, int], None] | None = None,
+    part: Part = WHOLE,
+    gather: Gather | None = None,
 ) -> CheckedImages:
     """Decode every training and test image and leave out those that are damaged.
 
@@ -63,6 +73,8 @@ def check_images(
         data: as opened.
         workers: processes that decode; 0 decodes in this one. Arrays in memory need no decoding.
         progress: called with images done and images in all, now and then.
+        part: which process this is, where several share the work.
+        gather: then returns what each of them found.
 
     Raises:
         SenetError: more than 1 % of all images are damaged, or every image of a class is.
@@ -72,19 +84,23 @@ def check_images(
     total = len(data.train) + len(data.test)
     findings: dict[str, list[_Finding]] = {}
     done = 0
-    for part, source in (("train", data.train), ("test", data.test)):
-        findings[part] = []
-        for some in _examine(source, workers):
-            findings[part] += some
-            done += len(some)
+    for name, source in (("train", data.train), ("test", data.test)):
+        mine = []
+        for some in _examine(source, workers, part):
+            mine.append(some)
+            done += len(some) * part.processes
             if progress is not None:
-                progress(done, total)
+                progress(min(done, total), total)
+        shares = [mine] if gather is None else gather(mine)
+        # Tasks were dealt out one by one.
+        dealt = [task for turn in zip_longest(*shares, fillvalue=[]) for task in turn]
+        findings[name] = [finding for task in dealt for finding in task]
     train, train_unreadable = _readable(data.train, findings["train"])
     test, test_unreadable = _readable(data.test, findings["test"])
     unreadable = train_unreadable + test_unreadable
     _require_enough(data, train, test, unreadable, total)
     seen = [finding for finding in findings["train"] if finding.reason is None]
-    grey = all(finding.greyscale for part in findings.values() for finding in part if finding.reason is None)
+    grey = all(each.greyscale for some in findings.values() for each in some if each.reason is None)
     return CheckedImages(
         data=dataclasses.replace(data, train=train, test=test),
         unreadable=tuple(unreadable),
@@ -95,15 +111,17 @@ def check_images(
     )
 
 
-def _examine(source: ImageSource, workers: int) -> Iterator[list[_Finding]]:
-    """Yield what the images show, in their order, some at a time."""
+def _examine(source: ImageSource, workers: int, part: Part) -> Iterator[list[_Finding]]:
+    """Yield what this process's share of the images shows, in their order, some at a time."""
     pixels = source.pixels(np.zeros(1, np.int64)) if len(source) else None
     if pixels is not None:
         _, height, width, channels = pixels.shape
-        yield [_Finding(width, height, channels == 1, None)] * len(source)
+        if part.process == 0:
+            yield [_Finding(width, height, channels == 1, None)] * len(source)
         return
     count = len(source)
     tasks = [range(start, min(start + IMAGES_PER_TASK, count)) for start in range(0, count, IMAGES_PER_TASK)]
+    tasks = tasks[part.process :: part.processes]
     workers = min(workers, len(tasks))
     if workers == 0:
         yield from (_examine_some(source, task) for task in tasks)

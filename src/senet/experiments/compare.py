@@ -21,8 +21,10 @@ from senet.experiments.run_folder import versions
 from senet.experiments.statistics import difference, verdict
 from senet.experiments.twins import name_of_twin
 from senet.insight.results import Comparison, MeasuredCost, TrainingRun, Variant
+from senet.training.execution import Execution
 from senet.training.lock import lock_folder
 from senet.training.loop import train
+from senet.training.processes import join_processes
 from senet.training.recipe import Recipe
 
 VARIANTS: tuple[Variant, ...] = ("plain", "se")
@@ -41,6 +43,7 @@ def compare(
     test_fraction: float | None = None,
     measure_seconds: float = 4.0,
     command: str | None = None,
+    execution: Execution | None = None,
     progress: ComparisonProgress | None = None,
 ) -> tuple[Comparison, Path]:
     """Train a network and its SE twin over several seeds and compare their last epochs.
@@ -64,6 +67,7 @@ def compare(
         test_fraction: share of the images to test on where they come without a split (0.2 by default).
         measure_seconds: how long training and inference are each timed, side by side, after the trainings.
         command: what a reader should run to repeat this; ``None`` writes down this call.
+        execution: how the trainings are computed. Under torchrun its processes share each of them.
         progress: told what happens.
 
     Returns:
@@ -77,28 +81,33 @@ def compare(
     progress = progress or SilentComparison()
     if seeds < 1:
         raise SenetError(f"seeds is {seeds}; at least 1 is needed, and 3 or more to tell luck from effect.")
-    plan = make_plan(
-        data,
-        model=model,
-        with_se=True,
-        se=se,
-        recipe=recipe,
-        out=out,
-        device=device,
-        workers=workers,
-        test_fraction=test_fraction,
-        command=command,
-        job="compare",
-        seeds=seeds,
-        checking=progress.checking,
-    )
-    assert plan.se is not None
-    progress.describe({**plan.facts(), "networks": _names(plan), "trainings": _trainings(plan, seeds)})
-    with lock_folder(plan.folder):
-        runs = _train_all(plan, tuple(range(seeds)), progress)
-        progress.measuring()
-        cost = _measure(plan, measure_seconds)
-    return _conclude(plan, runs, cost), plan.folder
+    execution = execution or Execution()
+    with join_processes(execution.timeout_seconds) as processes:
+        plan = make_plan(
+            data,
+            model=model,
+            with_se=True,
+            se=se,
+            recipe=recipe,
+            out=out,
+            device=device,
+            workers=workers,
+            test_fraction=test_fraction,
+            command=command,
+            job="compare",
+            execution=execution,
+            processes=processes,
+            seeds=seeds,
+            checking=progress.checking,
+        )
+        assert plan.se is not None
+        progress.describe({**plan.facts(), "networks": _names(plan), "trainings": _trainings(plan, seeds)})
+        with lock_folder(plan.folder, needed=processes.first):
+            runs = _train_all(plan, tuple(range(seeds)), progress)
+            progress.measuring()
+            cost = processes.from_first(_measure(plan, measure_seconds) if processes.first else None)
+            assert cost is not None
+        return _conclude(plan, runs, cost), plan.folder
 
 
 def _names(plan: Plan) -> str:
@@ -117,13 +126,15 @@ def _train_all(plan: Plan, seeds: tuple[int, ...], progress: ComparisonProgress)
         folder = plan.folder / f"seed{seed}-{variant}"
         result = train(
             plan.networks(seed)[VARIANTS.index(variant)],
-            plan.images.loaders(seed=seed, workers=plan.workers),
+            plan.images.loaders(seed=seed, workers=plan.workers, processes=plan.processes),
             plan.images.recipe,
             seed=seed,
             folder=folder,
             device=plan.device,
             identity={**plan.identity, "seed": seed, "variant": variant},
             progress=progress.training(number=number, total=len(order), seed=seed, variant=variant),
+            execution=plan.execution,
+            processes=plan.processes,
         )
         runs.append(
             TrainingRun(

@@ -11,11 +11,13 @@ import numpy as np
 
 from senet.data.check import CheckedImages, check_images
 from senet.data.images import open_images
+from senet.data.loader import Part
 from senet.data.source import ImageSource
 from senet.data.statistics import channel_statistics
 from senet.errors import SenetError
 from senet.insight.results import DataSummary
 from senet.training.images import TrainingImages, prepare_images, test_transform
+from senet.training.processes import ALONE, Processes
 from senet.training.recipe import Recipe
 
 # Up to this side, images are padded and cropped as CIFAR's are; larger ones are cropped and resized.
@@ -49,8 +51,8 @@ class ReadyImages:
         """Whether the images are as small as CIFAR's."""
         return self.checked.median_size <= LARGEST_SMALL_IMAGE
 
-    def loaders(self, *, seed: int, workers: int) -> TrainingImages:
-        """Return the loaders of one training."""
+    def loaders(self, *, seed: int, workers: int, processes: Processes = ALONE) -> TrainingImages:
+        """Return what this process loads of one training."""
         data = self.checked.data
         return prepare_images(
             data.train,
@@ -61,6 +63,8 @@ class ReadyImages:
             std=self.std,
             seed=seed,
             workers=workers,
+            process=processes.number,
+            processes=processes.count,
         )
 
     def summary(self) -> DataSummary:
@@ -87,6 +91,7 @@ def ready_images(
     test_fraction: float | None,
     workers: int,
     progress: Callable[[int, int], None] | None,
+    processes: Processes = ALONE,
 ) -> ReadyImages:
     """Open and check images, and choose what the recipe leaves to them.
 
@@ -96,12 +101,14 @@ def ready_images(
         test_fraction: share of the images to test on where they come without a split; ``None`` takes 0.2.
         workers: processes that decode.
         progress: told how many of all images have been checked.
+        processes: those that share the checking.
 
     Raises:
         SenetError: the images cannot be used; the sentence says why.
     """
     data = open_images(location, test_fraction=test_fraction)
-    checked = check_images(data, workers=workers, progress=progress)
+    part = Part(process=processes.number, processes=processes.count)
+    checked = check_images(data, workers=workers, progress=progress, part=part, gather=processes.gather)
     fitted = fit_recipe(recipe, checked.median_size, len(checked.data.train))
     mean, std = channel_statistics(
         checked.data.train, test_transform(fitted, checked.channels), workers=workers

@@ -22,6 +22,8 @@ from senet.experiments.twins import build_twins, name_of_plain, name_of_twin, us
 from senet.insight.cost import cost
 from senet.networks.foreign import is_foreign
 from senet.training.device import choose_device, describe_device
+from senet.training.execution import Execution
+from senet.training.processes import Processes
 from senet.training.recipe import Recipe
 
 DEFAULT_SMALL_MODEL = "resnet8"
@@ -38,6 +40,8 @@ class Plan:
         workers: processes that decode images.
         identity: what the experiment is, as plain values; a folder holds one identity.
         command: the one command that repeats it.
+        execution: how it is computed.
+        processes: those that share each training.
     """
 
     model: str
@@ -48,6 +52,8 @@ class Plan:
     folder: Path
     identity: dict[str, Any]
     command: str
+    execution: Execution
+    processes: Processes
 
     def networks(self, seed: int) -> tuple[nn.Module, ...]:
         """Return the plain network and, where there is SE, its twin, with this seed's initial values."""
@@ -58,6 +64,13 @@ class Plan:
         count = self.images.recipe.epochs
         return f"{count} epoch{'s' if count > 1 else ''}"
 
+    def _processes(self) -> str:
+        count = self.processes.count
+        if count == 1:
+            return ""
+        each = self.images.recipe.batch_size // count
+        return f", {count} processes with {each} images of every batch each"
+
     def facts(self) -> dict[str, str]:
         """Return what a user wants to know before it starts: label to text."""
         data, size = self.images.checked.data, self.images.recipe.image_size
@@ -65,7 +78,7 @@ class Plan:
             "images": f"{data.name}: {len(data.train):,} to train, {len(data.test):,} to test, "
             f"{len(data.classes)} classes, seen at {size}×{size}",
             "split": data.split,
-            "device": f"{describe_device(self.device)}, {self.images.recipe.precision}",
+            "device": f"{describe_device(self.device)}{self._processes()}, {self.images.recipe.precision}",
             "folder": str(self.folder),
         }
         skipped = self.images.checked.unreadable
@@ -87,6 +100,8 @@ def make_plan(
     test_fraction: float | None,
     command: str | None,
     job: Literal["compare", "train"],
+    execution: Execution,
+    processes: Processes,
     seeds: int | None = None,
     seed: int | None = None,
     checking: Callable[[int, int], None] | None,
@@ -96,6 +111,8 @@ def make_plan(
     Args are those of `senet.compare`, besides:
         with_se: whether there is a twin, or only the plain network.
         job: a folder made for one job is refused for the other.
+        execution: how the trainings are computed.
+        processes: those that share them; the first one claims the folder.
         seeds: of a comparison.
         seed: of a single training.
         checking: told how many of all images have been looked at.
@@ -110,9 +127,15 @@ def make_plan(
         wanted = name_of_plain(model)
         if with_se:
             resolve_se(wanted, se)
-    count = min(8, os.cpu_count() or 1) if workers is None else workers
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if processes.count > 1 else 1
+    count = max(1, min(8, (os.cpu_count() or 1) // local)) if workers is None else workers
     images = ready_images(
-        data, recipe or Recipe(), test_fraction=test_fraction, workers=count, progress=checking
+        data,
+        recipe or Recipe(),
+        test_fraction=test_fraction,
+        workers=count,
+        progress=checking,
+        processes=processes,
     )
     if workers is None and isinstance(images.checked.data.train, ArraySource):
         count = 0  # nothing to decode: processes would only cost time
@@ -133,8 +156,12 @@ def make_plan(
         out=out,
         device=device,
         test_fraction=test_fraction,
+        execution=None if execution == Execution() else execution,
     )
-    folder = claim_folder(Path(out) if out else None, default, identity, repeat, model=name)
+    folder = Path()
+    if processes.first:
+        folder = claim_folder(Path(out) if out else None, default, identity, repeat, model=name)
+    folder = processes.from_first(folder)
     return Plan(
         model=name,
         se=config,
@@ -144,6 +171,8 @@ def make_plan(
         folder=folder,
         identity=identity,
         command=repeat,
+        execution=execution,
+        processes=processes,
     )
 
 

@@ -14,8 +14,11 @@ from senet.errors import SenetError
 from senet.experiments.plan import make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
 from senet.experiments.twins import name_of_plain, name_of_twin
+from senet.insight.results import Variant
+from senet.training.execution import Execution
 from senet.training.lock import lock_folder
 from senet.training.loop import TrainingResult, train
+from senet.training.processes import join_processes
 from senet.training.recipe import Recipe
 
 
@@ -51,9 +54,12 @@ def train_one(
     workers: int | None = None,
     test_fraction: float | None = None,
     command: str | None = None,
+    execution: Execution | None = None,
     progress: ComparisonProgress | None = None,
 ) -> TrainedNetwork:
     """Train one network; the same call goes on where an interrupted one stopped.
+
+    Under torchrun all its processes share the training.
 
     ``se_resnet20`` trained with seed 0 ends with the weights of the first SE training of a
     comparison of ``resnet20`` with the same recipe.
@@ -78,35 +84,42 @@ def train_one(
             f"SE settings have no effect on the plain network {model!r}: train {name_of_twin(model)!r} "
             "by with_se=True (--se) or drop them."
         )
-    plan = make_plan(
-        data,
-        model=model,
-        with_se=with_se,
-        se=se,
-        recipe=recipe,
-        out=out,
-        device=device,
-        workers=workers,
-        test_fraction=test_fraction,
-        command=command,
-        job="train",
-        seed=seed,
-        checking=progress.checking,
-    )
-    name = name_of_twin(plan.model) if with_se else plan.model
-    progress.describe({**plan.facts(), "network": name, "training": f"{plan.epochs()}, seed {seed}"})
-    with lock_folder(plan.folder):
-        network = plan.networks(seed)[-1]
-        result = train(
-            network,
-            plan.images.loaders(seed=seed, workers=plan.workers),
-            plan.images.recipe,
+    execution = execution or Execution()
+    with join_processes(execution.timeout_seconds) as processes:
+        plan = make_plan(
+            data,
+            model=model,
+            with_se=with_se,
+            se=se,
+            recipe=recipe,
+            out=out,
+            device=device,
+            workers=workers,
+            test_fraction=test_fraction,
+            command=command,
+            job="train",
+            execution=execution,
+            processes=processes,
             seed=seed,
-            folder=plan.folder,
-            device=plan.device,
-            identity=plan.identity,
-            progress=progress.training(number=1, total=1, seed=seed, variant="se" if with_se else "plain"),
+            checking=progress.checking,
         )
+        name = name_of_twin(plan.model) if with_se else plan.model
+        progress.describe({**plan.facts(), "network": name, "training": f"{plan.epochs()}, seed {seed}"})
+        with lock_folder(plan.folder, needed=processes.first):
+            variant: Variant = "se" if with_se else "plain"
+            network = plan.networks(seed)[-1]
+            result = train(
+                network,
+                plan.images.loaders(seed=seed, workers=plan.workers, processes=processes),
+                plan.images.recipe,
+                seed=seed,
+                folder=plan.folder,
+                device=plan.device,
+                identity=plan.identity,
+                progress=progress.training(number=1, total=1, seed=seed, variant=variant),
+                execution=execution,
+                processes=processes,
+            )
     return TrainedNetwork(
         model=network,
         classes=plan.images.classes,

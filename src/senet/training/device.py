@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from senet.errors import SenetError
+from senet.training.processes import started_by_torchrun
 
 
 def choose_device(name: str = "auto") -> torch.device:
     """Return the device for ``"auto"`` (CUDA where there is one), ``"cpu"`` or ``"cuda"`` (``"cuda:1"``).
 
+    Of the processes that torchrun starts on a machine, each has a GPU of its own.
+
     Raises:
         SenetError: the name is unknown, or CUDA is asked for and not there.
     """
+    if name in ("auto", "cuda") and torch.cuda.is_available() and started_by_torchrun():
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
@@ -23,6 +30,7 @@ def choose_device(name: str = "auto") -> torch.device:
     if int(number or 0) >= torch.cuda.device_count():
         found = torch.cuda.device_count() or "no"
         raise SenetError(f"The device is {name!r} but torch finds {found} CUDA devices: use --device cpu.")
+    torch.cuda.set_device(name)
     return torch.device(name)
 
 

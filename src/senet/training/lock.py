@@ -13,8 +13,13 @@ from senet.files import make_folder
 
 
 @contextmanager
-def lock_folder(folder: Path, *, patience_seconds: float = 10.0) -> Iterator[None]:
+def lock_folder(folder: Path, *, patience_seconds: float = 10.0, needed: bool = True) -> Iterator[None]:
     """Hold ``folder`` for this process while the context is open.
+
+    Args:
+        folder: made where it is missing.
+        patience_seconds: how long to wait for another process.
+        needed: whether this process uses the folder; of those that share a training, only the first does.
 
     The worker processes of a run that was killed hold its lock for a moment longer, hence the
     patience. Windows has no such locks; there nothing is held.
@@ -22,6 +27,9 @@ def lock_folder(folder: Path, *, patience_seconds: float = 10.0) -> Iterator[Non
     Raises:
         SenetError: another process holds the folder.
     """
+    if not needed:
+        yield
+        return
     make_folder(folder)
     if sys.platform == "win32":
         yield

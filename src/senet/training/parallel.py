@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,13 @@ from senet.errors import SenetError
 from senet.training.execution import Execution
 from senet.training.processes import Processes
 from senet.training.recipe import Recipe
+
+# The first process's statistics are those that are kept, so they need not be sent at every step.
+_LOCAL_BUFFERS: dict[str, Any] = (
+    {"forward_sync_buffers": False}
+    if "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+    else {"broadcast_buffers": False}
+)
 
 
 class TrainedNetwork:
@@ -40,13 +49,15 @@ class TrainedNetwork:
         if execution.shard and processes.count == 1:
             raise SenetError("shard has no effect in a training of one process: start several with torchrun.")
         if recipe.sync_norm and processes.count > 1:
-            self._synchronised = synchronise(model)
+            self._synchronised = synchronise(model, device)
         else:
             self._synchronised = []
         self._recomputes = execution.recompute
         if execution.recompute:
             recompute(model, True)
-        layout = torch.channels_last if execution.channels_last else torch.contiguous_format
+        # Only contiguous weights can be shared out; the maps are channels_last all the same.
+        last = execution.channels_last and not execution.shard
+        layout = torch.channels_last if last else torch.contiguous_format
         self.model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
         self.norms = [each for each in model.modules() if isinstance(each, _BatchNorm)]
         self.sharded = execution.shard
@@ -73,7 +84,7 @@ class TrainedNetwork:
             self.forward = DistributedDataParallel(
                 self.model,
                 device_ids=[self.device] if self.device.type == "cuda" else None,
-                broadcast_buffers=False,
+                **_LOCAL_BUFFERS,
                 find_unused_parameters=unused,
                 gradient_as_bucket_view=True,
             )

@@ -86,6 +86,11 @@ def started_by_torchrun() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
+def is_first_process() -> bool:
+    """Return whether this process shows what happens: the only one, or the first of torchrun's."""
+    return not started_by_torchrun() or os.environ["RANK"] == "0"
+
+
 @contextmanager
 def join_processes(timeout_seconds: float) -> Iterator[Processes]:
     """Find the other processes of torchrun and leave them at the end.

@@ -1,0 +1,115 @@
+"""Trainings that a test runs with one process, and under torchrun with several."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from senet.blocks.squeeze_excitation import SqueezeExcitation
+from senet.networks.zoo import create_network
+from senet.training.execution import Execution
+from senet.training.loop import train
+from senet.training.processes import ALONE, Processes, join_processes
+from senet.training.progress import Silent
+from tests.small import small_network, small_recipe, small_source
+from senet.training.images import prepare_images
+
+# Recipes whose loss must not depend on the number of processes.
+RECIPES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "accumulate": {"accumulate": 2},
+    "clip": {"clip_norm": 0.1, "ema_decay": 0.9},
+    "freeze": {"freeze_norm_epochs": 1},
+}
+
+
+class Losses(Silent):
+    """Keeps the mean loss after every step."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def step(self, *, epoch: int, batch: int, loss: float, images: int, **more: float) -> None:
+        self.seen.append(loss)
+
+
+def no_dropout(network: nn.Module) -> nn.Module:
+    """Dropout draws other masks in other processes."""
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return network
+
+
+def train_there(
+    folder: Path,
+    network: nn.Module,
+    processes: Processes = ALONE,
+    execution: Execution | None = None,
+    **changes: Any,
+) -> list[float]:
+    """Train on the small images, of which every process loads its part."""
+    recipe = small_recipe(**{"batch_size": 16, "epochs": 2, **changes})
+    images = prepare_images(
+        small_source(),
+        small_source(30, seed=1),
+        recipe,
+        channels=1,
+        mean=(0.4,),
+        std=(0.2,),
+        seed=0,
+        workers=0,
+        process=processes.number,
+        processes=processes.count,
+    )
+    losses = Losses()
+    train(
+        network,
+        images,
+        recipe,
+        seed=0,
+        folder=folder,
+        device=torch.device("cpu"),
+        progress=losses,
+        execution=execution,
+        processes=processes,
+    )
+    return losses.seen
+
+
+def network_with_se() -> nn.Module:
+    """Return a network of senet's, whose BatchNorm and SE run fused."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return create_network("se_resnet8", num_classes=3, in_channels=1)
+
+
+def all_of_them(folder: Path, processes: Processes) -> dict[str, list[float]]:
+    """Run every scenario and return its losses."""
+    losses = {}
+    for name, changes in RECIPES.items():
+        network = no_dropout(small_network())
+        losses[name] = train_there(folder / name, network, processes, sync_norm=True, **changes)
+    losses["se"] = train_there(folder / "se", network_with_se(), processes, sync_norm=True)
+    if processes.count > 1:
+        sharded = Execution(shard=True)
+        losses["sharded"] = train_there(
+            folder / "sharded", network_with_se(), processes, sharded, sync_norm=True, ema_decay=0.9, clip_norm=0.5
+        )
+    else:
+        losses["sharded"] = train_there(
+            folder / "sharded", network_with_se(), ema_decay=0.9, clip_norm=0.5
+        )
+    return losses
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with join_processes(60) as joined:
+        found = all_of_them(Path(sys.argv[1]), joined)
+        if joined.first:
+            torch.save(found, Path(sys.argv[1]) / "losses.pt")
