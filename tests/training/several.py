@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from senet.blocks.squeeze_excitation import SqueezeExcitation
 from senet.networks.zoo import create_network
 from senet.training.execution import Execution
+from senet.training.images import prepare_images
 from senet.training.loop import train
 from senet.training.processes import ALONE, Processes, join_processes
 from senet.training.progress import Silent
 from tests.small import small_network, small_recipe, small_source
-from senet.training.images import prepare_images
 
 # Recipes whose loss must not depend on the number of processes.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -28,7 +27,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 class Losses(Silent):
-    """Keeps the mean loss after every step."""
+    """Keeps the mean loss of the epoch after every step."""
 
     def __init__(self) -> None:
         self.seen: list[float] = []
@@ -95,15 +94,10 @@ def all_of_them(folder: Path, processes: Processes) -> dict[str, list[float]]:
         network = no_dropout(small_network())
         losses[name] = train_there(folder / name, network, processes, sync_norm=True, **changes)
     losses["se"] = train_there(folder / "se", network_with_se(), processes, sync_norm=True)
-    if processes.count > 1:
-        sharded = Execution(shard=True)
-        losses["sharded"] = train_there(
-            folder / "sharded", network_with_se(), processes, sharded, sync_norm=True, ema_decay=0.9, clip_norm=0.5
-        )
-    else:
-        losses["sharded"] = train_there(
-            folder / "sharded", network_with_se(), ema_decay=0.9, clip_norm=0.5
-        )
+    # One process cannot share its weights out; the numbers must be the same.
+    execution = Execution(shard=processes.count > 1)
+    changes = {"sync_norm": True, "ema_decay": 0.9, "clip_norm": 0.5}
+    losses["sharded"] = train_there(folder / "sharded", network_with_se(), processes, execution, **changes)
     return losses
 
 

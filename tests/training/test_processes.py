@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed
+from torch import nn
+
+from senet.blocks.sync_norm import CpuSyncBatchNorm, synchronise, unsynchronise
+from senet.errors import SenetError
+from senet.training.checkpoint import CHECKPOINT_NAME, load_checkpoint
+from senet.training.execution import Execution
+from senet.training.processes import ALONE, lost_processes_explained
+from tests.small import small_network
+from tests.training.several import all_of_them, network_with_se, train_there
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Run every scenario with one process and with two; return the folder of each."""
+    one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    torch.save(all_of_them(one, ALONE), one / "losses.pt")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*command, "-m", "tests.training.several", str(two)], cwd=ROOT, check=True, timeout=300)
+    return one, two
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_losses_of_one(folders: tuple[Path, Path]) -> None:
+    one, two = (torch.load(folder / "losses.pt") for folder in folders)
+    assert one.keys() == two.keys()
+    for name, losses in one.items():
+        assert len(losses) == 12 and len(set(losses)) > 6
+        # Seven digits are what single precision has.
+        assert losses == pytest.approx(two[name], rel=1e-6), name
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_answers_of_one(folders: tuple[Path, Path]) -> None:
+    for name in ("plain", "accumulate", "clip", "freeze", "se", "sharded"):
+        one, two = (load_checkpoint(folder / name / CHECKPOINT_NAME) for folder in folders)
+        assert one is not None and two is not None
+        assert (one[0]["processes"], two[0]["processes"]) == (1, 2)
+        assert one[0]["position"]["predictions"] == two[0]["position"]["predictions"]
+        assert one[0]["model"].keys() == two[0]["model"].keys()
+        assert one[0]["optimiser"].keys() == two[0]["optimiser"].keys()
+        for part in ("model", "optimiser", "average"):
+            assert close(one[0][part], two[0][part]), (name, part)
+
+
+def close(first: object, second: object) -> bool:
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(close(first[key], second[key]) for key in first)
+    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        return torch.allclose(first, second, rtol=1e-4, atol=1e-5)
+    return first == second
+
+
+@pytest.mark.slow
+def test_a_training_of_two_goes_on_with_one(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """A shared-out training is finished by one process, from its second epoch on."""
+    _, two = folders
+    found = load_checkpoint(two / "sharded" / "checkpoint.previous.pt")
+    assert found is not None and found[0]["position"]["epoch"] == 1
+    (tmp_path / CHECKPOINT_NAME).write_bytes((two / "sharded" / "checkpoint.previous.pt").read_bytes())
+    train_there(tmp_path, network_with_se(), ema_decay=0.9, clip_norm=0.5, sync_norm=True)
+    ended, whole = (load_checkpoint(each / CHECKPOINT_NAME) for each in (tmp_path, two / "sharded"))
+    assert ended is not None and whole is not None
+    for part in ("model", "optimiser", "average"):
+        assert close(ended[0][part], whole[0][part]), part
+
+
+def test_shard_without_torchrun_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SenetError, match="shard has no effect in a training of one process"):
+        train_there(tmp_path, small_network(), execution=Execution(shard=True))
+
+
+def test_the_layers_themselves_are_synchronised_and_given_back() -> None:
+    model = small_network()
+    norm, kept = model[1], dict(model.state_dict())
+    changed = synchronise(model, torch.device("cpu"))
+    assert model[1] is norm and isinstance(norm, CpuSyncBatchNorm)
+    unsynchronise(changed)
+    assert type(norm) is nn.BatchNorm2d and "process_group" not in vars(norm)
+    assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
+
+
+def test_a_foreign_batch_norm_is_not_synchronised_by_halves() -> None:
+    class Other(nn.BatchNorm2d):
+        pass
+
+    model = nn.Sequential(nn.BatchNorm2d(2), Other(2))
+    with pytest.raises(SenetError, match="The layer 1 is a Other"):
+        synchronise(model, torch.device("cpu"))
+    assert type(model[0]) is nn.BatchNorm2d
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("shape", [(5, 3), (4, 3, 7), (2, 3, 5, 1)])
+def test_one_process_synchronises_with_itself_to_the_same_numbers(
+    shape: tuple[int, ...], momentum: float | None, tmp_path: Path
+) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'rendezvous'}", rank=0, world_size=1
+    )
+    try:
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        kind = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}[len(shape)]
+        plain, synchronised = (kind(3, momentum=momentum, dtype=torch.float64) for _ in range(2))
+        synchronise(synchronised, torch.device("cpu"))
+        for _ in range(2):
+            assert torch.allclose(plain(x), synchronised(x), rtol=1e-12, atol=1e-12)
+        assert all(map(torch.allclose, plain.buffers(), synchronised.buffers()))
+        plain.eval(), synchronised.eval()
+        assert torch.allclose(plain(x), synchronised(x), rtol=1e-12, atol=1e-12)
+        assert torch.autograd.gradcheck(synchronised.train(), (x,))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_what_is_no_lost_connection_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="shape"), lost_processes_explained():
+        raise RuntimeError("shape '[2]' is invalid")
