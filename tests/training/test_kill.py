@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
+from benchmarks.chaos import Chaos, differences, same
 
-from senet.training.checkpoint import load_checkpoint
-from senet.training.loop import CHECKPOINT_NAME
+from senet.training.checkpoint import CHECKPOINT_NAME, load_checkpoint
+from tests.small import small_source
 
 pytestmark = pytest.mark.slow
 
@@ -73,13 +73,15 @@ def last_saved(folder: Path) -> int:
     return max(times)
 
 
-def same(first: object, second: object) -> bool:
-    """Tell whether two checkpoints hold the same bits, times apart."""
-    if isinstance(first, torch.Tensor):
-        return isinstance(second, torch.Tensor) and torch.equal(first, second)
-    if isinstance(first, dict) and isinstance(second, dict):
-        keys = [key for key in first if key not in ("seconds", "train_seconds")]
-        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in keys)
-    if isinstance(first, list) and isinstance(second, list):
-        return len(first) == len(second) and all(map(same, first, second))
-    return first == second
+def test_any_process_of_torchrun_killed_ends_with_the_same_bits(tmp_path: Path) -> None:
+    """A training process, one that loads images or torchrun itself: all are killed at times."""
+    for number in range(192):
+        picture = small_source(192, side=16).read(number)
+        folder = tmp_path / "images" / "abc"[number % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        picture.save(folder / f"{number}.png")
+    chaos = Chaos(["--data", str(tmp_path / "images"), "--epochs", "10"], processes=2, longest=1.0)
+    chaos.undisturbed(tmp_path / "whole")
+    kills = chaos.killed(tmp_path / "killed", kills=3, seed=1)
+    assert differences(tmp_path / "whole", tmp_path / "killed") == [], kills
+    assert load_checkpoint(tmp_path / "killed" / CHECKPOINT_NAME)[0]["processes"] == 2  # type: ignore[index]

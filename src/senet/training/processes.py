@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -163,4 +164,6 @@ def _present() -> Processes:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160].rstrip(".:")
+    """Return the first sentence of an error, without the place in PyTorch's source that it begins with."""
+    text = re.sub(r"^\[[^\]]*\.\w+:\d+\]\s*", "", str(error).strip())
+    return re.split(r"\.\s|\n", text)[0].rstrip(".:") or type(error).__name__
