@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from senet.errors import SenetError
 
@@ -15,12 +17,14 @@ def previous_version(path: Path) -> Path:
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def write_bytes(path: Path, content: bytes, *, keep_previous: bool = False) -> None:
-    """Write ``content`` to ``path`` so that a crash at any moment leaves the old or the new file.
+@contextlib.contextmanager
+def written_whole(path: Path, *, keep_previous: bool = False) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of ``path`` when the context ends without an error.
+
+    A crash at any moment leaves the old or the new file.
 
     Args:
         path: the file to write; its folder must exist.
-        content: the whole new content.
         keep_previous: keep the old content beside it, under `previous_version`.
 
     Raises:
@@ -29,7 +33,7 @@ def write_bytes(path: Path, content: bytes, *, keep_previous: bool = False) -> N
     temporary = path.with_name(f".{path.name}.writing")
     try:
         with temporary.open("wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         if keep_previous and path.exists():
@@ -37,9 +41,16 @@ def write_bytes(path: Path, content: bytes, *, keep_previous: bool = False) -> N
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
+        raise SenetError(_explain(error, path)) from error
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise SenetError(_explain(error, path)) from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content``, the whole new file, as `written_whole` does."""
+    with written_whole(path) as stream:
+        stream.write(content)
 
 
 def write_text(path: Path, content: str) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,20 @@ def test_a_flipped_bit_is_noticed(path: Path) -> None:
     assert step_of(path) == 1
 
 
+def test_no_flipped_bit_changes_what_is_loaded(path: Path) -> None:
+    """Wherever in the file a bit flips: it is noticed, or lies where nothing is read."""
+    whole, passed_over = path.read_bytes(), 0
+    for at in random.Random(0).sample(range(len(whole)), 300):
+        content = bytearray(whole)
+        content[at] ^= 1 << (at % 8)
+        path.write_bytes(bytes(content))
+        found = load_checkpoint(path)
+        assert found is not None and torch.equal(found[0]["weight"], torch.arange(1000))
+        assert found[0]["step"] == (2 if found[1] == path else 1)
+        passed_over += found[1] != path
+    assert passed_over > 200
+
+
 def test_all_damaged_is_an_error_that_says_so(path: Path) -> None:
     path.write_bytes(b"nothing")
     previous_version(path).write_bytes(b"")
@@ -73,6 +88,15 @@ def test_loading_executes_nothing(tmp_path: Path) -> None:
     with pytest.raises(SenetError, match="No checkpoint can be read"):
         load_checkpoint(path)
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full, a disk always full")
+def test_a_disk_that_is_full_from_the_first_byte_leaves_both_old_ones(path: Path) -> None:
+    before = {each.name: each.read_bytes() for each in path.parent.iterdir()}
+    path.with_name(f".{path.name}.writing").symlink_to("/dev/full")
+    with pytest.raises(SenetError, match="disk is full"):
+        save_checkpoint(path, {"step": 3, "weight": torch.arange(100_000)})
+    assert {each.name: each.read_bytes() for each in path.parent.iterdir()} == before
 
 
 def test_a_full_disk_leaves_both_old_ones(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 import zipfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 
 from senet.errors import SenetError
-from senet.files import previous_version, write_bytes
+from senet.files import previous_version, written_whole
 
 CHECKPOINT_NAME = "checkpoint.pt"
 
@@ -22,9 +21,12 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         SenetError: the disk is full or the folder cannot be written; older checkpoints are untouched.
     """
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_bytes(path, buffer.getvalue(), keep_previous=True)
+    with written_whole(path, keep_previous=True) as stream:
+        try:
+            torch.save(state, stream)
+        except RuntimeError as error:
+            # PyTorch's archive writer reports a full disk in its own words while it is being closed.
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Any], Path] | None:
