@@ -141,8 +141,9 @@ class ImageLoader:
         while iteration == self._iterations:
             try:
                 batch = next(batches, None)
-            except RuntimeError as error:
-                if not str(error).startswith("DataLoader worker (pid"):
+            except (RuntimeError, EOFError, ConnectionError) as error:
+                # A worker that ends while it hands over a batch breaks the connection.
+                if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker (pid"):
                     raise
                 self.close()
                 raise SenetError(
@@ -322,5 +323,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start_worker(worker: int) -> None:
-    # Ctrl-C reaches the whole group of processes; only the main one is to answer.
+    # Ctrl-C and torchrun's SIGTERM reach the whole group of processes; only the main one is to answer, which
+    # may still need batches on its way to a checkpoint. Workers end when it has ended.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -13,6 +13,8 @@ from typing import TypeVar
 import torch
 import torch.distributed
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from senet.errors import SenetError
 
@@ -110,10 +112,17 @@ def join_processes(timeout_seconds: float) -> Iterator[Processes]:
         raise SenetError(
             "This build of PyTorch cannot train with several processes: start one, without torchrun."
         )
-    cuda = torch.cuda.is_available()
+    timeout = timedelta(seconds=timeout_seconds)
     try:
+        store, number, count = next(rendezvous("env://", timeout=timeout))
+        # After a restart torchrun's store still holds the addresses of the processes that ended.
+        restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         torch.distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(seconds=timeout_seconds)
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+            store=PrefixStore(f"restart {restarts}", store),
+            rank=number,
+            world_size=count,
+            timeout=timeout,
         )
     except (RuntimeError, ValueError, OSError) as error:
         raise SenetError(
