@@ -59,8 +59,8 @@ class Meter:
         asked = clock()
         assert self._paused_at is not None, "one epoch at a time"
         self._not_counted += asked - self._paused_at
-        self._at_epoch = (self._seconds(), self._waited)
         self._paused_at = None
+        self._at_epoch = (self._seconds(), self._waited)
         try:
             for batch in batches:
                 got = clock()

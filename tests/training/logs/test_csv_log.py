@@ -58,7 +58,7 @@ def test_rows_are_there_at_once(tmp_path: Path) -> None:
     log.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(random=st.randoms(use_true_random=True), steps=st.integers(1, 30))
 def test_killed_at_any_moment_the_file_ends_as_if_nothing_had_happened(random: Random, steps: int) -> None:
     """Checkpoints and kills at random; what stands behind the checkpoint is cut, torn or garbage."""
@@ -138,7 +138,8 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
 def test_a_disk_that_is_full_while_a_row_is_written(tmp_path: Path) -> None:
     log = CsvLog(start(tmp_path))
-    log._steps._stream = Path("/dev/full").open("r+b", buffering=0)
-    with pytest.raises(SenetError, match=r"disk is full: .*steps\.csv"):
-        log.step(record(1))
+    with Path("/dev/full").open("r+b", buffering=0) as full:
+        log._steps._stream = full
+        with pytest.raises(SenetError, match=r"disk is full: .*steps\.csv"):
+            log.step(record(1))
     log.close()

@@ -73,7 +73,7 @@ def test_what_is_not_installed_is_named(
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(SenetError, match="no log 'tensorbord'.*Did you mean 'tensorboard'"):
+    with pytest.raises(SenetError, match=r"no log 'tensorbord'.*Did you mean 'tensorboard'"):
         Execution(log=("tensorbord",))  # type: ignore[arg-type]
     with pytest.raises(SenetError, match="log_steps is 0"):
         Execution(log_steps=0)

@@ -4,9 +4,19 @@ from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from senet.training.logs.tensorboard_log import TensorBoardLog
 from tests.training.logs.records import metrics, record, start
+
+
+@pytest.fixture(autouse=True)
+def ordered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count files from 0: those of one second are ordered by this number as text, so 10 comes before 9.
+
+    Real starts of a training are more than a second apart.
+    """
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
 
 
 def read(folder: Path) -> EventAccumulator:
