@@ -22,12 +22,12 @@ class TensorBoardLog:
         Raises:
             OSError: the folder cannot be written.
         """
-        self._writer = SummaryWriter(  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(
             str(start.folder / "tensorboard"), purge_step=start.step + 1 if start.step else 0
         )
         if start.step == 0:
             facts = json.dumps(start.facts, indent=2, default=str)
-            self._writer.add_text("training", f"```\n{facts}\n```", 0)  # type: ignore[no-untyped-call]
+            self._writer.add_text("training", f"```\n{facts}\n```", 0)
 
     @staticmethod
     def failures() -> tuple[type[Exception], ...]:
@@ -44,11 +44,11 @@ class TensorBoardLog:
 
     def _add(self, scalars: dict[str, float], step: int) -> None:
         for tag, value in scalars.items():
-            self._writer.add_scalar(tag, value, step)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(tag, value, step)
 
     def flush(self) -> None:
         """Hand everything to the operating system."""
-        self._writer.flush()  # type: ignore[no-untyped-call]
+        self._writer.flush()
 
     def state(self) -> State:
         """Return nothing: the step says where to go on."""
@@ -56,4 +56,4 @@ class TensorBoardLog:
 
     def close(self) -> None:
         """Close the event file."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()

@@ -17,8 +17,8 @@ _PATIENCE = 300
 class WandbLog:
     """Logs to a run of W&B, in the project WANDB_PROJECT or ``senet``, and goes on with it.
 
-    Steps done twice, because the training was killed in between, keep the values they had at first: W&B
-    takes no step below its last one, and the training computes the same values again.
+    Steps done again, because the training was killed after they had been logged, have the same values
+    again. Online, W&B ignores steps below the last it has; the files of an offline run hold them twice.
     """
 
     def __init__(self, start: Start) -> None:
