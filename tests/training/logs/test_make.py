@@ -38,8 +38,10 @@ def test_every_so_many_steps_are_due(tmp_path: Path) -> None:
     logs = make(tmp_path, "csv")
     assert [step for step in range(1, 31) if logs.due(step)] == [10, 20, 30]
     logs.close()
-    nothing = make_logs((), tmp_path, facts={}, step=0, state={}, every=1, note=print)
-    assert not nothing.due(1) and nothing.state() == {}
+    nothing = make_logs((), tmp_path / "other", facts={}, step=0, state={}, every=10, note=print)
+    assert [step for step in range(1, 31) if nothing.due(step)] == [10, 20, 30], "same on all processes"
+    nothing.step(record(10))
+    assert nothing.state() == {} and not (tmp_path / "other").exists()
 
 
 def test_without_tensorboard_tables_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

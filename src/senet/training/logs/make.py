@@ -29,8 +29,11 @@ class Logs:
         self._note = note
 
     def due(self, step: int) -> bool:
-        """Return whether optimiser step ``step``, counted from 1, is one to be logged."""
-        return step % self._every == 0 and bool(self._logs)
+        """Return whether optimiser step ``step``, counted from 1, is one to be logged.
+
+        Every process gets the same answer, whatever it logs: all must help to compute the gradient's norm.
+        """
+        return step % self._every == 0
 
     def step(self, record: StepRecord) -> None:
         """Log a step.
@@ -89,7 +92,7 @@ def make_logs(
 ) -> Logs:
     """Open the logs of one training, or go on with them.
 
-    With several processes, only one may do so; the others pass no names.
+    With several processes, only the first one may do so; the others pass ``()`` for ``names``.
 
     Args:
         names: which logs; ``None`` for tables and, where it is installed, TensorBoard.
