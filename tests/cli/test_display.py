@@ -74,12 +74,18 @@ def test_the_live_lines_fit_80_columns_and_tell_everything() -> None:
 
 
 def test_without_a_terminal_every_epoch_is_a_line() -> None:
-    shown, stream = display(terminal=False, width=200)
-    watch(shown)
+    clock = Clock()
+    shown, stream = display(terminal=False, width=200, clock=clock)
+    with shown:
+        shown.training(number=3, total=6, seed=1, variant="plain")
+        shown.begin(epochs=100, batches=400, done_epochs=0, done_batches=0)
+        for batch in range(1, 401):
+            clock.now += 0.05
+            shown.step(epoch=1, batch=batch, loss=1.25, images=64)
     shown.epoch(replace(METRICS, data_wait=0.07))
     text = stream.getvalue()
     assert "run 3/6, seed 1, plain: epoch 1/100, loss 1.250, test error 40.00 %" in text
-    assert " images/s, data 7 %, " in text and "waiting" not in text
+    assert "1,280 images/s, data 7 %, 2:13:00 left" in text and "waiting" not in text
     assert "\x1b" not in text and "━" not in text
 
 

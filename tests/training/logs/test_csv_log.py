@@ -123,6 +123,17 @@ def test_a_training_begun_again_keeps_nothing_of_before(tmp_path: Path) -> None:
     assert notes == [] and not (tmp_path / "steps.previous.csv").exists()
 
 
+def test_flush_waits_for_the_disk(tmp_path: Path) -> None:
+    log = CsvLog(start(tmp_path))
+    with patch("os.fsync") as fsync:
+        log.step(record(1))
+        assert not fsync.called
+        log.flush()
+    synced = {os.fstat(call.args[0]).st_ino for call in fsync.call_args_list}
+    assert synced == {(tmp_path / name).stat().st_ino for name in (STEPS_NAME, SPEED_NAME)}
+    log.close()
+
+
 def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = CsvLog(start(tmp_path))
 

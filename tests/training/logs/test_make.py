@@ -137,6 +137,15 @@ def test_a_server_that_is_not_there_at_the_beginning_is_an_error(
         make(tmp_path, name)
 
 
+def test_a_log_is_finished_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = FakeWandb()
+    install(monkeypatch, module)
+    logs = make(tmp_path, "wandb", "wandb")
+    logs.close()
+    logs.close()
+    assert [run["finished"] for run in module.runs.values()] == [1]
+
+
 def test_other_errors_are_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = failing(monkeypatch, "wandb", "own")
     logs = make(tmp_path, "wandb")

@@ -22,9 +22,7 @@ class TensorBoardLog:
         Raises:
             OSError: the folder cannot be written.
         """
-        self._writer = SummaryWriter(
-            str(start.folder / "tensorboard"), purge_step=start.step + 1 if start.step else 0
-        )
+        self._writer = SummaryWriter(str(start.folder / "tensorboard"), purge_step=start.step + 1)
         if start.step == 0:
             facts = json.dumps(start.facts, indent=2, default=str)
             self._writer.add_text("training", f"```\n{facts}\n```", 0)
