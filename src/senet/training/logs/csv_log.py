@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, fields
 
-from senet.files import AppendedFile, write_bytes
+from senet.files import AppendedFile, written_whole
 from senet.insight.results import EpochMetrics
 from senet.training.logs.log import Start, State, StepRecord
 from senet.training.meter import Speed
@@ -74,8 +74,9 @@ def _open(start: Start, name: str, columns: tuple[str, ...]) -> AppendedFile:
         return AppendedFile(path, size)
     if start.step:
         start.note(f"{path} does not reach up to step {start.step}: it begins anew with the step after it.")
-    header = _row(columns)
-    write_bytes(path, header.encode(), keep_previous=start.step > 0)
+    header = _row(columns).encode()
+    with written_whole(path, keep_previous=start.step > 0) as stream:
+        stream.write(header)
     return AppendedFile(path, len(header))
 
 
