@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and files that only grow."""
 
 from __future__ import annotations
 
@@ -89,3 +89,55 @@ def _explain(error: OSError, path: Path) -> str:
             "free some space and run the same command again to go on."
         )
     return f"{path} could not be written ({error.strerror}): choose a folder you may write to."
+
+
+class AppendedFile:
+    """A file that only grows, as a log does; after a crash it is cut back to a size known to be good."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        """Open ``path`` and cut off what stands behind its first ``size`` bytes.
+
+        Raises:
+            SenetError: the file cannot be opened for writing.
+        """
+        self._path = path
+        try:
+            # Unbuffered, so that nothing is left to be written, and to fail, when the file is closed.
+            self._stream = path.open("r+b", buffering=0)
+            self._stream.truncate(size)
+            self._stream.seek(size)
+        except OSError as error:
+            raise SenetError(_explain(error, path)) from error
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._stream.tell()
+
+    def append(self, text: str) -> None:
+        """Write ``text`` at the end.
+
+        Raises:
+            SenetError: the disk is full.
+        """
+        rest = text.encode()
+        try:
+            while rest:
+                rest = rest[self._stream.write(rest) :]
+        except OSError as error:
+            raise SenetError(_explain(error, self._path)) from error
+
+    def sync(self) -> None:
+        """Wait until everything is on the disk, so that a power cut cannot take it away.
+
+        Raises:
+            SenetError: the disk is full.
+        """
+        try:
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            raise SenetError(_explain(error, self._path)) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,20 @@ METRICS = EpochMetrics(
 )
 
 
-def display(*, terminal: bool, width: int = 80) -> tuple[Display, io.StringIO]:
+class Clock:
+    """Goes on only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def display(*, terminal: bool, width: int = 80, clock: Clock | None = None) -> tuple[Display, io.StringIO]:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=width, highlight=False, color_system=None)
-    return Display(console), stream
+    return Display(console, clock=clock or Clock()), stream
 
 
 def watch(shown: Display, *, done_epochs: int = 0) -> None:
@@ -36,25 +47,83 @@ def watch(shown: Display, *, done_epochs: int = 0) -> None:
         shown.bar.refresh()
 
 
-def test_the_live_line_fits_80_columns_and_tells_everything() -> None:
-    shown, stream = display(terminal=True)
-    shown.speed.images_per_second = lambda: 1435.2  # type: ignore[method-assign]
-    shown.speed.seconds_for = lambda steps: 0.05 * steps  # type: ignore[method-assign]
-    watch(shown)
-    line = [each for each in stream.getvalue().splitlines() if "run 3/6" in each][-1]
-    assert "run 3/6, seed 1, plain" in line
+def test_the_live_lines_fit_80_columns_and_tell_everything() -> None:
+    clock = Clock()
+    shown, stream = display(terminal=True, clock=clock)
+    with shown:
+        shown.training(number=3, total=6, seed=1, variant="plain")
+        shown.begin(epochs=100, batches=400, done_epochs=0, done_batches=0, workers=2)
+        for batch in range(1, 201):
+            clock.now += 0.05
+            shown.step(epoch=1, batch=batch, loss=1.3456, images=72, data_wait=0.034)
+        shown.bar.refresh()
+    lines = stream.getvalue().splitlines()
+    last = max(i for i, line in enumerate(lines) if "run 3/6" in line)
+    text = "\n".join(lines[last : last + 2])
     # 240,000 steps in all, of which two trainings and 200 steps are done.
-    for part in ("epoch 1/100", "loss 1.346", "1,435 images/s", "2:13:10 left"):
-        assert part in line, line
+    wanted = (
+        "run 3/6, seed 1, plain",
+        "epoch 1/100",
+        "loss 1.346",
+        "2:13:10 left",
+        "1,440 images/s",
+        "data 3 %",
+    )
+    for part in wanted:
+        assert part in text, text
 
 
 def test_without_a_terminal_every_epoch_is_a_line() -> None:
-    shown, stream = display(terminal=False, width=200)
-    watch(shown)
-    shown.epoch(METRICS)
+    clock = Clock()
+    shown, stream = display(terminal=False, width=200, clock=clock)
+    with shown:
+        shown.training(number=3, total=6, seed=1, variant="plain")
+        shown.begin(epochs=100, batches=400, done_epochs=0, done_batches=0)
+        for batch in range(1, 401):
+            clock.now += 0.05
+            shown.step(epoch=1, batch=batch, loss=1.25, images=64)
+    shown.epoch(replace(METRICS, data_wait=0.07))
     text = stream.getvalue()
     assert "run 3/6, seed 1, plain: epoch 1/100, loss 1.250, test error 40.00 %" in text
+    assert "1,280 images/s, data 7 %, 2:13:00 left" in text and "waiting" not in text
     assert "\x1b" not in text and "━" not in text
+
+
+def wait_for_data(
+    *, terminal: bool, workers: int | None, data_wait: float, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    monkeypatch.setattr("senet.cli.display.os.cpu_count", lambda: 8)
+    shown, stream = display(terminal=terminal, width=200)
+    for number in (1, 2):
+        shown.training(number=number, total=2, seed=0, variant="plain")
+        shown.begin(epochs=3, batches=4, done_epochs=0, done_batches=0, workers=workers)
+        for epoch in (1, 2, 3):
+            shown.epoch(replace(METRICS, epoch=epoch, data_wait=data_wait if epoch > 1 else 0.0))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize(
+    ("workers", "advice"),
+    [
+        (0, "try more --workers (now 0, on 8 cores), store smaller images"),
+        (7, "try more --workers (now 7, on 8 cores), store smaller images"),
+        (8, "all 8 cores have a worker (--workers 8), so store smaller images"),
+        (16, "all 8 cores have a worker (--workers 16), so store smaller images"),
+        (None, "try more --workers, store smaller images"),
+    ],
+)
+def test_much_waiting_for_data_is_said_once(
+    terminal: bool, workers: int | None, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = wait_for_data(terminal=terminal, workers=workers, data_wait=0.34, monkeypatch=monkeypatch)
+    assert f"34 % of the time of epoch 2 went by waiting for images: {advice}" in text
+    assert text.count("went by waiting") == 1
+
+
+def test_a_fifth_of_the_time_is_not_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "waiting" not in wait_for_data(terminal=False, workers=2, data_wait=0.2, monkeypatch=monkeypatch)
+    assert "waiting" in wait_for_data(terminal=False, workers=2, data_wait=0.21, monkeypatch=monkeypatch)
 
 
 def test_going_on_and_finished_before_are_said() -> None:

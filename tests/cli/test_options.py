@@ -18,6 +18,7 @@ class Settings:
     shape: Literal["round", "square"] = field(default="round", metadata={"help": "which shape"})
     loud: bool = field(default=False, metadata={"help": "be loud"})
     stages: tuple[int, ...] | None = field(default=None, metadata={"help": "which stages"})
+    colours: tuple[Literal["red", "blue"], ...] | None = field(default=None, metadata={"help": "colours"})
 
 
 def parse(*words: str, settings: type = Settings) -> argparse.Namespace:
@@ -34,9 +35,12 @@ def test_only_what_was_given_counts() -> None:
         count=5, shape="square", loud=True, stages=(2, 4)
     )
     assert given_settings(parse("--no-loud"), Settings) == {"loud": False}
+    assert given_settings(parse("--colours", "blue", "red"), Settings) == {"colours": ("blue", "red")}
 
 
-@pytest.mark.parametrize("words", [("--count", "x"), ("--shape", "oval"), ("--stages",), ("--unknown",)])
+@pytest.mark.parametrize(
+    "words", [("--count", "x"), ("--shape", "oval"), ("--stages",), ("--colours", "grey"), ("--unknown",)]
+)
 def test_a_wrong_word_is_one_sentence(words: tuple[str, ...]) -> None:
     with pytest.raises(SenetError, match="--help"):
         parse(*words)
@@ -45,7 +49,8 @@ def test_a_wrong_word_is_one_sentence(words: tuple[str, ...]) -> None:
 def test_help_survives_percent_signs() -> None:
     parser = Parser(prog="senet")
     add_settings(parser, "settings", Settings)
-    assert "at 100 % (default: 3)" in parser.format_help()
+    text = parser.format_help()
+    assert "at 100 % (default: 3)" in text and "red|blue" in text
 
 
 @pytest.mark.parametrize("settings", [Recipe, SEConfig])

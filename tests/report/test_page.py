@@ -266,6 +266,20 @@ def test_a_diverged_training_is_shown():
     assert "<svg" in page(factory.diverged())
 
 
+def test_the_share_of_waiting_is_of_the_time_of_all_epochs():
+    comparison = factory.two_classes()
+    assert "waiting for images" not in page(comparison)
+
+    def waiting(run):
+        slow = [replace(run.history[0], train_seconds=90.0, data_wait=0.5)]
+        return replace(run, history=(*slow, *(replace(each, train_seconds=0.0) for each in run.history[1:])))
+
+    runs = tuple(waiting(run) for run in comparison.runs)
+    seconds = 90.0 * len(runs)
+    text = page(replace(comparison, runs=runs, seconds=seconds))
+    assert re.search(r"All trainings together took [^.]+, 50 % of it waiting for images\.", text)
+
+
 def test_a_folder_that_is_missing_is_named(tmp_path):
     with pytest.raises(SenetError, match="could not be written"):
         write_page(factory.two_classes(), tmp_path / "nowhere" / "report.html")

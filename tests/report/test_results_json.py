@@ -105,6 +105,17 @@ def test_says_what_is_wrong(comparison, where, value, message):
     assert "\n" not in str(caught.value)
 
 
+def test_files_from_before_waiting_was_measured_are_read(comparison):
+    content = json.loads(to_json(comparison))
+    for run in content["runs"]:
+        for epoch in run["history"]:
+            del epoch["data_wait"]
+    assert from_json(json.dumps(content)) == comparison
+    del content["runs"][0]["history"][0]["train_seconds"]
+    with pytest.raises(SenetError, match=r"lack results.runs\[0\].history\[0\].train_seconds"):
+        from_json(json.dumps(content))
+
+
 def test_other_json_is_refused():
     with pytest.raises(SenetError, match="schema_version"):
         from_json("[1, 2]")

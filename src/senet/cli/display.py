@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -17,18 +19,22 @@ if TYPE_CHECKING:
     from senet.experiments.single import TrainedNetwork
 
 MOST_NAMED = 10
+# More of an epoch's time than this share spent waiting for data is worth a word.
+TOO_MUCH_WAITING = 0.2
 VARIANT_NAMES: dict[Variant, str] = {"plain": "plain", "se": "SE"}
 
 
 class Display:
-    """Draws one live line in a terminal, or prints a line per epoch where there is none.
+    """Draws two live lines in a terminal, or prints a line per epoch where there is none.
 
-    It is the progress of an experiment and of each of its trainings. The live line tells which
-    training of how many, the epoch, the mean loss of the epoch, images per second and the time left
-    for all trainings.
+    It is the progress of an experiment and of each of its trainings. The live lines tell which
+    training of how many, the epoch, the mean loss of the epoch, the time left for all trainings, images
+    per second, and the share of the time spent waiting for data.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(
+        self, console: Console | None = None, *, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self.console = console or Console(highlight=False, quiet=not is_first_process())
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -43,7 +49,10 @@ class Display:
         self.number = self.total = 1
         self.title = ""
         self.steps_before = self.steps_of_all = 0
-        self.speed = _Speed()
+        self.speed = _Speed(clock)
+        self.workers: int | None = None
+        # All trainings of an experiment read the same images in the same way.
+        self.waiting_was_said = False
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -81,9 +90,17 @@ class Display:
 
     # One training
 
-    def begin(self, *, epochs: int, batches: int, done_epochs: int, done_batches: int) -> None:
+    def begin(
+        self,
+        *,
+        epochs: int,
+        batches: int,
+        done_epochs: int,
+        done_batches: int,
+        workers: int | None = None,
+    ) -> None:
         """Note how long the training is and where it stands."""
-        self.epochs, self.batches = epochs, batches
+        self.epochs, self.batches, self.workers = epochs, batches, workers
         steps = epochs * batches
         self.steps_of_all = self.total * steps
         self.steps_before = (self.number - 1) * steps
@@ -95,15 +112,11 @@ class Display:
                 f"{self.title}: going on in epoch {done_epochs + 1} after batch {done_batches}"
             )
 
-    def step(self, *, epoch: int, batch: int, loss: float, images: int) -> None:
+    def step(self, *, epoch: int, batch: int, loss: float, images: int, data_wait: float = 0.0) -> None:
         """Draw the step."""
         self.speed.add(images)
         done = self.steps_before + (epoch - 1) * self.batches + batch
-        left = self.speed.seconds_for(self.steps_of_all - done)
-        state = (
-            f"epoch {epoch}/{self.epochs}, loss {loss:.3f}, "
-            f"{self.speed.images_per_second():,.0f} images/s, {_clock(left)} left"
-        )
+        state = f"epoch {epoch}/{self.epochs}, loss {loss:.3f}, {self._left(done)}\n{self._pace(data_wait)}"
         self._draw(self.title, done, self.steps_of_all, state)
 
     def epoch(self, metrics: EpochMetrics) -> None:
@@ -112,13 +125,20 @@ class Display:
         if metrics.epoch == self.epochs:
             self.console.print(f"{self.title}: {error}")
         elif not self.console.is_terminal:
-            left = self.speed.seconds_for(
-                self.steps_of_all - self.steps_before - metrics.epoch * self.batches
-            )
+            done = self.steps_before + metrics.epoch * self.batches
             self.console.print(
                 f"{self.title}: epoch {metrics.epoch}/{self.epochs}, loss {metrics.train_loss:.3f}, "
-                f"{error}, {self.speed.images_per_second():,.0f} images/s, {_clock(left)} left"
+                f"{error}, {self._pace(metrics.data_wait)}, {self._left(done)}"
             )
+        if metrics.data_wait > TOO_MUCH_WAITING and not self.waiting_was_said:
+            self.waiting_was_said = True
+            self.note(_about_waiting(metrics, self.workers, os.cpu_count() or 1))
+
+    def _left(self, done: int) -> str:
+        return f"{_clock(self.speed.seconds_for(self.steps_of_all - done))} left"
+
+    def _pace(self, data_wait: float) -> str:
+        return f"{self.speed.images_per_second():,.0f} images/s, data {100 * data_wait:.0f} %"
 
     def note(self, text: str) -> None:
         """Print a sentence."""
@@ -166,18 +186,19 @@ class Display:
 class _Speed:
     """Images per second now, and how long a number of steps takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
         self.seconds = self.steps = 0.0
         self.recent = 0.0
-        self.last = time.perf_counter()
+        self.last = clock()
 
     def resume(self) -> None:
         """Start the clock again after something that is not training."""
-        self.last = time.perf_counter()
+        self.last = self.clock()
 
     def add(self, images: int) -> None:
         """Count one step."""
-        now = time.perf_counter()
+        now = self.clock()
         elapsed, self.last = now - self.last, now
         self.seconds += elapsed
         self.steps += 1
@@ -191,6 +212,21 @@ class _Speed:
     def seconds_for(self, steps: int) -> float:
         """Return how long so many steps take at the mean speed so far, testing included."""
         return steps * self.seconds / max(self.steps, 1)
+
+
+def _about_waiting(metrics: EpochMetrics, workers: int | None, cores: int) -> str:
+    """Return what to do about an epoch that spent much of its time waiting."""
+    advice = "store smaller images or read them from a faster disk"
+    if workers is None:
+        advice = f"try more --workers, {advice}"
+    elif workers < cores:
+        advice = f"try more --workers (now {workers}, on {cores} cores), {advice}"
+    else:
+        advice = f"all {cores} cores have a worker (--workers {workers}), so {advice}"
+    return (
+        f"{100 * metrics.data_wait:.0f} % of the time of epoch {metrics.epoch} went by waiting for images: "
+        f"{advice}."
+    )
 
 
 def _clock(seconds: float) -> str:

@@ -92,6 +92,6 @@ def _kind(hint: Any) -> dict[str, Any]:
     if hint in (int, float, str):
         return {"type": hint, "metavar": {int: "N", float: "X", str: "TEXT"}[hint]}
     if get_origin(hint) is tuple:
-        return {"type": members[0], "nargs": "+", "metavar": "N"}
+        return {"metavar": "N", **_kind(members[0]), "nargs": "+"}
     assert len(members) == 1, f"no option can be made for {hint}"
     return _kind(members[0])

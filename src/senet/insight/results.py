@@ -29,6 +29,7 @@ class EpochMetrics:
         top5_error: percent of test images without the right class among five guesses, or ``None``
             with five classes or fewer.
         train_seconds: time spent training the epoch, waiting for data included.
+        data_wait: share of that time spent waiting for data, 0 to 1; 0 in results that do not have it.
     """
 
     epoch: int
@@ -38,6 +39,7 @@ class EpochMetrics:
     top1_error: float
     top5_error: float | None
     train_seconds: float
+    data_wait: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -140,6 +140,7 @@ def _facts(comparison: Comparison) -> dict[str, Any]:
         "recipe_fields": _fields(comparison.recipe),
         "epochs": len(comparison.runs[0].history),
         "duration": _duration(comparison.seconds),
+        "data_wait": _percent_waiting(comparison),
         "created": _day(comparison.created),
     }
 
@@ -201,6 +202,12 @@ def _setting(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return words[value]
     return f"{value:g}".replace("-", "−") if isinstance(value, float) else str(value)
+
+
+def _percent_waiting(comparison: Comparison) -> int:
+    epochs = [epoch for run in comparison.runs for epoch in run.history]
+    waited = sum(epoch.data_wait * epoch.train_seconds for epoch in epochs)
+    return round(100 * waited / max(comparison.seconds, 1e-9))
 
 
 def _duration(seconds: float) -> str:

@@ -19,10 +19,12 @@ from typing import Any, Literal
 
 from senet.errors import SenetError
 from senet.files import write_text
-from senet.insight.results import SCHEMA_VERSION, Comparison, Variant
+from senet.insight.results import SCHEMA_VERSION, Comparison, EpochMetrics, Variant
 
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _VARIANTS: tuple[Variant, Variant] = ("plain", "se")
+# Files written before these were measured go without them.
+_ADDED_LATER = {(EpochMetrics, "data_wait")}
 _AGAIN = "run the comparison again, or update senet"
 
 
@@ -121,13 +123,13 @@ def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
     _expect(isinstance(value, dict), "an object", value, where)
     hints = typing.get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]
-    missing = [name for name in names if name not in value]
+    missing = [name for name in names if name not in value and (kind, name) not in _ADDED_LATER]
     if missing:
         raise SenetError(f"The results lack {where}.{missing[0]}, so the file is incomplete: {_AGAIN}.")
     unknown = [name for name in value if name not in names]
     if unknown:
         raise SenetError(f"The results have {where}.{unknown[0]}, which this senet does not know: {_AGAIN}.")
-    return kind(**{name: _build(hints[name], value[name], f"{where}.{name}") for name in names})
+    return kind(**{name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()})
 
 
 def _build_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from senet.errors import SenetError
+from senet.training.logs.names import LogName, refuse_missing
 
 
 def _setting(default: Any, text: str) -> Any:
@@ -21,7 +22,7 @@ class Execution:
     """How a training is run.
 
     Raises:
-        SenetError: a value is out of range.
+        SenetError: a value is out of range, or a log needs a package that is not installed.
     """
 
     compile: bool = _setting(False, "compile the network with torch.compile: slow to start, then faster")
@@ -38,12 +39,19 @@ class Execution:
     timeout_seconds: float = _setting(
         600.0, "seconds for which the processes of torchrun wait for one that does not answer"
     )
+    log: tuple[LogName, ...] | None = _setting(
+        None, "where every step is logged, one or more of them (default: csv, and tensorboard if installed)"
+    )
+    log_steps: int = _setting(50, "training steps from one that is logged to the next")
 
     def __post_init__(self) -> None:
-        """Check the times."""
+        """Check the times and the logs."""
         if not self.checkpoint_seconds >= 0:
             raise SenetError(f"checkpoint_seconds is {self.checkpoint_seconds}; it must be 0 or above.")
         if not 1 <= self.timeout_seconds <= 86_400:
             raise SenetError(
                 f"timeout_seconds is {self.timeout_seconds}; it must lie between 1 second and a day (86400)."
             )
+        if self.log_steps < 1:
+            raise SenetError(f"log_steps is {self.log_steps}; it must be 1 or above.")
+        refuse_missing(self.log or ())

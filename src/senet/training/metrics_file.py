@@ -11,6 +11,7 @@ from senet.files import write_text
 from senet.insight.results import EpochMetrics
 
 METRICS_NAME = "metrics.csv"
+_TIMES = ("train_seconds", "data_wait")
 
 
 def write_metrics(folder: Path, history: tuple[EpochMetrics, ...]) -> None:
@@ -19,7 +20,7 @@ def write_metrics(folder: Path, history: tuple[EpochMetrics, ...]) -> None:
     Times are left out, so that an interrupted and resumed training writes the same bytes as one
     that ran through.
     """
-    columns = [each.name for each in fields(EpochMetrics) if each.name != "train_seconds"]
+    columns = [each.name for each in fields(EpochMetrics) if each.name not in _TIMES]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

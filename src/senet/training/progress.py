@@ -10,11 +10,26 @@ from senet.insight.results import EpochMetrics
 class TrainingProgress(Protocol):
     """Receives the events of one training; `Silent` ignores them, the command line draws them."""
 
-    def begin(self, *, epochs: int, batches: int, done_epochs: int, done_batches: int) -> None:
-        """Training starts, or resumes with some epochs and batches already done."""
+    def begin(
+        self,
+        *,
+        epochs: int,
+        batches: int,
+        done_epochs: int,
+        done_batches: int,
+        workers: int | None = None,
+    ) -> None:
+        """Training starts, or resumes with some epochs and batches already done.
 
-    def step(self, *, epoch: int, batch: int, loss: float, images: int) -> None:
-        """One training step is done; ``epoch`` and ``batch`` count from 1."""
+        ``workers`` is the number of processes that load images, ``None`` where it is not known.
+        """
+
+    def step(self, *, epoch: int, batch: int, loss: float, images: int, data_wait: float = 0.0) -> None:
+        """One training step is done; ``epoch`` and ``batch`` count from 1.
+
+        ``images`` are those of all processes, ``data_wait`` is the share of the time of the last steps
+        spent waiting for data, 0 to 1.
+        """
 
     def epoch(self, metrics: EpochMetrics) -> None:
         """One epoch is trained, tested and saved."""
@@ -26,10 +41,18 @@ class TrainingProgress(Protocol):
 class Silent:
     """A `TrainingProgress` that shows nothing."""
 
-    def begin(self, *, epochs: int, batches: int, done_epochs: int, done_batches: int) -> None:
+    def begin(
+        self,
+        *,
+        epochs: int,
+        batches: int,
+        done_epochs: int,
+        done_batches: int,
+        workers: int | None = None,
+    ) -> None:
         """Do nothing."""
 
-    def step(self, *, epoch: int, batch: int, loss: float, images: int) -> None:
+    def step(self, *, epoch: int, batch: int, loss: float, images: int, data_wait: float = 0.0) -> None:
         """Do nothing."""
 
     def epoch(self, metrics: EpochMetrics) -> None:
