@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[1]
 EVENT_NAME = ".event"
 MOST_STARTS = 100
 SECONDS_TO_END = 90.0
-TIMES = ("seconds", "train_seconds", "data_wait")
+# Times, and how many bytes it took to write some of them down.
+NOT_COMPARED = ("seconds", "train_seconds", "data_wait", "log")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +154,7 @@ def same(first: Any, second: Any) -> bool:
     if isinstance(first, torch.Tensor):
         return isinstance(second, torch.Tensor) and torch.equal(first, second)
     if isinstance(first, dict) and isinstance(second, dict):
-        keys = [key for key in first if key not in TIMES]
+        keys = [key for key in first if key not in NOT_COMPARED]
         return first.keys() == second.keys() and all(same(first[key], second[key]) for key in keys)
     if isinstance(first, list) and isinstance(second, list):
         return len(first) == len(second) and all(map(same, first, second))

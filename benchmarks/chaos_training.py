@@ -76,7 +76,7 @@ def main() -> None:
             recipe=recipe,
             out=arguments.folder,
             workers=1,
-            execution=Execution(checkpoint_seconds=0.5, timeout_seconds=60),
+            execution=Execution(checkpoint_seconds=0.5, timeout_seconds=60, log_steps=3),
             progress=Events(arguments.folder) if is_first_process() else None,
         )
     except SenetError as error:

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "surgery": {"blocks", "kernels"},
     "insight": {"blocks", "networks", "kernels"},
     "data": set(),
-    "training": {"data", "networks", "weights", "insight"},
+    "training": {"data", "networks", "weights", "blocks", "insight"},
     "experiments": {"training", "insight", "data", "networks", "blocks", "surgery"},
     "report": {"insight"},
     "cli": set(ROOMS),

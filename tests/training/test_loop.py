@@ -29,7 +29,7 @@ class StopAt(Silent):
     def __init__(self, step: int) -> None:
         self.left = step
 
-    def step(self, *, epoch: int, batch: int, loss: float, images: int) -> None:
+    def step(self, *, epoch: int, batch: int, loss: float, images: int, data_wait: float = 0.0) -> None:
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGINT)
@@ -79,7 +79,7 @@ def test_resumes_to_the_same_bits(tmp_path: Path, step: int, changes: dict[str, 
 
 def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
     class NoStep(Silent):
-        def step(self, *, epoch: int, batch: int, loss: float, images: int) -> None:
+        def step(self, *, epoch: int, batch: int, loss: float, images: int, data_wait: float = 0.0) -> None:
             raise AssertionError("trained again")
 
     network, first = small_train(tmp_path)
@@ -92,7 +92,7 @@ def test_saves_within_an_epoch_when_time_has_passed(tmp_path: Path) -> None:
     saved: list[int] = []
 
     class Look(Silent):
-        def step(self, *, epoch: int, batch: int, loss: float, images: int) -> None:
+        def step(self, *, epoch: int, batch: int, loss: float, images: int, data_wait: float = 0.0) -> None:
             found = load_checkpoint(tmp_path / CHECKPOINT_NAME)
             saved.append(found[0]["position"]["step"] if found else 0)
 
@@ -146,7 +146,7 @@ def test_an_update_that_ruins_the_weights_is_never_saved(tmp_path: Path) -> None
     network = small_network()
 
     class Ruin(Silent):
-        def step(self, *, epoch: int, batch: int, loss: float, images: int) -> None:
+        def step(self, *, epoch: int, batch: int, loss: float, images: int, data_wait: float = 0.0) -> None:
             if batch == 3:  # the loss of this step was fine
                 with torch.no_grad():
                     next(network.parameters()).fill_(math.inf)
@@ -228,7 +228,7 @@ def test_progress_hears_every_step_and_epoch(tmp_path: Path) -> None:
     heard: list[object] = []
 
     class Listen(Silent):
-        def step(self, *, epoch: int, batch: int, loss: float, images: int) -> None:
+        def step(self, *, epoch: int, batch: int, loss: float, images: int, data_wait: float = 0.0) -> None:
             assert math.isfinite(loss) and loss > 0
             heard.append((epoch, batch, images))
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from senet.data.decode import UnreadableImage
-from senet.data.loader import WHOLE, Part
+from senet.data.part import WHOLE, Part
 from senet.data.source import ImageData, ImageSource, Subset
 from senet.data.split import listed
 from senet.errors import SenetError

@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from senet.data.order import Sampling, epoch_order
+from senet.data.part import WHOLE, Part
 from senet.data.source import ImageSource, Indices, Pixels
 from senet.data.transforms import Choices, Transform
 from senet.errors import SenetError
@@ -26,27 +26,6 @@ PREFETCHED_BATCHES = 2
 
 # One batch to be loaded: epoch, index and repetition of each image.
 Task = list[tuple[int, int, int]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """Which part of every training batch one process loads.
-
-    A batch is cut into ``accumulate`` pieces, one after the other, and each of these into one for every
-    process. So the images of a piece are the same whatever the number of processes is.
-
-    Attributes:
-        process: number of this process, from 0.
-        processes: how many share a batch.
-        accumulate: pieces one process loads one after the other for one batch.
-    """
-
-    process: int = 0
-    processes: int = 1
-    accumulate: int = 1
-
-
-WHOLE = Part()
 
 
 class Batch(NamedTuple):
@@ -64,7 +43,12 @@ class Batch(NamedTuple):
 
 
 class ImageLoader:
-    """Batches of one source; make it with `make_loader`."""
+    """Batches of one source; make it with `make_loader`.
+
+    Attributes:
+        part: which part of every batch this process loads.
+        workers: processes that load; 0 loads in this one.
+    """
 
     def __init__(
         self,
@@ -85,7 +69,7 @@ class ImageLoader:
         self._batch_size = batch_size
         self._seed = seed
         self._train = train
-        self._workers = workers
+        self.workers = workers
         self._order = _Order()
         self._processes: DataLoader[Batch | str] | None = None
         self._iterations = 0
@@ -148,7 +132,7 @@ class ImageLoader:
                 self.close()
                 raise SenetError(
                     "A process loading images was ended from outside, most likely for lack of memory or of "
-                    f"shared memory (/dev/shm): use fewer workers than {self._workers} or smaller batches."
+                    f"shared memory (/dev/shm): use fewer workers than {self.workers} or smaller batches."
                 ) from error
             if isinstance(batch, str):
                 self.close()
@@ -180,13 +164,13 @@ class ImageLoader:
         return [batch[start : start + size] for start in first]
 
     def _batches(self) -> Iterator[Batch | str]:
-        if self._workers == 0:
+        if self.workers == 0:
             return (self._images.__getitems__(task) for task in self._order)
         if self._processes is None:
             self._processes = DataLoader(
                 self._images,
                 batch_sampler=self._order,
-                num_workers=self._workers,
+                num_workers=self.workers,
                 collate_fn=_as_it_is,
                 worker_init_fn=_start_worker,
                 # Only fork shares the images held in memory.

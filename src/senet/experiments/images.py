@@ -11,7 +11,7 @@ import numpy as np
 
 from senet.data.check import CheckedImages, check_images
 from senet.data.images import open_images
-from senet.data.loader import Part
+from senet.data.part import Part
 from senet.data.source import ImageSource
 from senet.data.statistics import channel_statistics
 from senet.errors import SenetError

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from senet.data.loader import ImageLoader, Part, make_loader
+from senet.data.loader import ImageLoader, make_loader
+from senet.data.part import Part
 from senet.data.source import ImageSource
 from senet.data.transforms import EvalTransform, TrainTransform
 from senet.training.recipe import Recipe

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -29,9 +29,11 @@ from senet.training.average import MovingAverage
 from senet.training.checkpoint import CHECKPOINT_NAME
 from senet.training.evaluate import evaluate
 from senet.training.execution import Execution
-from senet.training.failures import is_out_of_memory, largest_that_fits, not_finite, out_of_memory
+from senet.training.failures import not_finite
 from senet.training.images import Normalise, TrainingImages
 from senet.training.interrupt import StopRequest
+from senet.training.logs.make import make_logs
+from senet.training.meter import Meter
 from senet.training.metrics_file import write_metrics
 from senet.training.parallel import TrainedNetwork
 from senet.training.position import TrainingResult
@@ -41,6 +43,7 @@ from senet.training.recipe import Recipe
 from senet.training.resume import Keeper
 from senet.training.schedule import learning_rate
 from senet.training.step import Stepper
+from senet.training.unread import UnreadStep, UnreadSteps
 
 __all__ = ["CHECKPOINT_NAME", "TrainingResult", "train"]
 
@@ -90,7 +93,7 @@ def train(
             loop = _Loop(
                 network, images, recipe, seed, folder, identity or {}, watching, execution, processes
             )
-            with StopRequest() as stop:
+            with StopRequest() as stop, closing(loop.logs):
                 return loop.run(stop)
     finally:
         network.release()
@@ -122,7 +125,17 @@ class _Loop:
         self.average = MovingAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None
         self.keeper = Keeper(folder, identity, self.stepper, self.average, processes, progress)
         self.position = self.keeper.restore()
-        self.unread_losses: list[tuple[int, Tensor]] = []
+        self.unread = UnreadSteps(processes, self.device)
+        self.meter = Meter(self.device)
+        self.logs = make_logs(
+            execution.log if processes.first else (),
+            folder,
+            facts={**identity, "recipe": asdict(recipe), "seed": seed},
+            step=self.position.step,
+            state=self.keeper.log_state,
+            every=execution.log_steps,
+            note=progress.note,
+        )
 
     def first_batch(self, forward: Callable[[Tensor], Tensor]) -> None:
         """Run forward and backward once, on black images."""
@@ -134,7 +147,8 @@ class _Loop:
         self.check()
         if not self.keeper.finite():
             raise self.not_finite("A weight", "nan or infinite", self.position.step)
-        self.keeper.save(self.position)
+        self.logs.flush()
+        self.keeper.save(self.position, self.logs.state())
 
     def run(self, stop: StopRequest) -> TrainingResult:
         """Train what is left of the epochs."""
@@ -144,12 +158,13 @@ class _Loop:
             batches=batches,
             done_epochs=position.epoch,
             done_batches=position.batch,
+            workers=self.images.train.workers,
         )
         saved_at = time.monotonic()
         while position.epoch < self.recipe.epochs:
             if self.freezes_norm():
                 self.network.copy_buffers_from_first()
-            for pieces in self.timed(self.batches()):
+            for pieces in self.timed(self.meter.waiting(self.batches())):
                 self.step(pieces)
                 due = time.monotonic() - saved_at >= self.execution.checkpoint_seconds
                 stopping = due_anywhere = False
@@ -193,33 +208,33 @@ class _Loop:
     def step(self, pieces: Sequence[Batch]) -> None:
         """Train on one batch."""
         position = self.position
-        try:
-            loss, _ = self.stepper(
-                pieces,
-                step=position.step,
-                rate=learning_rate(self.recipe, position.step, len(self.images.train)),
-                freeze_norm=self.freezes_norm(),
-                wants_norm=False,
-            )
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise self.out_of_memory(pieces[0]) from error
+        logged = self.logs.due(position.step + 1)
+        rate = learning_rate(self.recipe, position.step, len(self.images.train))
+        loss, norm = self.stepper(
+            pieces, step=position.step, rate=rate, freeze_norm=self.freezes_norm(), wants_norm=logged
+        )
         if self.average:
             self.average.update(self.model)
         position.step += 1
         position.batch += 1
-        self.unread_losses.append((position.step, loss))
+        self.meter.step(self.images_in(pieces))
+        speed = self.meter.since_last() if logged else None
+        self.unread.add(UnreadStep(step=position.step, rate=rate, loss=loss, norm=norm, speed=speed))
+
+    def images_in(self, pieces: Sequence[Batch]) -> int:
+        """Return how many images the batch has in all processes."""
+        return self.processes.count * sum(len(piece.labels) for piece in pieces)
 
     def tell(self, pieces: Sequence[Batch]) -> None:
         """Tell whoever watches that a step is done."""
         position = self.position
-        read = max(1, position.batch - len(self.unread_losses))
+        read = max(1, position.batch - len(self.unread))
         self.progress.step(
             epoch=position.epoch + 1,
             batch=position.batch,
             loss=position.loss_sum / read,
-            images=self.processes.count * sum(len(piece.labels) for piece in pieces),
+            images=self.images_in(pieces),
+            data_wait=self.meter.recent_data_wait(),
         )
 
     def to_stop(self, stop: StopRequest) -> bool:
@@ -239,16 +254,15 @@ class _Loop:
         Raises:
             SenetError: a loss is not finite.
         """
-        steps = [step for step, _ in self.unread_losses]
-        asked = torch.tensor([stop, save and self.processes.first], dtype=torch.float64, device=self.device)
-        losses = torch.stack([loss.double() for _, loss in self.unread_losses]) if steps else asked[:0]
-        self.unread_losses.clear()
-        *means, stopping, saving = self.processes.sum(torch.cat([losses, asked])).tolist()
-        for step, loss in zip(steps, means, strict=True):
+        steps, stopping, saving = self.unread.read(stop=stop, save=save)
+        for step, loss in steps:
             if not math.isfinite(loss):
-                raise self.not_finite("The loss", loss, step)
-            self.position.loss_sum += loss / self.processes.count
-        return stopping > 0, saving > 0
+                raise self.not_finite("The loss", loss, step.step)
+            self.position.loss_sum += loss
+            record = step.record(epoch=self.position.epoch + 1, loss=loss)
+            if record is not None:
+                self.logs.step(record)
+        return stopping, saving
 
     def finish_epoch(self) -> None:
         """Test, note the epoch in the history, and save."""
@@ -274,7 +288,9 @@ class _Loop:
             top1_error=evaluation.top1_error,
             top5_error=evaluation.top5_error,
             train_seconds=position.seconds,
+            data_wait=self.meter.epoch_data_wait(),
         )
+        self.logs.epoch(position.step, metrics)
         position.history.append(asdict(metrics))
         position.epoch += 1
         position.batch, position.loss_sum, position.seconds = 0, 0.0, 0.0
@@ -294,19 +310,6 @@ class _Loop:
             f"{len(self.images.train)}; everything up to there is saved."
         )
 
-    def out_of_memory(self, piece: Batch) -> SenetError:
-        """Return the error that names how many images would fit."""
-        self.stepper.optimiser.zero_grad(set_to_none=True)
-        images, fits = len(piece.labels), None
-        if not self.network.sharded and not (self.recipe.sync_norm and self.processes.count > 1):
-            self.network.forward = self.model  # on its own: the other processes take no part in this
-            fits = largest_that_fits(
-                lambda count: self.stepper.loss_of(first_of(piece, count)).backward(),  # type: ignore[no-untyped-call]
-                images,
-                self.device,
-            )
-        return out_of_memory(self.recipe, images, fits, self.device)
-
     def not_finite(self, what: str, value: float | str, step: int) -> SenetError:
         """Return the error for a training that has diverged."""
         return not_finite(
@@ -317,8 +320,3 @@ class _Loop:
             kept=self.keeper.path,
             rate=self.recipe.learning_rate,
         )
-
-
-def first_of(batch: Batch, count: int) -> Batch:
-    """Return the first ``count`` images of a batch."""
-    return Batch(*(each[:count] for each in batch))

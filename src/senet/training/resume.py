@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,9 @@ class Keeper:
         average: of the weights, or ``None``.
         processes: those that share the training.
         progress: told what going on in another way changes.
+
+    Attributes:
+        log_state: what the checkpoint that was restored says of the logs.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Keeper:
         self.folder, self.identity, self.progress = folder, identity, progress
         self.stepper, self.model = stepper, stepper.network.model
         self.average, self.processes = average, processes
+        self.log_state: dict[str, int | str] = {}
 
     def finite(self) -> bool:
         """Return whether all weights, in all processes, are worth a checkpoint."""
@@ -61,8 +66,12 @@ class Keeper:
         bad = torch.tensor(int(not good), device=self.stepper.device)
         return self.processes.sum(bad).item() == 0
 
-    def save(self, position: Position) -> None:
+    def save(self, position: Position, log_state: Mapping[str, int | str]) -> None:
         """Write a checkpoint; all processes call this, and return when it is written.
+
+        Args:
+            position: where the training stands.
+            log_state: what its logs need to go on from here.
 
         Raises:
             SenetError: the disk is full or the folder cannot be written; older checkpoints are untouched.
@@ -75,6 +84,7 @@ class Keeper:
             "optimiser": optimiser_state(self.model, self.stepper.optimiser),
             "scaler": self.stepper.scaler.state_dict(),
             "average": self.average.state_dict() if self.average else None,
+            "log": dict(log_state),
             "threads": torch.get_num_threads(),
             "processes": self.processes.count,
         }
@@ -106,6 +116,7 @@ class Keeper:
             self.progress.note(
                 f"{self.path} is missing or damaged: going on from {source.name}, the one before it."
             )
+        self.log_state = state["log"]
         self._take_over(state["threads"], state["processes"])
         set_network_state(self.model, state["model"])
         set_optimiser_state(self.model, self.stepper.optimiser, state["optimiser"])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from senet.data.loader import Batch
+from senet.errors import SenetError
 from senet.randomness import seed_from
+from senet.training.failures import is_out_of_memory, largest_that_fits, out_of_memory
 from senet.training.images import Normalise
 from senet.training.optimiser import gradient_norm, make_autocast, make_optimiser, make_scaler
 from senet.training.parallel import TrainedNetwork
@@ -60,7 +63,20 @@ class Stepper:
         Returns:
             The loss of this process's images, not yet read from the device, and the norm of the gradient of
             the whole batch, before clipping, or ``None``.
+
+        Raises:
+            SenetError: the memory is too small; the sentence says how many images would fit.
         """
+        try:
+            return self._step(pieces, step, rate, freeze_norm, wants_norm)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self._out_of_memory(pieces[0]) from error
+
+    def _step(
+        self, pieces: Sequence[Batch], step: int, rate: float, freeze_norm: bool, wants_norm: bool
+    ) -> tuple[Tensor, Tensor | None]:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         model = self.network.model
@@ -90,6 +106,20 @@ class Stepper:
         with self.autocast:
             scores = self.network.forward(images)
         return functional.cross_entropy(scores.float(), labels, label_smoothing=self.recipe.label_smoothing)
+
+    def _out_of_memory(self, piece: Batch) -> SenetError:
+        """Return the error that names how many images would fit."""
+        self.optimiser.zero_grad(set_to_none=True)
+        fits = None
+        if not self.network.sharded and not (self.recipe.sync_norm and self.processes.count > 1):
+            # On its own: the other processes take no part in this.
+            self.network.forward = self.network.model
+            fits = largest_that_fits(partial(self._try, piece), len(piece.labels), self.device)
+        return out_of_memory(self.recipe, len(piece.labels), fits, self.device)
+
+    def _try(self, piece: Batch, count: int) -> None:
+        first = Batch(*(each[:count] for each in piece))
+        self.loss_of(first).backward()  # type: ignore[no-untyped-call]
 
     def _norm(self, wanted: bool) -> Tensor | None:
         if not wanted and not self.recipe.clip_norm:
