@@ -32,12 +32,20 @@ class Events(Silent, SilentComparison):
         """Watch the one training there is."""
         return self
 
-    def begin(self, *, epochs: int, batches: int, done_epochs: int, done_batches: int) -> None:
+    def begin(
+        self,
+        *,
+        epochs: int,
+        batches: int,
+        done_epochs: int,
+        done_batches: int,
+        workers: int | None = None,
+    ) -> None:
         """Note where the training goes on."""
         self.batches = batches
         self._write("starting", done_epochs * batches + done_batches)
 
-    def step(self, *, epoch: int, batch: int, loss: float, images: int, **more: float) -> None:
+    def step(self, *, epoch: int, batch: int, loss: float, images: int, data_wait: float = 0.0) -> None:
         """Note the step."""
         moment = "testing" if batch == self.batches else "training"
         self._write(f"{moment} in epoch {epoch}", (epoch - 1) * self.batches + batch)

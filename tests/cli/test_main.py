@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from senet.cli.main import COMMANDS, EXIT_BAD_INPUT, EXIT_INTERRUPTED, main
-from senet.training import loop
+from senet.training import resume
 from tests.small import small_source
 
 pytestmark = pytest.mark.slow
@@ -195,7 +195,7 @@ def test_a_full_disk_is_one_sentence(
     def full(path: Path, state: object) -> None:
         raise SenetError(f"The disk is full: {path} could not be written.")
 
-    monkeypatch.setattr(loop, "save_checkpoint", full)
+    monkeypatch.setattr(resume, "save_checkpoint", full)
     assert (
         main(["train", "photos", "--model", "resnet8", "--epochs", "1", "--workers", "0", "--out", "x"]) == 2
     )

@@ -32,7 +32,7 @@ class Losses(Silent):
     def __init__(self) -> None:
         self.seen: list[float] = []
 
-    def step(self, *, epoch: int, batch: int, loss: float, images: int, **more: float) -> None:
+    def step(self, *, epoch: int, batch: int, loss: float, images: int, data_wait: float = 0.0) -> None:
         self.seen.append(loss)
 
 
