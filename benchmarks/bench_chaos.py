@@ -1,8 +1,8 @@
 """Kill trainings at random moments: ``python -m benchmarks.bench_chaos``.
 
-One process without torchrun, then two with it: each is killed twenty times, a training process, one that loads
-images or torchrun itself, and must end with the bits of a training that nobody disturbed. About half an hour on
-two cores; ``--processes 1`` leaves out torchrun.
+One process without torchrun, then two with it: each is killed twenty times, a training process, one that
+loads images or torchrun itself, and must end with the bits of a training that nobody disturbed. About half
+an hour on two cores; ``--processes 1`` leaves out torchrun.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a second process brings on this machine: ``python -m benchmarks.bench_scaling``.
 
-The same batch of 128 images by one process with one thread, one process with two threads, and two processes of
-torchrun with one thread each, started in turns. On two cores about five minutes.
+The same batch of 128 images by one process with one thread, one process with two threads, and two processes
+of torchrun with one thread each, started in turns. On two cores about five minutes.
 """
 
 from __future__ import annotations
