@@ -10,7 +10,8 @@ from types import ModuleType
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from senet.data.parquet import open_parquet_files, split_files
+from senet.data.parquet import open_parquet_files
+from senet.data.parts import split_files
 from senet.data.source import ImageData
 from senet.data.split import TEST_NAMES, TRAIN_NAMES, listed
 from senet.errors import SenetError, nearest
@@ -54,7 +55,7 @@ def open_hub(data: str, *, test_fraction: float, seed: int) -> ImageData:
             f"The data set {repository} on the Hugging Face Hub has no parquet files: download it yourself "
             "and give its folder of class folders."
         )
-    chosen = split_files(_of_config(files, match["config"], repository))
+    chosen = split_files(_of_config(files, match["config"], repository), "parquet")
     root = _download(huggingface_hub, repository, revision, [*chosen.train, *chosen.test])
     opened = open_parquet_files(root, chosen, test_fraction=test_fraction, seed=seed)
     return dataclasses.replace(opened, name=repository.rsplit("/", maxsplit=1)[-1], location=data)

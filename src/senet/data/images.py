@@ -10,7 +10,8 @@ from senet.data.decode import SUFFIXES
 from senet.data.embedded import open_embedded
 from senet.data.folder import open_folder
 from senet.data.hub import is_hub_name, open_hub
-from senet.data.parquet import SplitFiles, open_parquet_files, open_parquet_folder
+from senet.data.parquet import open_parquet_files, open_parquet_folder
+from senet.data.parts import SplitFiles
 from senet.data.source import ImageData
 from senet.errors import SenetError
 
