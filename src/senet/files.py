@@ -53,6 +53,34 @@ def write_bytes(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary file to write what is too large for `write_bytes`; it becomes ``path`` at the end.
+
+    Nothing is left behind where the block raises.
+
+    Raises:
+        SenetError: the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.writing")
+    try:
+        yield temporary
+        put_in_place(temporary, path)
+    except OSError as error:
+        raise SenetError(_explain(error, path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a finished file to ``path`` once its content has reached the disk."""
+    with temporary.open("rb") as stream:
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
 def write_text(path: Path, content: str) -> None:
     """Write UTF-8 text as `write_bytes` writes bytes."""
     write_bytes(path, content.encode())
