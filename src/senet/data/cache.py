@@ -37,12 +37,23 @@ def locked(path: Path) -> Iterator[None]:
 
     The lock is ``.<name>.lock`` beside it, and ends with the process that holds it, however that ends.
     Windows has no such locks; there nothing is held.
+
+    Raises:
+        SenetError: the folder cannot be written to.
     """
     if sys.platform == "win32":
         yield
         return
     import fcntl
 
-    with path.with_name(f".{path.name}.lock").open("w") as stream:
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        stream = lock.open("w")
+    except OSError as error:
+        raise SenetError(
+            f"The cache folder {path.parent} cannot be written to ({error.strerror}): set {VARIABLE} to a "
+            "folder you may write to."
+        ) from error
+    with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
