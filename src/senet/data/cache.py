@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 
 from senet.errors import SenetError
+from senet.files import write_bytes
 
 VARIABLE = "SENET_CACHE"
 
@@ -57,3 +61,37 @@ def locked(path: Path) -> Iterator[None]:
     with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+def kept_table(kind: str, key: str, make: Callable[[], Any]) -> Any:
+    """Return the pyarrow table that ``make`` returns, from the cache folder where it was made before.
+
+    Several processes that want it wait for the one that makes it. A cache folder that cannot be written
+    to is done without.
+
+    Args:
+        kind: folder in the cache.
+        key: of the table; two different contents never share one.
+        make: returns the table.
+    """
+    path = None
+    with ExitStack() as stack:
+        with suppress(SenetError):
+            path = cache_folder(kind) / f"{key}.arrow"
+            stack.enter_context(locked(path))
+        if path is not None:
+            # A table that can no longer be read is made again.
+            with suppress(OSError, pa.ArrowException):
+                return pa.ipc.open_file(pa.BufferReader(path.read_bytes())).read_all()
+        table = make()
+        if path is not None:
+            with suppress(SenetError):
+                write_bytes(path, _to_bytes(table))
+    return table
+
+
+def _to_bytes(table: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())

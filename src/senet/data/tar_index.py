@@ -6,7 +6,6 @@ A sample is all files of one key, the path up to the first full stop of the file
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import tarfile
@@ -16,11 +15,10 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from senet.data.cache import cache_folder
+from senet.data.cache import kept_table
 from senet.data.decode import SUFFIXES
 from senet.data.source import Indices
 from senet.errors import SenetError
-from senet.files import write_bytes
 
 # Changes whenever an index would come out differently.
 VERSION = 1
@@ -62,26 +60,8 @@ def shard_index(path: Path) -> ShardIndex:
     """
     status = path.stat()
     what = f"{VERSION}\0{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
-    kept = hashlib.blake2b(what.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest() + ".arrow"
-    # An index that cannot be kept, or no longer be read, is made again.
-    with contextlib.suppress(SenetError, OSError, pa.ArrowException):
-        return _from_bytes((cache_folder("tar") / kept).read_bytes())
-    index = read_index(path)
-    with contextlib.suppress(SenetError):
-        write_bytes(cache_folder("tar") / kept, _to_bytes(index))
-    return index
-
-
-def _to_bytes(index: ShardIndex) -> bytes:
-    table = pa.table({name: pa.array(column) for name, column in index._asdict().items()})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
-
-
-def _from_bytes(content: bytes) -> ShardIndex:
-    table = pa.ipc.open_file(pa.BufferReader(content)).read_all()
+    key = hashlib.blake2b(what.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    table = kept_table("tar", key, lambda: pa.table(read_index(path)._asdict()))
     return ShardIndex(
         names=table["names"].combine_chunks(),
         labels=table["labels"].combine_chunks(),
