@@ -54,7 +54,7 @@ class CountingFiles(LocalFileSystem):
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SENET_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(stream, "PAUSES", (0.0,) * 3)
+    monkeypatch.setattr(stream, "PAUSES", (0.0,) * 2)
     monkeypatch.setattr(shard_cache, "RESERVE", 0)
     monkeypatch.setattr(CountingFiles, "read", {})
     monkeypatch.setattr(CountingFiles, "failures", [])
@@ -188,9 +188,9 @@ def test_a_full_disk_makes_room_as_well(tmp_path: Path, cache: Path, monkeypatch
 
 def test_a_network_that_breaks_now_and_then(tmp_path: Path, cache: Path) -> None:
     data = opened(tmp_path, shards(tmp_path, 2))
-    CountingFiles.failures += [OSError("reset"), OSError("reset"), TimeoutError()]
+    CountingFiles.failures += [OSError("reset"), TimeoutError()]
     assert np.array_equal(np.asarray(data.train.read(11)), np.asarray(noise(40, 40, 1001)))
-    CountingFiles.failures += [OSError("reset by peer")] * 4
+    CountingFiles.failures += [OSError("reset by peer")] * 3
     with pytest.raises(SenetError, match=r"data/train-00000\.parquet could not be read \(reset by peer\)"):
         data.train.read(0)
     assert fetched(cache) == 1 and not list(cache.glob("*writing"))

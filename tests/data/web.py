@@ -17,6 +17,7 @@ class Web:
         length: whether the length is told.
         drop_after: bytes after which the connection ends, for the next ``drops`` answers.
         statuses: status codes to answer with first.
+        pages: answers in JSON to some paths, which come before files.
         tag: names the version of all files; ``None`` sends none.
     """
 
@@ -28,6 +29,7 @@ class Web:
         self.tag: str | None = '"1"'
         self.asked: list[tuple[str, str | None]] = []
         self.sent = 0
+        self.pages: dict[str, bytes] = {}
 
 
 @contextmanager
@@ -55,6 +57,14 @@ def serving(root: Path) -> Iterator[Web]:
 def answer(handler: BaseHTTPRequestHandler, web: Web) -> None:
     asked = handler.headers.get("Range")
     web.asked.append((handler.path, asked))
+    page = web.pages.get(handler.path.partition("?")[0])
+    if page is not None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Content-Length", str(len(page)))
+        handler.end_headers()
+        handler.wfile.write(page)
+        return
     path = web.root / handler.path.partition("?")[0].lstrip("/")
     if web.statuses or not path.is_file():
         handler.send_error(web.statuses.pop(0) if web.statuses else 404)

@@ -33,7 +33,7 @@ from senet.errors import SenetError
 # Changes whenever what is kept would come out differently.
 VERSION = 1
 AT_A_TIME = 16
-PAUSES = (1.0, 4.0, 16.0)
+PAUSES = (1.0, 10.0)
 # Shards a process keeps open: those that are mixed, and as many of the test images.
 MOST_OPEN = 2 * WINDOW_GROUPS
 GIGABYTE = 1_000_000_000
@@ -164,9 +164,11 @@ def open_stream(
     limit = None if cache_gb is None else int(cache_gb * GIGABYTE)
     cache = ShardCache(cache_folder("stream"), limit)
 
+    file_system = open_files()
+
     def read(names: tuple[str, ...]) -> _StreamedPart:
         with ThreadPoolExecutor(AT_A_TIME) as pool:
-            described = list(pool.map(partial(_describe, open_files, root), names))
+            described = list(pool.map(partial(_describe, file_system, root), names))
         shards = [shard for shard, _, _ in described]
         _require_room(shards, cache_gb)
         labels = [column for _, column, _ in described]
@@ -188,21 +190,21 @@ def _require_room(shards: Sequence[RemoteShard], cache_gb: float | None) -> None
         )
 
 
-def _describe(open_files: OpenFiles, root: str, file: str) -> tuple[RemoteShard, Any, tuple[str, ...] | None]:
+def _describe(file_system: Any, root: str, file: str) -> tuple[RemoteShard, Any, tuple[str, ...] | None]:
     """Return a shard, its label column and its class names."""
     path = f"{root}/{file}"
-    version = _patiently(path, lambda: open_files().ukey(path))
+    version = _patiently(path, lambda: file_system.ukey(path))
     key = hashlib.blake2b(f"{VERSION}\0{path}\0{version}".encode(), digest_size=16).hexdigest()
-    table = kept_table("labels", key, lambda: _patiently(path, lambda: _read_labels(open_files, path, file)))
+    table = kept_table("labels", key, lambda: _patiently(path, lambda: _read_labels(file_system, path, file)))
     size = int(table.schema.metadata[b"image bytes"])
     shard = RemoteShard(file=file, path=path, key=key, rows=table.num_rows, size=size)
     return shard, table.column(0), schema_class_names(table.schema, table.schema.names[0])
 
 
-def _read_labels(open_files: OpenFiles, path: str, file: str) -> Any:
+def _read_labels(file_system: Any, path: str, file: str) -> Any:
     """Return the label column as a table, with the bytes that the images take in its metadata."""
     # Without a cache exactly the parts that are needed are asked for.
-    with open_files().open(path, "rb", cache_type="none") as stream:
+    with file_system.open(path, "rb", cache_type="none") as stream:
         parquet = pq.ParquetFile(stream)
         image_column, label_column = columns_of(parquet.schema_arrow, file)
         contents_and_paths(parquet.schema_arrow.empty_table()[image_column], file)
@@ -224,9 +226,10 @@ def _image_chunks(metadata: Any, image_column: str) -> list[tuple[str, int]]:
 
 def _fetch(open_files: OpenFiles, shard: RemoteShard, target: Path) -> None:
     """Write the images of a shard to an Arrow file, one row group after the other."""
+    file_system = open_files()
 
     def open_parquet(metadata: Any = None) -> Any:
-        stream = open_files().open(shard.path, "rb", cache_type="none")
+        stream = file_system.open(shard.path, "rb", cache_type="none")
         return pq.ParquetFile(stream, metadata=metadata)
 
     first = _patiently(shard.path, open_parquet)
@@ -259,8 +262,8 @@ def _patiently(path: str, ask: Callable[[], Result]) -> Result:
     for pause in (*PAUSES, None):
         try:
             return ask()
-        except SenetError:
-            raise
+        except (SenetError, NameError, TypeError, AttributeError, AssertionError):
+            raise  # told already, or a defect of senet, which no patience mends
         except Exception as error:
             # Errors of the network belong to the HTTP client, which differs by version.
             lasting = isinstance(error, FileNotFoundError | PermissionError | pa.ArrowInvalid)
