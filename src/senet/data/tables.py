@@ -60,7 +60,8 @@ class TableSource(EncodedSource):
         if path is None or self._part.outside is None:
             raise UnreadableImage(self.name(index), "its bytes are missing from the file")
         try:
-            return (self._part.outside / path).read_bytes()
+            content: bytes = (self._part.outside / path).read_bytes()
+            return content
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise UnreadableImage(self.name(index), f"the file cannot be opened ({reason})") from error
