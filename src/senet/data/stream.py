@@ -111,7 +111,9 @@ class StreamedSource(EncodedSource):
 
     def name(self, index: int) -> str:
         """Return "train-00000.parquet row 7"."""
-        return self.names(np.array([index]))[0]
+        assert self.groups is not None
+        shard = int(self.groups[index])
+        return f"{self._shards[shard].file} row {index - int(self._starts[shard])}"
 
     def names(self, indices: Indices) -> list[str]:
         """Return the names of many images at once."""
