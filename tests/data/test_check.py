@@ -184,13 +184,14 @@ def grouped(bad: set[int]) -> tuple[Grouped, ImageData]:
 
 
 def test_of_images_fetched_in_groups_a_sample_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    spy, data = grouped({5, 55})
+    spy, data = grouped({65, 55})
     monkeypatch.setattr(room, "MOST_UNREADABLE", 0.05)
     checked = check_images(data, workers=0)
     assert spy.fetched == {0, 6, 13, 19}
-    assert [name for name, _ in checked.unreadable] == ["spy 5", "spy 5"]
+    assert [name for name, _ in checked.unreadable] == ["spy 65", "spy 65"]
     assert len(checked.data.train) == 199 and checked.median_width == 8 + 13
     assert checked.data.train.groups is not None and 55 in checked.data.train.indices
+    assert 65 not in checked.data.train.indices
     assert checked.note.startswith("80 of 400 images were looked at, from 4 shards of the training part")
     channel_statistics(checked.data.train, EvalTransform(size=8, channels=3, crop="pad"))
     assert spy.fetched == {0, 6, 13, 19}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,3 +160,30 @@ def test_one_failure_ends_all(web: Web, tmp_path: Path) -> None:
     assert len(web.asked) < 60 and time.monotonic() - begun < 20
     fetch_all(files[1:], check=lambda _: None)
     assert all(path.read_bytes() == CONTENT for _, path in files[1:])
+
+
+def test_a_stop_ends_what_is_under_way(web: Web, tmp_path: Path) -> None:
+    class Stop(threading.Event):
+        asked = 0
+
+        def is_set(self) -> bool:
+            self.asked += 1
+            return self.asked > 3
+
+    path = tmp_path / "a.tar"
+    room.fetch(f"{web.url}/a.tar", path, check=lambda _: None, stop=Stop())
+    assert not path.exists() and 0 < room._size(tmp_path / "a.tar.part") < len(CONTENT)
+
+
+def test_a_failure_stops_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+
+    def fetch(url: str, path: Path, *, check: object, stop: threading.Event) -> None:
+        if url == "bad":
+            raise SenetError("bad could not be fetched")
+        ended.append(stop.wait(20))
+
+    monkeypatch.setattr(room, "fetch", fetch)
+    with pytest.raises(SenetError, match="bad could not be fetched"):
+        fetch_all([("good", tmp_path / "a"), ("bad", tmp_path / "b")], check=lambda _: None)
+    assert ended == [True]

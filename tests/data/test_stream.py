@@ -124,6 +124,9 @@ def test_only_labels_are_read_before_the_first_image(tmp_path: Path, cache: Path
     for index in (12, 13, 23):
         data.train.read(index)
     assert fetched(cache) == 1
+    (kept,) = cache.glob("*.arrow")
+    assert str(pa.ipc.open_file(kept).schema.field("image").type) == "struct<bytes: binary>"
+    assert pa.ipc.open_file(kept).schema.names == ["image"]
     changed = {name for name, read in CountingFiles.read.items() if read != before[name]}
     assert changed == {"train-00001.parquet"}
     assert CountingFiles.read["train-00001.parquet"] < size + 3 * 66_000
