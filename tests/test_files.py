@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from senet.errors import SenetError
-from senet.files import written_whole
+from senet.files import put_in_place, written_whole
 
 
 def test_a_large_file_takes_its_place_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with written_whole(path) as temporary:
-        temporary.write_bytes(b"new")
+    with written_whole(path) as stream:
+        stream.write(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
 
@@ -35,7 +35,18 @@ def test_nothing_is_left_of_what_failed(
 ) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with pytest.raises(raised, match=said), written_whole(path) as temporary:
-        temporary.write_bytes(b"half")
+    with pytest.raises(raised, match=said), written_whole(path) as stream:
+        stream.write(b"half")
         raise error
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_finished_file_is_put_in_place(tmp_path: Path) -> None:
+    part, path = tmp_path / "a.part", tmp_path / "a"
+    part.write_bytes(b"all")
+    put_in_place(part, path)
+    assert path.read_bytes() == b"all" and list(tmp_path.iterdir()) == [path]
+    part.write_bytes(b"other")
+    with pytest.raises(SenetError, match=r"no/a could not be written"):
+        put_in_place(part, tmp_path / "no" / "a")
+    assert part.read_bytes() == b"other"

@@ -6,7 +6,7 @@ import pickle
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import fsspec
 import numpy as np
@@ -67,7 +67,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "log"
     fetch = stream._fetch
 
-    def noted(open_files: Any, shard: stream.RemoteShard, target: Path) -> None:
+    def noted(open_files: Any, shard: stream.RemoteShard, target: Any) -> None:
         fetch(open_files, shard, target)
         with path.open("a") as lines:
             lines.write(f"{shard.file}\n")
@@ -163,9 +163,9 @@ def test_a_limit_on_the_disk(tmp_path: Path, cache: Path, log: Path) -> None:
 
 
 def test_the_least_recently_opened_shard_makes_room(tmp_path: Path, cache: Path) -> None:
-    def make(path: Path) -> None:
+    def make(stream: BinaryIO) -> None:
         table = pa.table({"a": [bytes(1000)]})
-        with pa.ipc.new_file(path, table.schema) as writer:
+        with pa.ipc.new_file(stream, table.schema) as writer:
             writer.write_table(table)
 
     shards = shard_cache.ShardCache(tmp_path, 5000)

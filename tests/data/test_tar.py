@@ -246,6 +246,13 @@ def test_more_shards_than_may_be_open(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(list(Path("/proc/self/fd").iterdir())) - before == 2
 
 
+def test_without_pread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pread")
+    tar(tmp_path / "train.tar", samples("0", "1"))
+    tar(tmp_path / "test.tar", samples("0", "1"))
+    assert [opened(tmp_path).train.read(index).width for index in (1, 0)] == [6, 5]
+
+
 def test_a_pickled_source_opens_its_own_files(tmp_path: Path) -> None:
     tar(tmp_path / "train.tar", samples("0", "1"))
     tar(tmp_path / "test.tar", samples("0", "1"))

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -35,13 +35,13 @@ class ShardCache:
     folder: Path
     limit: int | None
 
-    def open(self, name: str, size: int, make: Callable[[Path], None]) -> Any:
+    def open(self, name: str, size: int, make: Callable[[BinaryIO], None]) -> Any:
         """Return a shard's pyarrow table, mapped from disk.
 
         Args:
             name: of the shard; two different contents never share one.
             size: bytes to make room for.
-            make: writes the shard, an Arrow IPC file, where it is not there yet; one process at a time does.
+            make: writes the shard as an Arrow IPC file where it is not there yet; one process at a time does.
 
         Raises:
             SenetError: the disk is full, or as ``make``.
@@ -54,8 +54,8 @@ class ShardCache:
             with locked(path):
                 if not path.exists():
                     self._make_room(size)
-                    with written_whole(path) as temporary:
-                        make(temporary)
+                    with written_whole(path) as stream:
+                        make(stream)
 
     @staticmethod
     def _mapped(path: Path) -> Any:

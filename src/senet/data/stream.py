@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -226,7 +226,7 @@ def _image_chunks(metadata: Any, image_column: str) -> list[tuple[str, int]]:
     return found
 
 
-def _fetch(open_files: OpenFiles, shard: RemoteShard, target: Path) -> None:
+def _fetch(open_files: OpenFiles, shard: RemoteShard, target: BinaryIO) -> None:
     """Write the images of a shard to an Arrow file, one row group after the other."""
     file_system = open_files()
 
@@ -244,14 +244,13 @@ def _fetch(open_files: OpenFiles, shard: RemoteShard, target: Path) -> None:
             return parquet.read_row_group(number, columns=[leaf])
 
     writer = None
-    with pa.OSFile(str(target), "wb") as sink:
-        for number in range(first.metadata.num_row_groups):
-            table = _patiently(shard.path, partial(row_group, number))
-            if writer is None:
-                writer = pa.ipc.new_file(sink, table.schema)
-            writer.write_table(table)
-        if writer is not None:
-            writer.close()
+    for number in range(first.metadata.num_row_groups):
+        table = _patiently(shard.path, partial(row_group, number))
+        if writer is None:
+            writer = pa.ipc.new_file(target, table.schema)
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
     first.close()
 
 

@@ -76,6 +76,10 @@ class TarSource(EncodedSource):
         return content
 
     def _read(self, shard: int, size: int, offset: int) -> bytes:
+        if not hasattr(os, "pread"):  # Windows
+            with (self._root / self._shards[shard]).open("rb") as stream:
+                stream.seek(offset)
+                return stream.read(size)
         # Reading at a place needs no shared position, so processes may use one open file between them.
         descriptor = self._open.get(shard)
         if descriptor is None:

@@ -75,7 +75,7 @@ class ReadyImages:
         return DataSummary(
             name=data.name,
             location=data.location,
-            split=data.split,
+            split=f"{data.split} {self.checked.note}".rstrip(),
             classes=data.classes,
             train_counts=tuple(counts.tolist()),
             test_labels=tuple(data.test.labels.tolist()),
