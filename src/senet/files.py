@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and files that only grow."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from senet.errors import SenetError
 
@@ -16,12 +17,14 @@ def previous_version(path: Path) -> Path:
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def write_bytes(path: Path, content: bytes, *, keep_previous: bool = False) -> None:
-    """Write ``content`` to ``path`` so that a crash at any moment leaves the old or the new file.
+@contextlib.contextmanager
+def written_whole(path: Path, *, keep_previous: bool = False) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of ``path`` when the context ends without an error.
+
+    A crash at any moment leaves the old or the new file.
 
     Args:
         path: the file to write; its folder must exist.
-        content: the whole new content.
         keep_previous: keep the old content beside it, under `previous_version`.
 
     Raises:
@@ -30,7 +33,7 @@ def write_bytes(path: Path, content: bytes, *, keep_previous: bool = False) -> N
     temporary = path.with_name(f".{path.name}.writing")
     try:
         with temporary.open("wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         if keep_previous and path.exists():
@@ -38,37 +41,31 @@ def write_bytes(path: Path, content: bytes, *, keep_previous: bool = False) -> N
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise SenetError(_explain(error, path)) from error
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary file to write what is too large for `write_bytes`; it becomes ``path`` at the end.
-
-    Nothing is left behind where the block raises.
-
-    Raises:
-        SenetError: the disk is full or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.writing")
-    try:
-        yield temporary
-        put_in_place(temporary, path)
-    except OSError as error:
         raise SenetError(_explain(error, path)) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content``, the whole new file, as `written_whole` does."""
+    with written_whole(path) as stream:
+        stream.write(content)
+
+
 def put_in_place(temporary: Path, path: Path) -> None:
-    """Rename a finished file to ``path`` once its content has reached the disk."""
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    _sync_folder(path.parent)
+    """Rename a finished file to ``path`` once its content has reached the disk.
+
+    Raises:
+        SenetError: the disk is full or the folder cannot be written; both files are as they were.
+    """
+    try:
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise SenetError(_explain(error, path)) from error
 
 
 def write_text(path: Path, content: str) -> None:
@@ -107,3 +104,55 @@ def _explain(error: OSError, path: Path) -> str:
             "free some space and run the same command again to go on."
         )
     return f"{path} could not be written ({error.strerror}): choose a folder you may write to."
+
+
+class AppendedFile:
+    """A file that only grows, as a log does; after a crash it is cut back to a size known to be good."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        """Open ``path`` and cut off what stands behind its first ``size`` bytes.
+
+        Raises:
+            SenetError: the file cannot be opened for writing.
+        """
+        self._path = path
+        try:
+            # Unbuffered, so that nothing is left to be written, and to fail, when the file is closed.
+            self._stream = path.open("r+b", buffering=0)
+            self._stream.truncate(size)
+            self._stream.seek(size)
+        except OSError as error:
+            raise SenetError(_explain(error, path)) from error
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._stream.tell()
+
+    def append(self, text: str) -> None:
+        """Write ``text`` at the end.
+
+        Raises:
+            SenetError: the disk is full.
+        """
+        rest = text.encode()
+        try:
+            while rest:
+                rest = rest[self._stream.write(rest) :]
+        except OSError as error:
+            raise SenetError(_explain(error, self._path)) from error
+
+    def sync(self) -> None:
+        """Wait until everything is on the disk, so that a power cut cannot take it away.
+
+        Raises:
+            SenetError: the disk is full.
+        """
+        try:
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            raise SenetError(_explain(error, self._path)) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
