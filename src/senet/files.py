@@ -53,6 +53,21 @@ def write_bytes(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a finished file to ``path`` once its content has reached the disk.
+
+    Raises:
+        SenetError: the disk is full or the folder cannot be written; both files are as they were.
+    """
+    try:
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise SenetError(_explain(error, path)) from error
+
+
 def write_text(path: Path, content: str) -> None:
     """Write UTF-8 text as `write_bytes` writes bytes."""
     write_bytes(path, content.encode())

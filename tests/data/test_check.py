@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from senet.data import check as room
 from senet.data.check import check_images
 from senet.data.folder import open_folder
+from senet.data.replaced import ReplacedImages
 from senet.data.source import ImageData, ImageSource
+from senet.data.statistics import channel_statistics
+from senet.data.transforms import EvalTransform
 from senet.errors import SenetError
 
 from .pictures import SpySource, class_folders, encoded, names_of, noise, numbered_arrays, parquet, write
@@ -158,3 +162,46 @@ def test_a_negative_number_of_workers_is_refused() -> None:
     arrays = numbered_arrays(4)
     with pytest.raises(SenetError, match="-1 workers"):
         check_images(data_of(arrays, arrays), workers=-1)
+
+
+class Grouped(SpySource):
+    """Twenty groups of ten images; those of groups 0, 6, 13 and 19 are looked at."""
+
+    def __init__(self, bad: set[int]) -> None:
+        self.fetched: set[int] = set()
+
+        def make(index: int) -> bytes:
+            self.fetched.add(index // 10)
+            return b"" if index in bad else encoded(noise(8 + index // 10, 9, index))
+
+        super().__init__(make, [index % 2 for index in range(200)])
+        self.groups = np.repeat(np.arange(20), 10)
+
+
+def grouped(bad: set[int]) -> tuple[Grouped, ImageData]:
+    spy = Grouped(bad)
+    return spy, data_of(ReplacedImages(spy), ReplacedImages(spy))
+
+
+def test_of_images_fetched_in_groups_a_sample_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    spy, data = grouped({65, 55})
+    monkeypatch.setattr(room, "MOST_UNREADABLE", 0.05)
+    checked = check_images(data, workers=0)
+    assert spy.fetched == {0, 6, 13, 19}
+    assert [name for name, _ in checked.unreadable] == ["spy 65", "spy 65"]
+    assert len(checked.data.train) == 199 and checked.median_width == 8 + 13
+    assert checked.data.train.groups is not None and 55 in checked.data.train.indices
+    assert 65 not in checked.data.train.indices
+    assert checked.note.startswith("80 of 400 images were looked at, from 4 shards of the training part")
+    channel_statistics(checked.data.train, EvalTransform(size=8, channels=3, crop="pad"))
+    assert spy.fetched == {0, 6, 13, 19}
+
+
+def test_a_sample_with_too_many_unreadable_images_is_refused() -> None:
+    _, data = grouped({5, 60, 135})
+    with pytest.raises(SenetError, match="6 of 80 images cannot be read"):
+        check_images(data, workers=0)
+
+
+def test_images_that_are_all_looked_at_need_no_note(tmp_path: Path) -> None:
+    assert check_images(folders(tmp_path), workers=0).note == ""

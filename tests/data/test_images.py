@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,12 @@ import pytest
 
 from senet.data import images as room
 from senet.data.images import open_images
+from senet.data.source import ImageData
 from senet.errors import SenetError
 
 from .pictures import class_folders, names_of, parquet, write
+from .test_arrow import arrow
+from .test_tar import samples, tar
 
 
 def test_nothing_means_the_embedded_images() -> None:
@@ -80,7 +84,9 @@ def test_a_missing_path_says_what_may_be_given(missing: str | Path) -> None:
 
 
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SenetError, match=r"pets.zip is a file, but not a parquet file"):
+    with pytest.raises(
+        SenetError, match=r"pets.zip is a file, but of no kind that is read: what may be given is a folder"
+    ):
         open_images(write(tmp_path / "pets.zip"))
 
 
@@ -89,6 +95,109 @@ def test_parquet_files_among_pictures_are_refused(tmp_path: Path) -> None:
     parquet(tmp_path / "train.parquet", [0, 1])
     with pytest.raises(SenetError, match="both parquet files and picture files"):
         open_images(tmp_path)
+
+
+def test_every_kind_of_file_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENET_CACHE", str(tmp_path / "cache"))
+    class_folders(tmp_path / "pets", {"cat": 8, "dog": 8})
+    lines = [f"pets/{name}/{number:03}.png,{name}" for name in ("cat", "dog") for number in range(8)]
+    write(tmp_path / "list.csv", "\n".join(["path,label", *lines]).encode())
+    arrow(tmp_path / "a" / "pets.arrow", ["cat", "dog"] * 8)
+    tar(tmp_path / "t" / "pets-0.tar", samples(*["cat", "dog"] * 4))
+    tar(tmp_path / "t" / "pets-1.tar", samples(*["cat", "dog"] * 4))
+    monkeypatch.chdir(tmp_path)
+    for given, name in [
+        ("list.csv", "list"),
+        ("a", "a"),
+        ("a/pets.arrow", "pets"),
+        ("t", "t"),
+        ("t/pets-{0..1}.tar", "t"),
+        ("t/pets-0.tar::t/pets-1.tar", "t"),
+        (f"{tmp_path}/t/pets-{{0..1}}.tar", "t"),
+    ]:
+        data = open_images(given, test_fraction=0.25)
+        assert (data.name, data.location, data.classes) == (name, given, ("cat", "dog"))
+        assert (len(data.train), len(data.test)) == (12, 4) and data.train.read(0).height in (4, 8)
+    assert len(open_images("t/pets-1.tar", test_fraction=0.25).train) == 6
+
+
+def test_shards_at_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def open_remote_tar(location: str, urls: list[str], **options: object) -> SimpleNamespace:
+        asked.append((location, urls, options))
+        return SimpleNamespace(own_test=True)
+
+    monkeypatch.setattr(room, "open_remote_tar", open_remote_tar)
+    given = "https://host/train-{0..1}.tar::http://host/val.tar?x=1"
+    open_images(given, seed=5, progress=print)
+    urls = ["https://host/train-0.tar", "https://host/train-1.tar", "http://host/val.tar?x=1"]
+    assert asked == [(given, urls, {"test_fraction": 0.2, "seed": 5, "progress": print})]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("pipe:curl -s https://host/a.tar", "pipe:curl .* would run a command"),
+        ("s3://bucket/a-{0..1}.tar", "s3://bucket/a-0.tar cannot be fetched: only https:// "),
+        ("https://host/a.tar::b.tar", "b.tar cannot be fetched"),
+        ("https://host/a.tar.gz", "a.tar.gz is not a tar file"),
+        ("https://host/a.zip", "a.zip is not a tar file: what may be given is a folder"),
+        ("a-{0..1}.jpg", "There is no a-0.jpg: a brace expression stands for .tar files only"),
+        ("a-{0..1}.tar", "There is no .*/a-0.tar: correct the name"),
+        ("a-0.tar::a-0.tar", "names a shard twice"),
+        ("a-{1..0}.tar", "counts downwards"),
+    ],
+)
+def test_bad_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, said: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SenetError, match=said):
+        open_images(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "stream"),
+    [("hf://owner/pets:big", False), ("owner/pets:big", True), ("hf://datasets/o/p", True)],
+)
+def test_streaming(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str, stream: bool) -> None:
+    asked = []
+
+    def open_hub(name: str, **options: object) -> ImageData:
+        asked.append((name, options))
+        return dataclasses.replace(open_images(None), location=name)
+
+    monkeypatch.setattr(room, "open_hub", open_hub)
+    monkeypatch.chdir(tmp_path)
+    assert open_images(given, stream=stream, cache_gb=3.0, seed=1).location == given
+    name = given.removeprefix("hf://").removeprefix("datasets/")
+    assert asked == [(name, {"test_fraction": 0.2, "seed": 1, "stream": True, "cache_gb": 3.0})]
+
+
+def test_streaming_has_no_effect_on_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class_folders(tmp_path / "owner" / "pets", {"cat": 5, "dog": 5})
+    monkeypatch.chdir(tmp_path)
+    for given in ("owner/pets", None, "./x", Path("owner/pets"), "https://host/a.tar", "hf://a/b/c"):
+        with pytest.raises(SenetError, match="cannot be streamed: only data sets of the Hugging Face Hub"):
+            open_images(given, stream=True)
+    with pytest.raises(SenetError, match="cache of 2 GB has no effect on owner/pets: only streamed"):
+        open_images("owner/pets", cache_gb=2)
+    with pytest.raises(SenetError, match="cache is to hold 0 GB"):
+        open_images("owner/pets", cache_gb=0)
+
+
+def test_compressed_tar_files(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tar.gz", b"")
+    for given in (path, tmp_path):
+        with pytest.raises(SenetError, match=r"a\.tar\.gz is compressed, .*unpack it once"):
+            open_images(given)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.tar", "tar"), ("a.arrow", "Arrow")])
+def test_kinds_are_not_mixed(tmp_path: Path, name: str, kind: str) -> None:
+    class_folders(tmp_path / "x", {"cat": 5, "dog": 5})
+    write(tmp_path / "x" / name, b"")
+    with pytest.raises(SenetError, match=f"both {kind} files and picture files"):
+        open_images(tmp_path / "x")
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, 2.0])

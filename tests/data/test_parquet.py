@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from senet.data import parquet as room
-from senet.data.parquet import SplitFiles, available_memory, open_parquet_folder, split_files
+from senet.data.parquet import available_memory, open_parquet_folder
 from senet.data.source import ImageData, UnreadableImage
 from senet.errors import SenetError
 
@@ -26,44 +26,6 @@ def two_parts(root: Path, train: Sequence[Any], test: Sequence[Any], **options: 
     parquet(root / "train-00000-of-00001.parquet", train, **options)
     parquet(root / "test-00000-of-00001.parquet", test, **options)
     return opened(root)
-
-
-@pytest.mark.parametrize(
-    ("files", "train", "test", "others"),
-    [
-        (["train.parquet", "test.parquet"], ["train.parquet"], ["test.parquet"], []),
-        (
-            ["data/train-00001-of-00002.parquet", "data/train-00000-of-00002.parquet", "data/test-0.parquet"],
-            ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"],
-            ["data/test-0.parquet"],
-            [],
-        ),
-        (
-            ["train-0.parquet", "test-0.parquet", "validation-0.parquet", "extra-0.parquet"],
-            ["train-0.parquet"],
-            ["validation-0.parquet"],
-            ["extra-0.parquet", "test-0.parquet"],
-        ),
-        (
-            ["d/train/0000.parquet", "d/val/0000.parquet"],
-            ["d/train/0000.parquet"],
-            ["d/val/0000.parquet"],
-            [],
-        ),
-        (["train-0.parquet"], ["train-0.parquet"], [], []),
-        (["b.parquet", "a.parquet"], ["a.parquet", "b.parquet"], [], []),
-        (["trainers.parquet", "tests.parquet"], ["tests.parquet", "trainers.parquet"], [], []),
-    ],
-)
-def test_parts_are_known_by_name(
-    files: list[str], train: list[str], test: list[str], others: list[str]
-) -> None:
-    assert split_files(files) == SplitFiles(train=tuple(train), test=tuple(test), others=tuple(others))
-
-
-def test_a_test_part_alone_is_refused() -> None:
-    with pytest.raises(SenetError, match=r"None of the parquet files 'test-0.parquet' is a training part"):
-        split_files(["test-0.parquet"])
 
 
 def test_hugging_face_layout_with_class_names(tmp_path: Path) -> None:

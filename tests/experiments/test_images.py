@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from senet.data.source import ArraySource
+from senet.data.source import ArraySource, Indices
 from senet.errors import SenetError
 from senet.experiments.images import _fingerprint, fit_recipe, ready_images
 from senet.training.recipe import Recipe
@@ -54,3 +54,30 @@ def test_the_embedded_images_are_normalised_by_their_own_statistics() -> None:
     assert ready.std[0] == pytest.approx(every_image.std(), abs=0.01)
     assert ready.small and ready.checked.channels == 1
     assert ready.summary().train_counts == (500,) * 10
+
+
+class SlowlyNamed(ArraySource):
+    """Would take a name at a time."""
+
+    def name(self, index: int) -> str:
+        raise AssertionError("asked for one name")
+
+    def names(self, indices: Indices) -> list[str]:
+        return [f"n{index}" for index in indices.tolist()]
+
+
+def test_fingerprints_ask_for_many_names_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, labels = np.zeros((7, 2, 2), np.uint8), [0, 1, 0, 1, 0, 1, 0]
+    named = ArraySource(pixels, labels, ("a", "b"), [f"n{index}" for index in range(7)])
+    monkeypatch.setattr("senet.experiments.images.NAMES_AT_ONCE", 3)
+    assert _fingerprint(SlowlyNamed(pixels, labels, ("a", "b"))) == _fingerprint(named)
+
+
+def test_groups_are_part_of_the_fingerprint() -> None:
+    pixels = np.zeros((2, 2, 2), np.uint8)
+    found = set()
+    for groups in (None, np.array([0, 0]), np.array([0, 1])):
+        source = ArraySource(pixels, [0, 1], ("a", "b"))
+        source.groups = groups
+        found.add(_fingerprint(source))
+    assert len(found) == 3

@@ -63,6 +63,10 @@ class Display:
 
     # An experiment
 
+    def fetching(self, done: int, total: int) -> None:
+        """Draw how many shards have been fetched."""
+        self._draw("fetching shards", done, total, f"{done:,} of {total:,}")
+
     def checking(self, done: int, total: int) -> None:
         """Draw how many images have been looked at."""
         self._draw("looking at the images", done, total, f"{done:,} of {total:,}")

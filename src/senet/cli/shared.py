@@ -7,6 +7,7 @@ from typing import Any
 
 from senet.blocks.se_config import SEConfig
 from senet.cli.options import add_settings, given_settings, with_given
+from senet.errors import SenetError
 from senet.training.execution import Execution
 from senet.training.recipe import Recipe
 
@@ -22,9 +23,16 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         "data",
         nargs="?",
         metavar="DATA",
-        help="a folder of class folders (with train/ and val/ or test/, or without), a parquet file or "
-        "folder in Hugging Face layout, or the name of a dataset on the Hub; "
-        "without it the embedded Fashion-MNIST subset is used",
+        help="a folder of class folders (with train/ and val/ or test/, or without); a parquet, Arrow or "
+        "WebDataset tar file or a folder of them; a CSV file of path,label; tar files by a brace expression "
+        "such as train-{0000..0099}.tar, also at https://; or the name of a dataset on the Hub such as "
+        "owner/name; without it the embedded Fashion-MNIST subset is used",
+    )
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="fetch each shard of a dataset on the Hub when training first needs it, not before; the same "
+        "as hf:// before its name",
     )
     parser.add_argument("--out", metavar="FOLDER", help="run folder (default: one under runs/)")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to train")
@@ -45,6 +53,14 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, "squeeze and excitation", SEConfig)
 
 
+def _streamed(data: str | None) -> str:
+    if data is None:
+        raise SenetError(
+            "--stream has no effect without the name of a dataset on the Hub: add it, or drop --stream."
+        )
+    return data if data.startswith("hf://") else f"hf://{data}"
+
+
 def shared_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what `senet.compare` and `senet.train_one` take alike, from the command line.
 
@@ -54,6 +70,7 @@ def shared_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     names = ("data", "model", "out", "device", "workers", "test_fraction", "command")
     return {
         **{name: getattr(arguments, name) for name in names},
+        "data": _streamed(arguments.data) if arguments.stream else arguments.data,
         "recipe": with_given(Recipe(), arguments),
         "execution": with_given(Execution(), arguments),
         "se": given_settings(arguments, SEConfig),

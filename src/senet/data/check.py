@@ -16,12 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from senet.data.decode import UnreadableImage
+from senet.data.grouped_order import sample_evenly
 from senet.data.part import WHOLE, Part
-from senet.data.source import ImageData, ImageSource, Subset
+from senet.data.source import ImageData, ImageSource, Indices, Subset
 from senet.data.split import listed
 from senet.errors import SenetError
 
 MOST_UNREADABLE = 0.01
+# Of the training images, and as many test images, where looking at all would fetch all.
+MOST_SAMPLED = 2000
 IMAGES_PER_TASK = 64
 MOST_NAMED = 3
 
@@ -31,7 +34,7 @@ Gather = Callable[[Any], list[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedImages:
-    """Images of which every one can be decoded.
+    """Images of which every one can be decoded, or those of a sample.
 
     Attributes:
         data: without the unreadable ones.
@@ -40,6 +43,7 @@ class CheckedImages:
         median_width: of the training images, in pixels.
         median_height: of the training images, in pixels.
         median_size: of the training images' shorter sides, in pixels.
+        note: says so, as a sentence, where only a sample was looked at; else empty.
     """
 
     data: ImageData
@@ -48,6 +52,7 @@ class CheckedImages:
     median_width: int
     median_height: int
     median_size: int
+    note: str = ""
 
 
 class _Finding(NamedTuple):
@@ -69,6 +74,8 @@ def check_images(
 ) -> CheckedImages:
     """Decode every training and test image and leave out those that are damaged.
 
+    Of images that are fetched in groups, `sample_evenly` chooses those that are looked at.
+
     Args:
         data: as opened.
         workers: processes that decode; 0 decodes in this one. Arrays in memory need no decoding.
@@ -81,12 +88,13 @@ def check_images(
     """
     if workers < 0:
         raise SenetError(f"There are {workers} workers, and 0 or more are possible.")
-    total = len(data.train) + len(data.test)
+    looked_at = {"train": _to_look_at(data.train), "test": _to_look_at(data.test)}
+    total = sum(len(indices) for indices in looked_at.values())
     findings: dict[str, list[_Finding]] = {}
     done = 0
     for name, source in (("train", data.train), ("test", data.test)):
         mine = []
-        for some in _examine(source, workers, part):
+        for some in _examine(source, looked_at[name], workers, part):
             mine.append(some)
             done += len(some) * part.processes
             if progress is not None:
@@ -95,8 +103,8 @@ def check_images(
         # Tasks were dealt out one by one.
         dealt = [task for turn in zip_longest(*shares, fillvalue=[]) for task in turn]
         findings[name] = [finding for task in dealt for finding in task]
-    train, train_unreadable = _readable(data.train, findings["train"])
-    test, test_unreadable = _readable(data.test, findings["test"])
+    train, train_unreadable = _readable(data.train, looked_at["train"], findings["train"])
+    test, test_unreadable = _readable(data.test, looked_at["test"], findings["test"])
     unreadable = train_unreadable + test_unreadable
     _require_enough(data, train, test, unreadable, total)
     seen = [finding for finding in findings["train"] if finding.reason is None]
@@ -108,19 +116,37 @@ def check_images(
         median_width=int(np.median([finding.width for finding in seen])),
         median_height=int(np.median([finding.height for finding in seen])),
         median_size=int(np.median([min(finding.width, finding.height) for finding in seen])),
+        note=_note(data, looked_at["train"], total),
     )
 
 
-def _examine(source: ImageSource, workers: int, part: Part) -> Iterator[list[_Finding]]:
-    """Yield what this process's share of the images shows, in their order, some at a time."""
+def _to_look_at(source: ImageSource) -> Indices:
+    if source.groups is None:
+        return np.arange(len(source), dtype=np.int64)
+    return sample_evenly(source, MOST_SAMPLED)
+
+
+def _note(data: ImageData, train: Indices, total: int) -> str:
+    every = len(data.train) + len(data.test)
+    if data.train.groups is None or total == every:
+        return ""
+    groups = len(np.unique(data.train.groups[train]))
+    return (
+        f"{total:,} of {every:,} images were looked at, from {groups} shards of the training part, as the "
+        "others are fetched later: an unreadable one will be replaced by the next of its class."
+    )
+
+
+def _examine(source: ImageSource, indices: Indices, workers: int, part: Part) -> Iterator[list[_Finding]]:
+    """Yield what this process's share of ``indices`` shows, in their order, some at a time."""
     pixels = source.pixels(np.zeros(1, np.int64)) if len(source) else None
     if pixels is not None:
         _, height, width, channels = pixels.shape
         if part.process == 0:
-            yield [_Finding(width, height, channels == 1, None)] * len(source)
+            yield [_Finding(width, height, channels == 1, None)] * len(indices)
         return
-    count = len(source)
-    tasks = [range(start, min(start + IMAGES_PER_TASK, count)) for start in range(0, count, IMAGES_PER_TASK)]
+    starts = range(0, len(indices), IMAGES_PER_TASK)
+    tasks = [indices[start : start + IMAGES_PER_TASK].tolist() for start in starts]
     tasks = tasks[part.process :: part.processes]
     workers = min(workers, len(tasks))
     if workers == 0:
@@ -140,7 +166,7 @@ def _examine(source: ImageSource, workers: int, part: Part) -> Iterator[list[_Fi
         pool.shutdown(cancel_futures=True)
 
 
-def _examine_some(source: ImageSource, indices: range) -> list[_Finding]:
+def _examine_some(source: ImageSource, indices: list[int]) -> list[_Finding]:
     found = []
     for index in indices:
         try:
@@ -164,12 +190,15 @@ def _start_worker(source: ImageSource) -> None:
     _Worker.source = source
 
 
-def _examine_in_worker(indices: range) -> list[_Finding]:
+def _examine_in_worker(indices: list[int]) -> list[_Finding]:
     return _examine_some(_Worker.source, indices)
 
 
-def _readable(source: ImageSource, findings: list[_Finding]) -> tuple[ImageSource, list[tuple[str, str]]]:
-    reasons = {index: finding.reason for index, finding in enumerate(findings) if finding.reason is not None}
+def _readable(
+    source: ImageSource, indices: Indices, findings: list[_Finding]
+) -> tuple[ImageSource, list[tuple[str, str]]]:
+    looked_at = zip(indices.tolist(), findings, strict=True)
+    reasons = {index: finding.reason for index, finding in looked_at if finding.reason is not None}
     if not reasons:
         return source, []
     kept = np.setdiff1d(np.arange(len(source), dtype=np.int64), list(reasons))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from senet.data.decode import SUFFIXES, UnreadableImage
-from senet.data.source import EncodedSource, ImageData, Subset
+from senet.data.source import EncodedSource, ImageData, Indices, Subset
 from senet.data.split import (
     TEST_NAMES,
     TRAIN_NAMES,
@@ -29,23 +29,22 @@ LAYOUT = (
 IGNORED_NAMES = ("__MACOSX", "@eaDir")
 
 
-class FolderSource(EncodedSource):
-    """Picture files below one folder.
+class FileSource(EncodedSource):
+    """Picture files, each in a file of its own.
 
     Args:
-        root: the folder.
-        files: for each class, in the order of ``classes``, its files relative to ``root``.
+        root: the folder that paths are relative to.
+        files: paths, one per image.
+        labels: (N,) int64.
         classes: names.
     """
 
-    def __init__(self, root: Path, files: Sequence[Sequence[str]], classes: Sequence[str]) -> None:
+    def __init__(self, root: Path, files: Iterable[str], labels: Indices, classes: Sequence[str]) -> None:
         self.root = root
         self.classes = tuple(classes)
-        counts = [len(of_class) for of_class in files]
-        self.labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
+        self.labels = labels
         # An Arrow array stays shared between forked workers; touching a Python string copies its page.
-        encoded = [os.fsencode(file) for of_class in files for file in of_class]
-        self._files = pa.array(encoded, type=pa.large_binary())
+        self._files = pa.array([os.fsencode(file) for file in files], type=pa.large_binary())
 
     def content(self, index: int) -> bytes:
         """Return the bytes of one file."""
@@ -57,8 +56,28 @@ class FolderSource(EncodedSource):
             raise UnreadableImage(self.name(index), f"the file cannot be opened ({reason})") from error
 
     def name(self, index: int) -> str:
-        """Return the file's path below the root."""
+        """Return the file's path, below the root unless it is absolute."""
         return str(self._files[index].as_py().decode(errors="replace"))
+
+    def names(self, indices: Indices) -> list[str]:
+        """Return the names of many images at once."""
+        files = self._files.take(pa.array(indices)).to_pylist()
+        return [file.decode(errors="replace") for file in files]
+
+
+class FolderSource(FileSource):
+    """Picture files below one folder, class by class.
+
+    Args:
+        root: the folder.
+        files: for each class, in the order of ``classes``, its files relative to ``root``.
+        classes: names.
+    """
+
+    def __init__(self, root: Path, files: Sequence[Sequence[str]], classes: Sequence[str]) -> None:
+        counts = [len(of_class) for of_class in files]
+        labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
+        super().__init__(root, (file for of_class in files for file in of_class), labels, classes)
 
 
 def open_folder(root: Path, *, test_fraction: float, seed: int) -> ImageData:

@@ -1,18 +1,22 @@
-"""Image data sets of the Hugging Face Hub, downloaded as parquet files and then read as such."""
+"""Image data sets of the Hugging Face Hub, downloaded as parquet files, or streamed shard by shard."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 import socket
+from functools import partial
 from pathlib import Path, PurePosixPath
 from types import ModuleType
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
 from urllib.request import getproxies
 
-from senet.data.parquet import open_parquet_files, split_files
+from senet.data.parquet import open_parquet_files
+from senet.data.parts import split_files
 from senet.data.source import ImageData
 from senet.data.split import TEST_NAMES, TRAIN_NAMES, listed
+from senet.data.stream import open_stream
 from senet.errors import SenetError, nearest
 
 NAME = re.compile(r"(?P<repository>\w[\w.-]*(/\w[\w.-]*)?)(:(?P<config>[\w.-]+))?")
@@ -27,8 +31,17 @@ def is_hub_name(data: str) -> bool:
     return NAME.fullmatch(data) is not None
 
 
-def open_hub(data: str, *, test_fraction: float, seed: int) -> ImageData:
+def open_hub(
+    data: str, *, test_fraction: float, seed: int, stream: bool = False, cache_gb: float | None = None
+) -> ImageData:
     """Download (once; the Hub's cache is used) and open a data set such as ``owner/name:config``.
+
+    Args:
+        data: the name.
+        test_fraction: of each class, where there is no test part.
+        seed: of that split.
+        stream: download nothing now, but each shard when its first image is needed.
+        cache_gb: of streamed shards, as `open_stream` says.
 
     Raises:
         SenetError: `huggingface_hub` is missing, the data set does not exist, needs permission or has
@@ -54,10 +67,28 @@ def open_hub(data: str, *, test_fraction: float, seed: int) -> ImageData:
             f"The data set {repository} on the Hugging Face Hub has no parquet files: download it yourself "
             "and give its folder of class folders."
         )
-    chosen = split_files(_of_config(files, match["config"], repository))
-    root = _download(huggingface_hub, repository, revision, [*chosen.train, *chosen.test])
-    opened = open_parquet_files(root, chosen, test_fraction=test_fraction, seed=seed)
+    chosen = split_files(_of_config(files, match["config"], repository), "parquet")
+    if stream and "/" not in repository:
+        raise SenetError(
+            f"{repository!r} cannot be streamed without its owner: give it as owner/{repository}."
+        )
+    if stream:
+        root = f"datasets/{repository}" + (f"@{quote(revision, safe='')}" if revision else "")
+        hub_files = partial(_hub_files, huggingface_hub.constants.ENDPOINT)
+        opened = open_stream(
+            hub_files, root, chosen, cache_gb=cache_gb, test_fraction=test_fraction, seed=seed
+        )
+    else:
+        folder = _download(huggingface_hub, repository, revision, [*chosen.train, *chosen.test])
+        opened = open_parquet_files(folder, chosen, test_fraction=test_fraction, seed=seed)
     return dataclasses.replace(opened, name=repository.rsplit("/", maxsplit=1)[-1], location=data)
+
+
+def _hub_files(endpoint: str) -> Any:
+    """Return the Hub as a file system; within a process it is the same one each time."""
+    from huggingface_hub import HfFileSystem
+
+    return HfFileSystem(endpoint=endpoint)
 
 
 def _of_config(files: list[str], wanted: str | None, repository: str) -> list[str]:

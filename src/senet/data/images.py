@@ -4,42 +4,81 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
+from senet.data.arrow import open_arrow_files, open_arrow_folder
+from senet.data.csv_list import open_csv
 from senet.data.decode import SUFFIXES
 from senet.data.embedded import open_embedded
 from senet.data.folder import open_folder
 from senet.data.hub import is_hub_name, open_hub
-from senet.data.parquet import SplitFiles, open_parquet_files, open_parquet_folder
+from senet.data.parquet import open_parquet_files, open_parquet_folder
+from senet.data.parts import SplitFiles, split_files
 from senet.data.source import ImageData
+from senet.data.tar import COMPRESSED_SUFFIXES, expand_braces, open_tar_files, open_tar_folder
+from senet.data.tar_remote import open_remote_tar
 from senet.errors import SenetError
 
 DEFAULT_TEST_FRACTION = 0.2
 ALLOWED = (
-    "a folder of class folders, a parquet file or a folder of them, or a data set of the Hugging Face Hub "
-    "such as owner/name"
+    "a folder of class folders; a parquet, Arrow or WebDataset tar file or a folder of them; a CSV file of "
+    "path,label; tar files by a brace expression such as train-{0000..0099}.tar, also at https://; or a data "
+    "set of the Hugging Face Hub such as owner/name, or hf://owner/name to stream it"
 )
+STREAM_PREFIX = "hf://"
+ADDRESS = re.compile(r"(?P<scheme>\w[\w+.-]*)://")
+ALONE = {".parquet": open_parquet_files, ".arrow": open_arrow_files, ".tar": open_tar_files}
+IN_FOLDERS = {".parquet": open_parquet_folder, ".arrow": open_arrow_folder, ".tar": open_tar_folder}
+WORDS = {
+    ".parquet": "parquet files",
+    ".arrow": "Arrow files",
+    ".tar": "tar files",
+    "pictures": "picture files",
+}
 
 
-def open_images(data: str | Path | None, *, test_fraction: float | None = None, seed: int = 0) -> ImageData:
+def open_images(
+    data: str | Path | None,
+    *,
+    test_fraction: float | None = None,
+    seed: int = 0,
+    stream: bool = False,
+    cache_gb: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageData:
     """Open training and test images.
 
     Args:
-        data: a folder of class folders, a parquet file, a folder of parquet files, the name of a data
-            set on the Hugging Face Hub (``owner/name`` or ``owner/name:config``; a string that is also a
-            path here is the path), or ``None`` for the 6,000 Fashion-MNIST images that come with senet.
+        data: `ALLOWED` lists what may be given; a string that is also a path here is the path. Tar files
+            are WebDataset shards (``007.jpg`` beside ``007.cls``); those at an address are fetched once
+            into the cache folder, ``$SENET_CACHE`` or ``~/.cache/senet``. ``None`` opens the 6,000
+            Fashion-MNIST images that come with senet.
         test_fraction: of each class, where no validation or test part is given; ``None`` takes
             `DEFAULT_TEST_FRACTION`.
         seed: of that split.
+        stream: fetch each shard of a Hub data set when its first image is needed, not before; so does a
+            name that begins with ``hf://``.
+        cache_gb: gigabytes of streamed shards to keep on the disk, those opened last; ``None`` takes
+            what is free there but for 1 GB.
+        progress: called with shards fetched and shards in all where tar files are fetched.
 
     Raises:
-        SenetError: there is nothing of that name, or it cannot be used, or a test fraction is asked for
-            and there is a test part; the sentence says which.
+        SenetError: there is nothing of that name, or it cannot be used, or an option has no effect on
+            what is given; the sentence says which.
     """
     if test_fraction is not None and not 0 < test_fraction < 1:
         raise SenetError(f"The test fraction is {test_fraction}, and it must lie between 0 and 1.")
+    if cache_gb is not None and not cache_gb > 0:
+        raise SenetError(f"The cache is to hold {cache_gb} GB, and it must be more than 0.")
     fraction = DEFAULT_TEST_FRACTION if test_fraction is None else test_fraction
-    opened = _open(data, test_fraction=fraction, seed=seed)
+    streamed = _streamed_name(data, stream, cache_gb)
+    if streamed is not None:
+        opened = open_hub(streamed, test_fraction=fraction, seed=seed, stream=True, cache_gb=cache_gb)
+        opened = dataclasses.replace(opened, location=str(data))
+    else:
+        opened = _open(data, test_fraction=fraction, seed=seed, progress=progress)
     if test_fraction is not None and opened.own_test:
         raise SenetError(
             f"A test fraction of {test_fraction} has no effect on {opened.location}: test images of "
@@ -48,7 +87,36 @@ def open_images(data: str | Path | None, *, test_fraction: float | None = None, 
     return opened
 
 
-def _open(data: str | Path | None, *, test_fraction: float, seed: int) -> ImageData:
+def _streamed_name(data: str | Path | None, stream: bool, cache_gb: float | None) -> str | None:
+    """Return the Hub name that is to be streamed, or ``None`` where nothing is.
+
+    Raises:
+        SenetError: streaming, or a limit to it, is asked for where it has no effect.
+    """
+    prefixed = isinstance(data, str) and data.startswith(STREAM_PREFIX)
+    if not stream and not prefixed:
+        if cache_gb is not None:
+            raise SenetError(
+                f"A cache of {cache_gb:g} GB has no effect on {data}: only streamed data sets of the Hub "
+                "(hf://owner/name, or --stream) are kept within a limit, so leave it out."
+            )
+        return None
+    name = str(data).removeprefix(STREAM_PREFIX).removeprefix("datasets/")
+    if data is None or not is_hub_name(name) or (not prefixed and Path(data).expanduser().exists()):
+        raise SenetError(
+            f"{data or 'What comes with senet'} cannot be streamed: only data sets of the Hugging Face Hub "
+            "can, by their name such as owner/name, so leave out --stream."
+        )
+    return name
+
+
+def _open(
+    data: str | Path | None,
+    *,
+    test_fraction: float,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> ImageData:
     if data is None:
         return open_embedded()
     path = Path(data).expanduser()
@@ -57,6 +125,15 @@ def _open(data: str | Path | None, *, test_fraction: float, seed: int) -> ImageD
         opened = _open_folder(path.resolve(), test_fraction=test_fraction, seed=seed)
     elif path.is_file():
         opened = _open_file(path, test_fraction=test_fraction, seed=seed)
+    elif str(data).startswith("pipe:"):
+        raise SenetError(
+            f"{data} would run a command, which data never does here: fetch the shards by it first, or "
+            "give their https:// address."
+        )
+    elif isinstance(data, str) and ADDRESS.match(data):
+        return _open_address(data, test_fraction=test_fraction, seed=seed, progress=progress)
+    elif "{" in str(data) or "::" in str(data):
+        opened = _open_shards(str(data), test_fraction=test_fraction, seed=seed)
     elif isinstance(data, str) and is_hub_name(data):
         return open_hub(data, test_fraction=test_fraction, seed=seed)
     else:
@@ -65,33 +142,81 @@ def _open(data: str | Path | None, *, test_fraction: float, seed: int) -> ImageD
 
 
 def _open_file(path: Path, *, test_fraction: float, seed: int) -> ImageData:
-    if path.suffix.lower() != ".parquet":
-        raise SenetError(f"{path} is a file, but not a parquet file: what may be given is {ALLOWED}.")
-    only = SplitFiles(train=(path.name,), test=(), others=())
-    opened = open_parquet_files(path.parent, only, test_fraction=test_fraction, seed=seed)
+    kind = path.suffix.lower()
+    if path.name.lower().endswith(COMPRESSED_SUFFIXES):
+        raise SenetError(
+            f"{path} is compressed, and single images inside cannot be read: unpack it once, to a .tar file "
+            "(for example by gunzip) or to class folders."
+        )
+    if kind == ".csv":
+        opened = open_csv(path, test_fraction=test_fraction, seed=seed)
+    elif kind in ALONE:
+        only = SplitFiles(train=(path.name,), test=(), others=())
+        opened = ALONE[kind](path.parent, only, test_fraction=test_fraction, seed=seed)
+    else:
+        raise SenetError(f"{path} is a file, but of no kind that is read: what may be given is {ALLOWED}.")
     return dataclasses.replace(opened, name=path.stem)
 
 
+def _open_shards(pattern: str, *, test_fraction: float, seed: int) -> ImageData:
+    """Open local tar files by a brace expression."""
+    paths = [Path(name).expanduser() for name in expand_braces(pattern)]
+    wrong = next((path for path in paths if path.suffix.lower() != ".tar"), None)
+    if wrong is not None:
+        raise SenetError(f"There is no {wrong}: a brace expression stands for .tar files only.")
+    root = Path(os.path.commonpath([path.parent.absolute() for path in paths]))
+    names = [path.absolute().relative_to(root).as_posix() for path in paths]
+    if len(set(names)) < len(names):
+        raise SenetError(f"{pattern} names a shard twice: each is needed once.")
+    files = split_files(names, "tar")
+    return open_tar_files(root, files, test_fraction=test_fraction, seed=seed)
+
+
+def _open_address(
+    data: str, *, test_fraction: float, seed: int, progress: Callable[[int, int], None] | None
+) -> ImageData:
+    urls = expand_braces(data)
+    for url in urls:
+        match = ADDRESS.match(url)
+        if match is None or match["scheme"].lower() not in ("http", "https"):
+            raise SenetError(
+                f"{url} cannot be fetched: only https:// (or http://) addresses and hf:// names can; fetch "
+                "it by its own program first."
+            )
+        if not url.partition("?")[0].lower().endswith(".tar"):
+            raise SenetError(f"{url} is not a tar file: what may be given is {ALLOWED}.")
+    return open_remote_tar(data, urls, test_fraction=test_fraction, seed=seed, progress=progress)
+
+
 def _open_folder(root: Path, *, test_fraction: float, seed: int) -> ImageData:
-    has_parquet, has_pictures = _contents(root)
-    if has_parquet and has_pictures:
-        raise SenetError(
-            f"{root} holds both parquet files and picture files: give the folder that holds the one or the "
-            "other."
-        )
-    if has_parquet:
-        return open_parquet_folder(root, test_fraction=test_fraction, seed=seed)
+    kinds, compressed = _contents(root)
+    if len(kinds) > 1:
+        found = " and ".join(WORDS[kind] for kind in sorted(kinds))
+        raise SenetError(f"{root} holds both {found}: give the folder that holds the one or the other.")
+    kind = next(iter(kinds), "pictures")
+    if kind in IN_FOLDERS:
+        return IN_FOLDERS[kind](root, test_fraction=test_fraction, seed=seed)
+    if compressed and not kinds:
+        return _open_file(root / compressed, test_fraction=test_fraction, seed=seed)
     return open_folder(root, test_fraction=test_fraction, seed=seed)
 
 
-def _contents(root: Path) -> tuple[bool, bool]:
-    """Tell whether there are parquet files and whether there are pictures, in one pass at most."""
-    has_parquet = has_pictures = False
+def _contents(root: Path) -> tuple[set[str], str]:
+    """Tell which kinds of files there are, in one pass at most, and the first compressed tar file."""
+    kinds: set[str] = set()
+    compressed = ""
     for folder, subfolders, files in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        visible = [name.lower() for name in files if not name.startswith(".")]
-        has_parquet |= any(name.endswith(".parquet") for name in visible)
-        has_pictures |= any(name.endswith(SUFFIXES) for name in visible)
-        if (has_parquet and has_pictures) or (has_pictures and Path(folder) != root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in files:
+            lower = name.lower()
+            if name.startswith("."):
+                continue
+            if lower.endswith(SUFFIXES):
+                kinds.add("pictures")
+            elif lower.endswith(tuple(IN_FOLDERS)):
+                kinds.add(Path(lower).suffix)
+            elif lower.endswith(COMPRESSED_SUFFIXES):
+                compressed = compressed or str(Path(folder, name).relative_to(root))
+        if len(kinds) > 1 or ("pictures" in kinds and Path(folder) != root):
             break  # pictures inside folders: class folders, which have been read far enough
-    return has_parquet, has_pictures
+    return kinds, compressed

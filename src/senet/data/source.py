@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,10 +27,14 @@ class ImageSource(ABC):
     Attributes:
         classes: names; a label is an index into them.
         labels: (N,) int64.
+        groups: (N,) int64 where images are fetched in groups (shards) as they are first needed: the group
+            of each image. `grouped_order` keeps each group's images near each other. ``None`` where any
+            order is as quick as any other.
     """
 
     classes: tuple[str, ...]
     labels: Indices
+    groups: Indices | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,6 +55,10 @@ class ImageSource(ABC):
     @abstractmethod
     def name(self, index: int) -> str:
         """Return where the image is, in words for people."""
+
+    def names(self, indices: Indices) -> list[str]:
+        """Return what `name` returns, of many images at once, which some sources do much faster."""
+        return [self.name(index) for index in indices.tolist()]
 
     def examine(self, index: int) -> ImageFacts:
         """Decode one image for its size and colour only, raising `UnreadableImage` as `read` does."""
@@ -146,6 +154,7 @@ class Subset(ImageSource):
             self.source, self.indices = source.source, source.indices[indices]
         self.classes = source.classes
         self.labels = source.labels[indices]
+        self.groups = None if source.groups is None else source.groups[indices]
 
     def read(self, index: int, smallest: int | None = None) -> Image.Image:
         """Return one image as `ImageSource.read` says."""
@@ -154,6 +163,10 @@ class Subset(ImageSource):
     def name(self, index: int) -> str:
         """Return the name the image has in the whole source."""
         return self.source.name(int(self.indices[index]))
+
+    def names(self, indices: Indices) -> list[str]:
+        """Return the names the images have in the whole source."""
+        return self.source.names(self.indices[indices])
 
     def examine(self, index: int) -> ImageFacts:
         """Examine one image as the whole source does."""
@@ -187,7 +200,7 @@ class ImageData:
     own_test: bool = True
 
 
-def require_labels_in_range(labels: Indices, classes: Sequence[str], where: str) -> None:
+def require_labels_in_range(labels: Indices, classes: Sized, where: str) -> None:
     """Raise `SenetError` unless every label is an index into ``classes``."""
     wrong = labels[(labels < 0) | (labels >= len(classes))]
     if len(wrong):

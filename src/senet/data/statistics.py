@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from senet.data.grouped_order import sample_evenly
 from senet.data.loader import make_loader
 from senet.data.source import ImageSource, Subset
 from senet.data.transforms import EvalTransform
@@ -17,13 +18,13 @@ def channel_statistics(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel, with pixels from 0 to 1.
 
-    At most 2,000 images evenly spaced over the source are looked at. A standard deviation is never
-    less than one grey level (1/255), so that dividing by it is safe.
+    At most 2,000 images evenly spaced over the source, or over a few groups of it, are looked at. A
+    standard deviation is never less than one grey level (1/255), so that dividing by it is safe.
 
     Raises:
         SenetError: as `make_loader` and `ImageLoader.epoch`.
     """
-    chosen = np.linspace(0, len(source) - 1, min(len(source), MOST_IMAGES)).round().astype(np.int64)
+    chosen = sample_evenly(source, MOST_IMAGES)
     loader = make_loader(
         Subset(source, chosen), transform, batch_size=BATCH_SIZE, seed=0, workers=workers, train=False
     )

@@ -53,8 +53,9 @@ def compare(
     where it stopped when it is called again with the same arguments.
 
     Args:
-        data: a folder of class folders, a parquet file or folder in Hugging Face layout, the name
-            of a dataset on the Hugging Face Hub, or ``None`` for the embedded Fashion-MNIST subset.
+        data: a folder of class folders, a CSV list, parquet, Arrow or tar files, the name of a dataset on
+            the Hugging Face Hub, or ``None`` for the embedded Fashion-MNIST subset; `senet.open_images`
+            tells all that may be given.
         model: name of the network; ``None`` takes resnet8 for small images and resnet18 for others.
             ``"timm:NAME"``, ``"torchvision:NAME"``, ``"pytorchcv:NAME"`` and ``"package.module:factory"``
             (a callable that returns a network) compare any network with a copy that has SE in it.
@@ -99,6 +100,7 @@ def compare(
             processes=processes,
             seeds=seeds,
             checking=progress.checking,
+            fetching=progress.fetching,
         )
         assert plan.se is not None
         progress.describe({**plan.facts(), "networks": _names(plan), "trainings": _trainings(plan, seeds)})

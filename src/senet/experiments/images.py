@@ -22,6 +22,7 @@ from senet.training.recipe import Recipe
 
 # Up to this side, images are padded and cropped as CIFAR's are; larger ones are cropped and resized.
 LARGEST_SMALL_IMAGE = 64
+NAMES_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class ReadyImages:
         recipe: with ``crop`` and ``image_size`` chosen.
         mean: of each channel of the training images, 0 to 1.
         std: of each channel.
-        fingerprint: differs where names, labels or split differ.
+        fingerprint: differs where names, labels, split or groups differ.
     """
 
     checked: CheckedImages
@@ -74,7 +75,7 @@ class ReadyImages:
         return DataSummary(
             name=data.name,
             location=data.location,
-            split=data.split,
+            split=f"{data.split} {self.checked.note}".rstrip(),
             classes=data.classes,
             train_counts=tuple(counts.tolist()),
             test_labels=tuple(data.test.labels.tolist()),
@@ -92,21 +93,25 @@ def ready_images(
     workers: int,
     progress: Callable[[int, int], None] | None,
     processes: Processes = ALONE,
+    cache_gb: float | None = None,
+    fetching: Callable[[int, int], None] | None = None,
 ) -> ReadyImages:
     """Open and check images, and choose what the recipe leaves to them.
 
     Args:
-        location: a folder, a parquet file or folder, a Hub name, or ``None`` for the embedded images.
+        location: as `open_images` takes it.
         recipe: how to train; ``crop`` and ``image_size`` may be automatic.
         test_fraction: share of the images to test on where they come without a split; ``None`` takes 0.2.
         workers: processes that decode.
         progress: told how many of all images have been checked.
         processes: those that share the checking.
+        cache_gb: of streamed shards, as `open_images` says.
+        fetching: told how many of all shards have been fetched.
 
     Raises:
         SenetError: the images cannot be used; the sentence says why.
     """
-    data = open_images(location, test_fraction=test_fraction)
+    data = open_images(location, test_fraction=test_fraction, cache_gb=cache_gb, progress=fetching)
     part = Part(process=processes.number, processes=processes.count)
     checked = check_images(data, workers=workers, progress=progress, part=part, gather=processes.gather)
     fitted = fit_recipe(recipe, checked.median_size, len(checked.data.train))
@@ -146,6 +151,9 @@ def _fingerprint(*sources: ImageSource) -> str:
     digest = hashlib.blake2b(digest_size=12)
     for source in sources:
         digest.update(np.ascontiguousarray(source.labels).tobytes())
-        for index in range(len(source)):
-            digest.update(source.name(index).encode("utf-8", "surrogateescape") + b"\0")
+        if source.groups is not None:  # they decide the order
+            digest.update(np.ascontiguousarray(source.groups).tobytes())
+        for start in range(0, len(source), NAMES_AT_ONCE):
+            names = source.names(np.arange(start, min(start + NAMES_AT_ONCE, len(source)), dtype=np.int64))
+            digest.update("".join(f"{name}\0" for name in names).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

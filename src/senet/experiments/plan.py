@@ -81,6 +81,8 @@ class Plan:
             "device": f"{describe_device(self.device)}{self._processes()}, {self.images.recipe.precision}",
             "folder": str(self.folder),
         }
+        if self.images.checked.note:
+            facts["checked"] = self.images.checked.note
         skipped = self.images.checked.unreadable
         if skipped:
             facts["skipped"] = f"{len(skipped)} unreadable, named at the end"
@@ -105,6 +107,7 @@ def make_plan(
     seeds: int | None = None,
     seed: int | None = None,
     checking: Callable[[int, int], None] | None,
+    fetching: Callable[[int, int], None] | None,
 ) -> Plan:
     """Check everything a user gave, claim the run folder, and return the plan.
 
@@ -116,6 +119,7 @@ def make_plan(
         seeds: of a comparison.
         seed: of a single training.
         checking: told how many of all images have been looked at.
+        fetching: told how many of all shards have been fetched.
 
     Raises:
         SenetError: something cannot be used; no folder has been made then.
@@ -136,6 +140,8 @@ def make_plan(
         workers=count,
         progress=checking,
         processes=processes,
+        cache_gb=execution.cache_gb,
+        fetching=fetching,
     )
     if workers is None and isinstance(images.checked.data.train, ArraySource):
         count = 0  # nothing to decode: processes would only cost time

@@ -11,6 +11,9 @@ from senet.training.progress import Silent, TrainingProgress
 class ComparisonProgress(Protocol):
     """Receives the events of one comparison; the command line draws them."""
 
+    def fetching(self, done: int, total: int) -> None:
+        """So many of all shards have been fetched from a server."""
+
     def checking(self, done: int, total: int) -> None:
         """So many of all images have been looked at."""
 
@@ -26,6 +29,9 @@ class ComparisonProgress(Protocol):
 
 class SilentComparison:
     """A `ComparisonProgress` that shows nothing."""
+
+    def fetching(self, done: int, total: int) -> None:
+        """Do nothing."""
 
     def checking(self, done: int, total: int) -> None:
         """Do nothing."""

@@ -102,6 +102,7 @@ def train_one(
             processes=processes,
             seed=seed,
             checking=progress.checking,
+            fetching=progress.fetching,
         )
         name = name_of_twin(plan.model) if with_se else plan.model
         progress.describe({**plan.facts(), "network": name, "training": f"{plan.epochs()}, seed {seed}"})

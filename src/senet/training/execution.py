@@ -43,9 +43,15 @@ class Execution:
         None, "where every step is logged, one or more of them (default: csv, and tensorboard if installed)"
     )
     log_steps: int = _setting(50, "training steps from one that is logged to the next")
+    cache_gb: float | None = _setting(
+        None,
+        "gigabytes of streamed shards to keep on the disk, those opened last (default: what is free there)",
+    )
 
     def __post_init__(self) -> None:
-        """Check the times and the logs."""
+        """Check the numbers and the logs."""
+        if self.cache_gb is not None and not self.cache_gb > 0:
+            raise SenetError(f"cache_gb is {self.cache_gb}; it must be above 0.")
         if not self.checkpoint_seconds >= 0:
             raise SenetError(f"checkpoint_seconds is {self.checkpoint_seconds}; it must be 0 or above.")
         if not 1 <= self.timeout_seconds <= 86_400:

@@ -1,0 +1,153 @@
+"""Arrow files as Hugging Face's ``datasets`` leaves them: in its cache, or written by ``save_to_disk``.
+
+They are mapped from disk, so that data sets larger than memory are read in any order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+
+from senet.data.labels import StoredLabels, from_column
+from senet.data.parquet import visible_files
+from senet.data.parts import SplitFiles, files_named, make_parts, split_files
+from senet.data.source import ImageData
+from senet.data.split import listed
+from senet.data.tables import (
+    LABEL_COLUMNS,
+    TablePart,
+    agreeing,
+    columns_of,
+    contents_and_paths,
+    feature_class_names,
+    joined,
+    schema_class_names,
+    short,
+)
+from senet.errors import SenetError
+
+# What the file format begins with; the stream format does not.
+FILE_MAGIC = b"ARROW1"
+# Results of `map`, and files being written, which lie beside the data in the cache of `datasets`.
+BESIDE = ("cache-", "tmp")
+
+
+def open_arrow_folder(root: Path, *, test_fraction: float, seed: int) -> ImageData:
+    """Open a folder of Arrow files at any depth: of ``save_to_disk``, or of the cache of ``datasets``.
+
+    Raises:
+        SenetError: as `open_arrow_files`, or files of one part lie in several folders.
+    """
+    found = [file for file in visible_files(root, "*.arrow") if _belongs(root, file)]
+    if not found:
+        raise SenetError(
+            f"{root} holds Arrow files, but only those kept beside a data set (cache-….arrow): "
+            "give the folder of the data set itself."
+        )
+    files = split_files(found, "Arrow")
+    for part in (files.train, files.test):
+        folders = sorted({str(PurePosixPath(file).parent) for file in part})
+        if len(folders) > 1:
+            raise SenetError(
+                f"The Arrow files in {root} lie in several folders ({listed(folders)}), which may hold "
+                "several data sets: give one of them."
+            )
+    return open_arrow_files(root, files, test_fraction=test_fraction, seed=seed)
+
+
+def open_arrow_files(root: Path, files: SplitFiles, *, test_fraction: float, seed: int) -> ImageData:
+    """Map Arrow files (paths relative to ``root``), of the stream or the file format, from disk.
+
+    Raises:
+        SenetError: damaged files, columns that are not there, labels outside the classes, or classes
+            without training images.
+    """
+    return make_parts(root, files, partial(_read, root), test_fraction=test_fraction, seed=seed)
+
+
+def _belongs(root: Path, file: str) -> bool:
+    """Tell the files of a data set from those that `datasets` keeps beside them."""
+    path = root / file
+    state = _json(path.parent / "state.json")
+    if not state:
+        return not path.name.startswith(BESIDE)
+    if state.get("_indices_files"):
+        raise SenetError(
+            f"The data set in {path.parent} chooses its rows by a file of indices, as old versions of "
+            "`datasets` wrote it: load it with `datasets` and write it again with save_to_disk."
+        )
+    return path.name in {str(each.get("filename")) for each in state.get("_data_files") or ()}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SenetError(f"{path} cannot be read ({short(error)}): repair or remove it.") from error
+    return content if isinstance(content, dict) else {}
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """The columns of one part's files, mapped from disk."""
+
+    contents: Any
+    paths: Any
+    labels: list[Any]
+    rows: list[int]
+    names: list[tuple[str, ...] | None]
+
+
+def _read(root: Path, files: Sequence[str]) -> TablePart:
+    mapped = _map(root, files)
+    class_names = agreeing(files, mapped.names, mapped.labels, "Arrow")
+    where = files_named(files)
+    values = from_column(joined(mapped.labels), where)
+    return TablePart(
+        contents=mapped.contents,
+        paths=mapped.paths,
+        places=list(zip(files, mapped.rows, strict=True)),
+        stored=StoredLabels(values=values, class_names=class_names, where=where),
+        outside=root,
+        reopen=partial(_contents_and_paths, root, files),
+    )
+
+
+def _contents_and_paths(root: Path, files: Sequence[str]) -> tuple[Any, Any]:
+    mapped = _map(root, files)
+    return mapped.contents, mapped.paths
+
+
+def _map(root: Path, files: Sequence[str]) -> _Mapped:
+    contents, paths, labels, rows, names = [], [], [], [], []
+    for file in files:
+        table = _table(root / file)
+        image_column, label_column = columns_of(table.schema, file)
+        of_file, paths_of_file = contents_and_paths(table[image_column], file)
+        contents.append(of_file)
+        paths.append(paths_of_file)
+        labels.append(table[label_column])
+        rows.append(table.num_rows)
+        info = _json((root / file).parent / "dataset_info.json")
+        described = feature_class_names(info, LABEL_COLUMNS)
+        names.append(schema_class_names(table.schema, label_column) or described)
+    return _Mapped(joined(contents), joined(paths), labels, rows, names)
+
+
+def _table(path: Path) -> Any:
+    try:
+        stream = pa.memory_map(str(path))
+        if stream.read(len(FILE_MAGIC)) == FILE_MAGIC:
+            return pa.ipc.open_file(stream).read_all()
+        stream.seek(0)
+        return pa.ipc.open_stream(stream).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise SenetError(f"{path} cannot be read as an Arrow file ({short(error)}).") from error

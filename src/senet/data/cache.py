@@ -1,0 +1,97 @@
+"""The user's cache folder: what was downloaded, and what took long to find out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from senet.errors import SenetError
+from senet.files import write_bytes
+
+VARIABLE = "SENET_CACHE"
+
+
+def cache_folder(kind: str) -> Path:
+    """Return the folder for one kind of files, below ``$SENET_CACHE`` or ``~/.cache/senet``, made if missing.
+
+    Raises:
+        SenetError: it cannot be made.
+    """
+    given = os.environ.get(VARIABLE)
+    folder = (Path(given) if given else Path.home() / ".cache" / "senet") / kind
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SenetError(
+            f"The cache folder {folder} cannot be made ({error.strerror}): set {VARIABLE} to a folder "
+            "you may write to."
+        ) from error
+    return folder
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time do what concerns the file ``path``; others wait.
+
+    The lock is ``.<name>.lock`` beside it, and ends with the process that holds it, however that ends.
+    Windows has no such locks; there nothing is held.
+
+    Raises:
+        SenetError: the folder cannot be written to.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        stream = lock.open("w")
+    except OSError as error:
+        raise SenetError(
+            f"The cache folder {path.parent} cannot be written to ({error.strerror}): set {VARIABLE} to a "
+            "folder you may write to."
+        ) from error
+    with stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def kept_table(kind: str, key: str, make: Callable[[], Any]) -> Any:
+    """Return the pyarrow table that ``make`` returns, from the cache folder where it was made before.
+
+    Several processes that want it wait for the one that makes it. A cache folder that cannot be written
+    to is done without.
+
+    Args:
+        kind: folder in the cache.
+        key: of the table; two different contents never share one.
+        make: returns the table.
+    """
+    path = None
+    with ExitStack() as stack:
+        with suppress(SenetError):
+            path = cache_folder(kind) / f"{key}.arrow"
+            stack.enter_context(locked(path))
+        if path is not None:
+            # A table that can no longer be read is made again.
+            with suppress(OSError, pa.ArrowException):
+                return pa.ipc.open_file(pa.BufferReader(path.read_bytes())).read_all()
+        table = make()
+        if path is not None:
+            with suppress(SenetError):
+                write_bytes(path, _to_bytes(table))
+    return table
+
+
+def _to_bytes(table: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())

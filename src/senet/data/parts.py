@@ -1,0 +1,134 @@
+"""Which files hold the training part and which the test part, and the images made of both."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from senet.data.labels import StoredLabels, labels_of_test, training_labels
+from senet.data.source import ImageData, ImageSource, Indices, Subset
+from senet.data.split import TEST_NAMES, TRAIN_NAMES, listed, stratified_split, without_test_images
+from senet.errors import SenetError
+
+# The numbers behind the word, as in imagenet-train-00000-of-00294.
+NUMBERS = re.compile(r"([^a-z]|-of-)*$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFiles:
+    """Which files hold which part; ``test`` is empty where the training part must be split."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+class StoredPart(Protocol):
+    """One part as it was read: its labels, and its images once the class mapping is known."""
+
+    @property
+    def stored(self) -> StoredLabels:
+        """Return the labels as stored."""
+
+    def source(self, labels: Indices, classes: tuple[str, ...]) -> ImageSource:
+        """Return the images under a class mapping."""
+
+
+def split_files(files: Sequence[str], kind: str) -> SplitFiles:
+    """Sort files into parts by their names, as in ``data/train-00000-of-00002.parquet``.
+
+    The file's own first word counts, or the last before its numbers (``imagenet-train-00.tar``), then
+    the folders from the nearest up. A validation part is preferred over a test part. Files without any
+    such word are one whole.
+
+    Args:
+        files: paths with ``/``.
+        kind: for errors, for example ``"parquet"``.
+
+    Raises:
+        SenetError: there is a test part without a training part.
+    """
+    roles = {file: role_of(file) for file in sorted(files)}
+    if not any(roles.values()):
+        return SplitFiles(train=tuple(roles), test=(), others=())
+    train = tuple(file for file, role in roles.items() if role in TRAIN_NAMES)
+    if not train:
+        suffix = PurePosixPath(files[0]).suffix
+        raise SenetError(
+            f"None of the {kind} files {listed(list(roles))} is a training part: name it train-…{suffix}."
+        )
+    test_role = next((role for role in TEST_NAMES if role in roles.values()), None)
+    test = tuple(file for file, role in roles.items() if test_role is not None and role == test_role)
+    return SplitFiles(train=train, test=test, others=tuple(f for f in roles if f not in train + test))
+
+
+def role_of(file: str) -> str | None:
+    """Return the word that tells a file's part, one of `TRAIN_NAMES` or `TEST_NAMES`, or ``None``."""
+    path = PurePosixPath(file.lower())
+    # What comes behind the first full stop is not the name: train-0.tar, mnist-train.arrow.
+    stem = path.name.split(".")[0]
+    before_numbers = NUMBERS.sub("", stem)
+    words = [_first_word(stem), re.split(r"[^a-z]", before_numbers)[-1]]
+    words += [_first_word(folder) for folder in reversed(path.parts[:-1])]
+    return next((word for word in words if word in TRAIN_NAMES + TEST_NAMES), None)
+
+
+def _first_word(text: str) -> str:
+    return re.split(r"[^a-z]", text, maxsplit=1)[0]
+
+
+def make_parts(
+    root: Path,
+    files: SplitFiles,
+    read: Callable[[tuple[str, ...]], StoredPart],
+    *,
+    test_fraction: float,
+    seed: int,
+    wrap: Callable[[ImageSource], ImageSource] = lambda source: source,
+) -> ImageData:
+    """Read the training part and the test part, or split the one there is.
+
+    Args:
+        root: what the files lie in; its name becomes the data's.
+        files: of each part.
+        read: reads the files of one part.
+        test_fraction: of each class, where there is no test part.
+        seed: of that split.
+        wrap: put around the images of each part.
+
+    Raises:
+        SenetError: as ``read``, `training_labels`, `labels_of_test` and `stratified_split`.
+    """
+    part = read(files.train)
+    classes, labels = training_labels(part.stored)
+    train = part.source(labels, classes)
+    if files.test:
+        part = read(files.test)
+        labels = labels_of_test(part.stored, classes)
+        test = part.source(labels, classes)
+        sentence = (
+            f"The parts as given: {len(train):,} training images from {files_named(files.train)} and "
+            f"{len(test):,} test images from {files_named(files.test)}."
+        ) + without_test_images(labels, classes)
+    else:
+        chosen, rest, sentence = stratified_split(labels, classes, test_fraction=test_fraction, seed=seed)
+        train, test = Subset(train, chosen), Subset(train, rest)
+    if files.others:
+        sentence += f" Not used: {listed(files.others)}."
+    return ImageData(
+        name=root.name,
+        location=str(root),
+        train=wrap(train),
+        test=wrap(test),
+        classes=classes,
+        split=sentence,
+        own_test=bool(files.test),
+    )
+
+
+def files_named(files: Sequence[str]) -> str:
+    """Return ``"train.parquet"`` or ``"2 files (train-0.parquet …)"``."""
+    return files[0] if len(files) == 1 else f"{len(files)} files ({files[0]} …)"

@@ -1,0 +1,277 @@
+"""Parquet shards elsewhere, each fetched when its first image is needed.
+
+Labels are read beforehand, by asking for parts of the files; the images of a shard then come at once
+and are kept as an Arrow file, from which every process reads them in any order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from senet.data.cache import cache_folder, kept_table
+from senet.data.decode import UnreadableImage
+from senet.data.grouped_order import WINDOW_GROUPS
+from senet.data.labels import StoredLabels, from_column
+from senet.data.parts import SplitFiles, files_named, make_parts
+from senet.data.replaced import ReplacedImages
+from senet.data.shard_cache import ShardCache
+from senet.data.source import EncodedSource, ImageData, Indices
+from senet.data.tables import agreeing, columns_of, contents_and_paths, joined, schema_class_names, short
+from senet.errors import SenetError
+
+# Changes whenever what is kept would come out differently.
+VERSION = 1
+AT_A_TIME = 16
+PAUSES = (1.0, 10.0)
+# Shards a process keeps open: those that are mixed, and as many of the test images.
+MOST_OPEN = 2 * WINDOW_GROUPS
+GIGABYTE = 1_000_000_000
+
+Result = TypeVar("Result")
+# Returns an fsspec file system; each process calls it for its own.
+OpenFiles = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class RemoteShard:
+    """One parquet file that lies elsewhere.
+
+    Attributes:
+        file: its name for people.
+        path: in the file system.
+        key: a hash of path and version.
+        rows: images in it.
+        size: bytes of the images.
+    """
+
+    file: str
+    path: str
+    key: str
+    rows: int
+    size: int
+
+
+class StreamedSource(EncodedSource):
+    """Picture files in shards that are fetched as they are needed; each shard is one of its ``groups``."""
+
+    def __init__(
+        self,
+        shards: Sequence[RemoteShard],
+        labels: Indices,
+        classes: Sequence[str],
+        open_files: OpenFiles,
+        cache: ShardCache,
+    ) -> None:
+        self.labels = labels
+        self.classes = tuple(classes)
+        rows = [shard.rows for shard in shards]
+        self.groups = np.repeat(np.arange(len(shards), dtype=np.int64), rows)
+        self._starts = np.concatenate([[0], np.cumsum(rows)])
+        self._shards = tuple(shards)
+        self._open_files = open_files
+        self._cache = cache
+        self._opened: dict[int, Any] = {}
+
+    def content(self, index: int) -> memoryview:
+        """Return the bytes of one picture, fetching its shard first where it is not there.
+
+        Raises:
+            UnreadableImage: the image has no bytes.
+            SenetError: the shard cannot be fetched.
+        """
+        assert self.groups is not None
+        shard = int(self.groups[index])
+        contents = self._opened.get(shard)
+        if contents is None:
+            contents = self._open(shard)
+        buffer = contents[index - int(self._starts[shard])].as_buffer()
+        if buffer is None:
+            raise UnreadableImage(self.name(index), "its bytes are missing from the file")
+        return memoryview(buffer)
+
+    def _open(self, number: int) -> Any:
+        shard = self._shards[number]
+        table = self._cache.open(shard.key, shard.size, partial(_fetch, self._open_files, shard))
+        contents, _ = contents_and_paths(table.column(0), shard.file)
+        while len(self._opened) >= MOST_OPEN:
+            del self._opened[next(iter(self._opened))]
+        self._opened[number] = contents
+        return contents
+
+    def name(self, index: int) -> str:
+        """Return "train-00000.parquet row 7"."""
+        assert self.groups is not None
+        shard = int(self.groups[index])
+        return f"{self._shards[shard].file} row {index - int(self._starts[shard])}"
+
+    def names(self, indices: Indices) -> list[str]:
+        """Return the names of many images at once."""
+        assert self.groups is not None
+        shards = self.groups[indices]
+        rows = (indices - self._starts[shards]).tolist()
+        return [
+            f"{self._shards[shard].file} row {row}" for shard, row in zip(shards.tolist(), rows, strict=True)
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open shards behind: whoever unpickles the source opens its own."""
+        return {**self.__dict__, "_opened": {}}
+
+
+@dataclass(frozen=True)
+class _StreamedPart:
+    shards: Sequence[RemoteShard]
+    stored: StoredLabels
+    open_files: OpenFiles
+    cache: ShardCache
+
+    def source(self, labels: Indices, classes: tuple[str, ...]) -> StreamedSource:
+        return StreamedSource(self.shards, labels, classes, self.open_files, self.cache)
+
+
+def open_stream(
+    open_files: OpenFiles,
+    root: str,
+    files: SplitFiles,
+    *,
+    cache_gb: float | None,
+    test_fraction: float,
+    seed: int,
+) -> ImageData:
+    """Read the labels of parquet files elsewhere, and return images that are fetched shard by shard.
+
+    Args:
+        open_files: returns an fsspec file system; must be picklable.
+        root: folder in the file system.
+        files: of each part, relative to ``root``.
+        cache_gb: gigabytes of shards to keep on the disk; ``None`` takes what is free there but for 1 GB.
+        test_fraction: of each class, where there is no test part.
+        seed: of that split.
+
+    Raises:
+        SenetError: a file cannot be read, ``cache_gb`` is too small for the shards that are mixed, or as
+            `make_parts`.
+    """
+    limit = None if cache_gb is None else int(cache_gb * GIGABYTE)
+    cache = ShardCache(cache_folder("stream"), limit)
+
+    file_system = open_files()
+
+    def read(names: tuple[str, ...]) -> _StreamedPart:
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            described = list(pool.map(partial(_describe, file_system, root), names))
+        shards = [shard for shard, _, _ in described]
+        _require_room(shards, cache_gb)
+        labels = [column for _, column, _ in described]
+        class_names = agreeing(names, [given for _, _, given in described], labels, "parquet")
+        where = files_named(names)
+        values = from_column(joined(labels), where)
+        stored = StoredLabels(values=values, class_names=class_names, where=where)
+        return _StreamedPart(shards, stored, open_files, cache)
+
+    return make_parts(Path(root), files, read, test_fraction=test_fraction, seed=seed, wrap=ReplacedImages)
+
+
+def _require_room(shards: Sequence[RemoteShard], cache_gb: float | None) -> None:
+    needed = (WINDOW_GROUPS + 1) * max(shard.size for shard in shards) / GIGABYTE
+    if cache_gb is not None and cache_gb < needed:
+        raise SenetError(
+            f"A cache of {cache_gb:g} GB is too small: the images of {WINDOW_GROUPS} shards are mixed while "
+            f"the next comes, which takes {needed:.3g} GB here; give that much or more (--cache-gb)."
+        )
+
+
+def _describe(file_system: Any, root: str, file: str) -> tuple[RemoteShard, Any, tuple[str, ...] | None]:
+    """Return a shard, its label column and its class names."""
+    path = f"{root}/{file}"
+    version = _patiently(path, lambda: file_system.ukey(path))
+    key = hashlib.blake2b(f"{VERSION}\0{path}\0{version}".encode(), digest_size=16).hexdigest()
+    table = kept_table("labels", key, lambda: _patiently(path, lambda: _read_labels(file_system, path, file)))
+    size = int(table.schema.metadata[b"image bytes"])
+    shard = RemoteShard(file=file, path=path, key=key, rows=table.num_rows, size=size)
+    return shard, table.column(0), schema_class_names(table.schema, table.schema.names[0])
+
+
+def _read_labels(file_system: Any, path: str, file: str) -> Any:
+    """Return the label column as a table, with the bytes that the images take in its metadata."""
+    # Without a cache exactly the parts that are needed are asked for.
+    with file_system.open(path, "rb", cache_type="none") as stream:
+        parquet = pq.ParquetFile(stream)
+        image_column, label_column = columns_of(parquet.schema_arrow, file)
+        contents_and_paths(parquet.schema_arrow.empty_table()[image_column], file)
+        table = parquet.read(columns=[label_column])
+        size = sum(size for _, size in _image_chunks(parquet.metadata, image_column))
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), "image bytes": str(size)})
+
+
+def _image_chunks(metadata: Any, image_column: str) -> list[tuple[str, int]]:
+    """Return name and uncompressed bytes of the columns that hold picture files, over all row groups."""
+    found = []
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(column)
+            if chunk.path_in_schema in (image_column, f"{image_column}.bytes"):
+                found.append((chunk.path_in_schema, chunk.total_uncompressed_size))
+    return found
+
+
+def _fetch(open_files: OpenFiles, shard: RemoteShard, target: BinaryIO) -> None:
+    """Write the images of a shard to an Arrow file, one row group after the other."""
+    file_system = open_files()
+
+    def open_parquet(metadata: Any = None) -> Any:
+        stream = file_system.open(shard.path, "rb", cache_type="none")
+        return pq.ParquetFile(stream, metadata=metadata)
+
+    first = _patiently(shard.path, open_parquet)
+    image_column, _ = columns_of(first.schema_arrow, shard.file)
+    chunks = _image_chunks(first.metadata, image_column)
+    leaf = chunks[0][0] if chunks else image_column
+
+    def row_group(number: int) -> Any:
+        with open_parquet(first.metadata) as parquet:
+            return parquet.read_row_group(number, columns=[leaf])
+
+    writer = None
+    for number in range(first.metadata.num_row_groups):
+        table = _patiently(shard.path, partial(row_group, number))
+        if writer is None:
+            writer = pa.ipc.new_file(target, table.schema)
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
+    first.close()
+
+
+def _patiently(path: str, ask: Callable[[], Result]) -> Result:
+    """Ask again after a pause where it fails.
+
+    Raises:
+        SenetError: the file is not there, or asking fails again and again.
+    """
+    for pause in (*PAUSES, None):
+        try:
+            return ask()
+        except (SenetError, NameError, TypeError, AttributeError, AssertionError):
+            raise  # told already, or a defect of senet, which no patience mends
+        except Exception as error:
+            # Errors of the network belong to the HTTP client, which differs by version.
+            lasting = isinstance(error, FileNotFoundError | PermissionError | pa.ArrowInvalid)
+            if pause is None or lasting:
+                raise SenetError(
+                    f"{path} could not be read ({short(error)}): check the network and run the same "
+                    "command again, which goes on from there."
+                ) from error
+            time.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")

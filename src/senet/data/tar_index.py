@@ -1,0 +1,182 @@
+"""Where each sample of a WebDataset shard lies, found once by reading the headers of the tar file.
+
+A sample is all files of one key, the path up to the first full stop of the file's name: ``007.jpg`` and
+``007.cls``, or ``007.jpg`` and ``007.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from senet.data.cache import kept_table
+from senet.data.decode import SUFFIXES
+from senet.data.source import Indices
+from senet.errors import SenetError
+
+# Changes whenever an index would come out differently.
+VERSION = 1
+LABEL_FILE = "cls"
+LABEL_FIELDS = ("label", "class", "cls")
+# A label takes a few bytes, a description in JSON a few thousand; more is something else.
+MOST_LABEL_BYTES = 1_000_000
+COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd"}
+UNPACK = "unpack it once, for example by gunzip, as single images inside a compressed file cannot be read"
+
+
+class ShardIndex(NamedTuple):
+    """The samples of one shard, in their order.
+
+    Attributes:
+        names: N paths of the pictures inside the tar file (a pyarrow array of strings).
+        labels: N texts, likewise.
+        offsets: (N,) int64, where the picture's bytes begin.
+        sizes: (N,) int64, bytes of the picture.
+    """
+
+    names: Any
+    labels: Any
+    offsets: Indices
+    sizes: Indices
+
+
+class _Member(NamedTuple):
+    name: str
+    offset: int
+    size: int
+
+
+def shard_index(path: Path) -> ShardIndex:
+    """Return the index of a shard, from the user's cache folder where the shard is unchanged since.
+
+    Raises:
+        SenetError: the shard is compressed, damaged or no tar file, or a sample has no picture or no label.
+    """
+    status = path.stat()
+    what = f"{VERSION}\0{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+    key = hashlib.blake2b(what.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    table = kept_table("tar", key, lambda: pa.table(read_index(path)._asdict()))
+    return ShardIndex(
+        names=table["names"].combine_chunks(),
+        labels=table["labels"].combine_chunks(),
+        offsets=table["offsets"].to_numpy(),
+        sizes=table["sizes"].to_numpy(),
+    )
+
+
+def read_index(path: Path) -> ShardIndex:
+    """Read the headers and labels of a shard; raises as `shard_index`."""
+    try:
+        with path.open("rb") as stream:
+            _require_tar(stream, path)
+            samples = _samples(stream, path)
+            found = [_sample(stream, path, key, files) for key, files in samples.items()]
+    except (tarfile.TarError, OSError) as error:
+        raise SenetError(
+            f"{path} cannot be read as a tar file ({error}): it is cut short or damaged, so fetch it again."
+        ) from error
+    if not found:
+        raise SenetError(f"{path} holds no samples: files such as 007.jpg and 007.cls are needed.")
+    members, labels = zip(*found, strict=True)
+    return ShardIndex(
+        names=pa.array([member.name for member in members], type=pa.string()),
+        labels=pa.array(labels, type=pa.string()),
+        offsets=np.array([member.offset for member in members], dtype=np.int64),
+        sizes=np.array([member.size for member in members], dtype=np.int64),
+    )
+
+
+def _require_tar(stream: BinaryIO, path: Path) -> None:
+    start = stream.read(6)
+    stream.seek(0)
+    for magic, method in COMPRESSED.items():
+        if start.startswith(magic):
+            raise SenetError(f"{path} is compressed with {method}: {UNPACK}.")
+
+
+def _samples(stream: BinaryIO, path: Path) -> dict[str, dict[str, _Member]]:
+    """Return key → what follows the key's full stop → the file."""
+    samples: dict[str, dict[str, _Member]] = {}
+    with tarfile.open(fileobj=stream, mode="r:", errors="replace") as tar:
+        for member in tar:
+            folder, _, file = member.name.rpartition("/")
+            if not member.isreg() or file.startswith(".") or "__MACOSX" in folder:
+                continue
+            if member.issparse():
+                raise SenetError(f"{path} holds the sparse file {member.name}: write it without --sparse.")
+            stem, _, kind = file.partition(".")
+            files = samples.setdefault(f"{folder}/{stem}", {})
+            if kind.lower() in files:
+                raise SenetError(f"{path} holds {member.name} twice: a sample's key must be its own.")
+            files[kind.lower()] = _Member(member.name, member.offset_data, member.size)
+        _require_end(stream, tar.offset, path)
+    return samples
+
+
+def _require_end(stream: BinaryIO, offset: int, path: Path) -> None:
+    """Raise unless the headers ended where the file does: tarfile takes a damaged header for the end."""
+    stream.seek(offset)
+    while rest := stream.read(1 << 20):
+        if rest.strip(b"\0"):
+            raise SenetError(
+                f"{path} goes on behind its end at byte {offset:,}: it is damaged, or several tar files in "
+                "one; fetch or write it again."
+            )
+
+
+def _sample(stream: BinaryIO, path: Path, key: str, files: dict[str, _Member]) -> tuple[_Member, str]:
+    name = key.lstrip("/")
+    pictures = [kind for kind in files if f".{kind}".endswith(SUFFIXES)]
+    # Of 007.jpg and 007.mask.png, the first is the image.
+    plain = [kind for kind in pictures if f".{kind}" in SUFFIXES] or pictures
+    if len(plain) != 1:
+        which = f"several pictures ({', '.join(plain)})" if plain else "no picture"
+        raise SenetError(
+            f"Sample {name} in {path} has {which}: one file such as {Path(name).name}.jpg is needed."
+        )
+    return files[plain[0]], _label(stream, path, name, files)
+
+
+def _label(stream: BinaryIO, path: Path, name: str, files: dict[str, _Member]) -> str:
+    if LABEL_FILE in files:
+        label = _content(stream, path, files[LABEL_FILE]).strip()
+    elif "json" in files:
+        label = _json_label(_content(stream, path, files["json"]), files["json"].name, path)
+    else:
+        label = ""
+    if not label or "\n" in label:
+        stem = Path(name).name
+        raise SenetError(
+            f"Sample {name} in {path} has no label: {stem}.{LABEL_FILE} with a number or name, or "
+            f"{stem}.json with a field {', '.join(LABEL_FIELDS)}, is needed; class folders in "
+            "a tar file must be unpacked."
+        )
+    return label
+
+
+def _content(stream: BinaryIO, path: Path, member: _Member) -> str:
+    if member.size > MOST_LABEL_BYTES:
+        raise SenetError(f"{member.name} in {path} has {member.size:,} bytes, too many for a label.")
+    stream.seek(member.offset)
+    try:
+        return stream.read(member.size).decode()
+    except UnicodeDecodeError as error:
+        raise SenetError(f"{member.name} in {path} is not text in UTF-8.") from error
+
+
+def _json_label(text: str, name: str, path: Path) -> str:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise SenetError(f"{name} in {path} is not JSON ({error}).") from error
+    for field in LABEL_FIELDS:
+        value = content.get(field) if isinstance(content, dict) else None
+        if isinstance(value, int | str) and not isinstance(value, bool):
+            return str(value).strip()
+    return ""

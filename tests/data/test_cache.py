@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from senet.data.cache import cache_folder, kept_table, locked
+from senet.errors import SenetError
+
+from .pictures import write
+
+TABLE = pa.table({"a": [1, 2]}).replace_schema_metadata({"x": "y"})
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SENET_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def kept(make: object = None) -> pa.Table:
+    return kept_table("labels", "k", make or (lambda: TABLE))
+
+
+def never() -> pa.Table:
+    raise AssertionError("made again")
+
+
+def test_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_folder("a/b") == tmp_path / "cache" / "a" / "b" and cache_folder("a/b").is_dir()
+    monkeypatch.delenv("SENET_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder("a") == tmp_path / ".cache" / "senet" / "a"
+
+
+def test_a_table_is_made_once(cache: Path) -> None:
+    assert kept().equals(TABLE)
+    again = kept(never)
+    assert again.equals(TABLE) and again.schema.metadata == {b"x": b"y"}
+    path = cache / "labels" / "k.arrow"
+    for damage in (path.read_bytes()[:40], b""):
+        path.write_bytes(damage)
+        assert kept().equals(TABLE) and kept(never).equals(TABLE)
+
+
+def test_a_failure_keeps_nothing(cache: Path) -> None:
+    with pytest.raises(AssertionError):
+        kept(never)
+    assert not list((cache / "labels").glob("*.arrow")) and kept().equals(TABLE)
+
+
+def test_without_a_folder_the_table_is_made_each_time(cache: Path) -> None:
+    write(cache, b"a file in its place")
+    with pytest.raises(SenetError, match=r"cache folder .* cannot be made .*SENET_CACHE"):
+        cache_folder("labels")
+    assert kept().equals(TABLE)
+
+
+def test_a_lock_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SenetError, match=r"cannot be written to .*SENET_CACHE"),
+        locked(tmp_path / "no" / "x"),
+    ):
+        pass
