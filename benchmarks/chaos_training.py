@@ -26,7 +26,7 @@ class Events(Silent, SilentComparison):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.batches = 0
+        self.batches = self.epochs = 0
 
     def training(self, *, number: int, total: int, seed: int, variant: Variant) -> Silent:
         """Watch the one training there is."""
@@ -42,13 +42,17 @@ class Events(Silent, SilentComparison):
         workers: int | None = None,
     ) -> None:
         """Note where the training goes on."""
-        self.batches = batches
+        self.batches, self.epochs = batches, done_epochs
         self._write("starting", done_epochs * batches + done_batches)
 
     def step(self, *, epoch: int, batch: int, loss: float, images: int, data_wait: float = 0.0) -> None:
         """Note the step."""
-        moment = "testing" if batch == self.batches else "training"
-        self._write(f"{moment} in epoch {epoch}", (epoch - 1) * self.batches + batch)
+        self.epochs = epoch
+        self._write(f"training in epoch {epoch}", (epoch - 1) * self.batches + batch)
+
+    def testing(self) -> None:
+        """Note that the epoch is trained."""
+        self._write(f"testing after epoch {self.epochs}", self.epochs * self.batches)
 
     def epoch(self, metrics: EpochMetrics) -> None:
         """Note the end of an epoch."""

@@ -73,6 +73,18 @@ def test_the_live_lines_fit_80_columns_and_tell_everything() -> None:
         assert part in text, text
 
 
+def test_testing_is_drawn_in_place_of_the_speed() -> None:
+    shown, stream = display(terminal=True)
+    with shown:
+        shown.training(number=1, total=1, seed=0, variant="plain")
+        shown.begin(epochs=2, batches=10, done_epochs=0, done_batches=0)
+        shown.step(epoch=1, batch=10, loss=1.5, images=64)
+        shown.testing()
+        shown.bar.refresh()
+    last = stream.getvalue()[stream.getvalue().rindex("run 1/1") :]
+    assert "epoch 1/2, loss 1.500" in last and "testing" in last and "images/s" not in last
+
+
 def test_without_a_terminal_every_epoch_is_a_line() -> None:
     clock = Clock()
     shown, stream = display(terminal=False, width=200, clock=clock)

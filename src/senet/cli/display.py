@@ -47,7 +47,8 @@ class Display:
         )
         self.task: TaskID | None = None
         self.number = self.total = 1
-        self.title = ""
+        self.title = self.state = ""
+        self.done = 0
         self.steps_before = self.steps_of_all = 0
         self.speed = _Speed(clock)
         self.workers: int | None = None
@@ -121,7 +122,13 @@ class Display:
         self.speed.add(images)
         done = self.steps_before + (epoch - 1) * self.batches + batch
         state = f"epoch {epoch}/{self.epochs}, loss {loss:.3f}, {self._left(done)}\n{self._pace(data_wait)}"
+        self.state = f"epoch {epoch}/{self.epochs}, loss {loss:.3f}"
+        self.done = done
         self._draw(self.title, done, self.steps_of_all, state)
+
+    def testing(self) -> None:
+        """Draw that the network is tested."""
+        self._draw(self.title, self.done, self.steps_of_all, f"{self.state}\ntesting")
 
     def epoch(self, metrics: EpochMetrics) -> None:
         """Print the last epoch of a training; where nothing is drawn, every epoch."""

@@ -268,6 +268,7 @@ class _Loop:
         """Test, note the epoch in the history, and save."""
         position = self.position
         self.check()
+        self.progress.testing()
         with self.average.applied_to(self.model) if self.average else nullcontext():
             self.network.copy_buffers_from_first()
             evaluation = evaluate(

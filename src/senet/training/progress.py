@@ -31,6 +31,9 @@ class TrainingProgress(Protocol):
         spent waiting for data, 0 to 1.
         """
 
+    def testing(self) -> None:
+        """One epoch is trained; the network is tested next."""
+
     def epoch(self, metrics: EpochMetrics) -> None:
         """One epoch is trained, tested and saved."""
 
@@ -53,6 +56,9 @@ class Silent:
         """Do nothing."""
 
     def step(self, *, epoch: int, batch: int, loss: float, images: int, data_wait: float = 0.0) -> None:
+        """Do nothing."""
+
+    def testing(self) -> None:
         """Do nothing."""
 
     def epoch(self, metrics: EpochMetrics) -> None:
