@@ -124,9 +124,8 @@ def test_the_least_area_bounds_the_rectangle(width: int, height: int, least: flo
 def test_a_larger_least_area_allows_a_smaller_decoding() -> None:
     corner = CENTRE._replace(area=0.0)
     assert train("resized", size=224, least_area=0.25).smallest(corner) == math.ceil(224 / math.sqrt(3 / 16))
-    assert (
-        train("resized", size=224).smallest(corner)
-        > train("resized", size=224, least_area=0.25).smallest(corner)
+    assert train("resized", size=224).smallest(corner) > train("resized", size=224, least_area=0.25).smallest(
+        corner
     )
     whole = train("resized", least_area=1.0)
     assert np.array_equal(

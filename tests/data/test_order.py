@@ -107,7 +107,7 @@ def test_classes_are_mixed_over_the_epoch() -> None:
     labels = np.arange(1000) % 4
     order, _ = epoch_order(labels, seed=0, epoch=0, sampling="balanced")
     for quarter in np.split(labels[order], 4):
-        assert 40 < np.bincount(quarter, minlength=4).min() and np.bincount(quarter).max() < 90
+        assert np.bincount(quarter, minlength=4).min() > 40 and np.bincount(quarter).max() < 90
 
 
 def test_repeats_take_the_first_images_of_the_permutation() -> None:

@@ -123,7 +123,7 @@ class TrainTransform(Transform):
     With crop "pad", the shorter side is brought to ``size`` where it differs, the image is turned, 4 black
     pixels are put around and a square is cut out at random. With "resized", a rectangle of ``least_area`` to
     100 % of the area and an aspect ratio from 3/4 to 4/3 is cut out at random, resized to the square and
-    turned. Where no such ratio fits the drawn area (panoramas), the nearest one is cut off at the image's edge.
+    turned. Where no such ratio fits the drawn area (panoramas), the nearest is cut off at the image's edge.
 
     Attributes:
         sizes: side of the images in the first epochs, one for each; later ones have ``size``.
@@ -261,8 +261,8 @@ class EvalTransform(Transform):
         super().__post_init__()
         if self.resize != 0 and self.resize < self.size:
             raise SenetError(
-                f"The shorter side of test images is {self.resize} pixels, and it must be {self.size} at least "
-                "for the centre to be cut out, or 0 to be chosen."
+                f"The shorter side of test images is {self.resize} pixels, and it must be {self.size} at "
+                "least for the centre to be cut out, or 0 to be chosen."
             )
 
     @property
