@@ -17,10 +17,10 @@ Floats = npt.NDArray[np.float64]
 
 
 class _Pairs(NamedTuple):
-    """What is mixed of one piece: ``count`` pairs from image ``start`` on; ``number`` is the first one's."""
+    """The pairs of one piece: where they start in it, how many, and the first one's number in the batch."""
 
     start: int
-    count: int
+    many: int
     number: int
 
 
@@ -77,7 +77,7 @@ class Mixing:
         a = self.mixup if takes_mixup else self.cutmix
         # Drawn for the whole batch, so that a pair's numbers do not depend on how it was cut.
         shares, centres = generator.beta(a, a, total // 2), generator.random((total // 2, 2))
-        mine = slice(pairs.number, pairs.number + pairs.count)
+        mine = slice(pairs.number, pairs.number + pairs.many)
         one, other = self._halves(images, pairs)
         if takes_mixup:
             mixed_share = shares[mine]
@@ -103,8 +103,8 @@ class Mixing:
 
     def _halves(self, values: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor]:
         """Return views (G, R, ...) of the first and the second image of all pairs."""
-        paired = values[pairs.start : pairs.start + 2 * pairs.count]
-        groups = paired.unflatten(0, (-1, 2, self.repeats))
+        paired = values[pairs.start : pairs.start + 2 * pairs.many]
+        groups = paired.view(-1, 2, self.repeats, *values.shape[1:])
         return groups[:, 0], groups[:, 1]
 
     def _beside(self, shares: Floats, values: Tensor) -> Tensor:
@@ -153,5 +153,5 @@ def _boxes(shares: Floats, centres: Floats, height: int, width: int) -> npt.NDAr
 
 
 def _areas(boxes: npt.NDArray[np.int64]) -> Floats:
-    top, bottom, left, right = boxes.T.astype(np.float64)
-    return (bottom - top) * (right - left)
+    heights, widths = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2]
+    return (heights * widths).astype(np.float64)
