@@ -110,10 +110,40 @@ def test_arrays_are_transformed_as_images_are(loaders: Any) -> None:
         TrainTransform(size=6, channels=3, crop="pad"),
         TrainTransform(size=8, channels=1, crop="pad"),
         TrainTransform(size=8, channels=3, crop="resized"),
+        TrainTransform(size=8, channels=3, crop="pad", rotation=30, jitter=9, fill=(1, 2, 3)),
+        TrainTransform(size=8, channels=3, crop="pad", randaugment=5, fill=(1, 2, 3)),
+        TrainTransform(size=8, channels=3, crop="pad", sizes=(8, 4, 4)),
         EvalTransform(size=8, channels=3, crop="pad"),
+        EvalTransform(size=6, channels=3, crop="pad", resize=8),
         EvalTransform(size=6, channels=3, crop="resized"),
     ):
         assert same(loaders(arrays, transform).epoch(2), loaders(files, transform).epoch(2))
+
+
+def test_training_images_grow_over_the_epochs(loaders: Any) -> None:
+    loader = loaders(numbered_arrays(8), TrainTransform(size=8, channels=1, crop="pad", sizes=(4, 6)))
+    assert [next(loader.epoch(epoch)).images.shape[-1] for epoch in range(4)] == [4, 6, 8, 8]
+
+
+def test_balanced_and_repeated_images_are_augmented_anew_each_time() -> None:
+    source = Subset(pictures_of_two_classes(12), np.array([0, 2, 4, 6, 8, 10, 1]))
+    loader = make_loader(
+        source, AUGMENT, batch_size=7, seed=1, workers=0, train=True, sampling="balanced", repeats=2
+    )
+    (batch,) = loader.epoch(0)
+    assert (batch.indices[:6:2] == batch.indices[1::2]).all()
+    assert sorted(batch.labels[::2].tolist()) == [0, 0, 1, 1]
+    seen: dict[int, int] = {}
+    for image, index in zip(batch.images, batch.indices.tolist(), strict=True):
+        again = (seen[index],) if index in seen else ()
+        choices = AUGMENT.draw(Random(seed_from("augment", 1, 0, index, *again)))
+        assert np.array_equal(image.numpy(), AUGMENT(source.read(index), choices))
+        seen[index] = seen.get(index, 0) + 1
+    assert len(seen) < 5, "the one image of its class came more than twice"
+
+
+def pictures_of_two_classes(count: int) -> ImageSource:
+    return SpySource(lambda index: encoded(noise(8, 8, index)), [index % 2 for index in range(count)])
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker")

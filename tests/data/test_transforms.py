@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from senet.data import transforms as room
+from senet.data.augment import random_rectangle
 from senet.data.source import ArraySource
 from senet.data.transforms import CENTRE, Choices, EvalTransform, TrainTransform, Transform
 from senet.errors import SenetError
@@ -82,7 +82,7 @@ def test_flip_mirrors_half_of_the_images_and_nothing_else(choices: Choices) -> N
 @settings(deadline=None)
 @given(width=st.integers(20, 300), height=st.integers(20, 300), choices=all_choices)
 def test_the_random_rectangle_keeps_to_its_area_and_ratio(width: int, height: int, choices: Choices) -> None:
-    w, h = room._random_rectangle(width, height, choices)
+    w, h = random_rectangle(width, height, 0.08, choices)
     area = (0.08 + 0.92 * choices.area) * width * height
     assert 0 < w <= width and 0 < h <= height
     assert w * h <= area * (1 + 1e-9)
@@ -93,7 +93,7 @@ def test_the_random_rectangle_keeps_to_its_area_and_ratio(width: int, height: in
 
 def test_areas_are_spread_evenly_and_ratios_reach_both_ends() -> None:
     random, transform = Random(0), train("resized")
-    rectangles = [room._random_rectangle(400, 300, transform.draw(random)) for _ in range(4000)]
+    rectangles = [random_rectangle(400, 300, 0.08, transform.draw(random)) for _ in range(4000)]
     areas = np.array([w * h for w, h in rectangles]) / (400 * 300)
     ratios = np.array([w / h for w, h in rectangles])
     assert np.abs(np.quantile(areas, [0.25, 0.5, 0.75]) - [0.31, 0.54, 0.77]).max() < 0.02
@@ -114,7 +114,7 @@ def test_what_is_cut_out_of_a_reduced_image_never_has_to_be_enlarged(
     reduced = math.ceil(width / denominator), math.ceil(height / denominator)
     if denominator > 1 and min(reduced) < transform.smallest(choices):
         return  # decoding would not have reduced so far
-    w, h = room._random_rectangle(*reduced, choices)
+    w, h = random_rectangle(*reduced, 0.08, choices)
     if denominator > 1:
         assert min(w, h) >= 8 - 1e-6
 
@@ -130,7 +130,7 @@ def test_a_large_part_allows_a_small_decoding_and_a_small_part_does_not() -> Non
 @given(choices=all_choices)
 def test_the_resized_crop_shows_the_rectangle(choices: Choices) -> None:
     picture = smooth(60, 40)
-    w, h = room._random_rectangle(60, 40, choices)
+    w, h = random_rectangle(60, 40, 0.08, choices)
     left, top = choices.left * (60 - w), choices.top * (40 - h)
     shown = hwc(train("resized")(picture, choices)).astype(float)
     # The picture is a ramp, so each pixel tells where it came from.
@@ -181,7 +181,7 @@ def test_cutout_fills_a_square_around_a_pixel_and_nothing_else(
     picture, fill = noise(11, 8), (7, 130, 255)
     choices = choices._replace(cutout_row=(row + 0.5) / 8, cutout_column=(column + 0.5) / 8)
     before = hwc(train(crop, flip=True, erasing=0.5)(picture, choices))
-    after = hwc(train(crop, flip=True, erasing=0.5, cutout=side, cutout_fill=fill)(picture, choices))
+    after = hwc(train(crop, flip=True, erasing=0.5, cutout=side, fill=fill)(picture, choices))
     for y in range(8):
         for x in range(8):
             # An even square has one pixel more in front of its centre than behind.
@@ -191,7 +191,7 @@ def test_cutout_fills_a_square_around_a_pixel_and_nothing_else(
 
 def test_the_centre_of_cutout_is_any_pixel_so_that_squares_are_clipped_at_the_border() -> None:
     white, random = Image.new("L", (8, 8), 255), Random(0)
-    transform = train("resized", channels=1, cutout=4, cutout_fill=(0,))
+    transform = train("resized", channels=1, cutout=4, fill=(0,))
     counts = np.zeros((8, 8), int)
     areas = set()
     for _ in range(4000):
@@ -216,7 +216,7 @@ def test_without_cutout_nothing_is_cut_out_and_earlier_choices_are_what_they_wer
         shifted = choices._replace(cutout_row=0.1, cutout_column=0.9)
         assert np.array_equal(transform(picture, choices), transform(picture, shifted))
     numbers = Random(5)
-    assert tuple(transform.draw(Random(5))) == tuple(numbers.random() for _ in range(12))
+    assert transform.draw(Random(5))[:12] == tuple(numbers.random() for _ in range(12))
     # Numbers drawn for what was added later come last: trainings from before keep their images.
     assert Choices._fields[:10] == (
         *("area", "ratio", "top", "left", "flip"),
@@ -226,7 +226,7 @@ def test_without_cutout_nothing_is_cut_out_and_earlier_choices_are_what_they_wer
 
 def test_cutout_leaves_the_source_alone() -> None:
     source = ArraySource(np.full((2, 8, 8), 9, np.uint8), [0, 1], ("a", "b"))
-    transform = train("resized", channels=1, cutout=8, cutout_fill=(200,))
+    transform = train("resized", channels=1, cutout=8, fill=(200,))
     assert (transform.finish(source.pixels(np.array([0]))[0], CENTRE) == 200).any()
     assert (np.asarray(source.read(0)) == 9).all()
 
@@ -275,9 +275,18 @@ def test_colours_are_converted() -> None:
             "'auto', and it must be one of pad, resized",
         ),
         (lambda: train(erasing=1.5), "erasing is 1.5"),
-        (lambda: train(cutout=-1, cutout_fill=(1, 2, 3)), "cutout is -1 pixels.* between 0 and 16"),
-        (lambda: train(cutout=17, cutout_fill=(1, 2, 3)), "cutout is 17 pixels.* between 0 and 16"),
-        (lambda: train(cutout=4, cutout_fill=(1,)), r"fills with \(1,\), and it needs .* 3 in all"),
+        (lambda: train(cutout=-1, fill=(1, 2, 3)), "cutout is -1 pixels.* between 0 and 16"),
+        (lambda: train(cutout=17, fill=(1, 2, 3)), "cutout is 17 pixels.* between 0 and 16"),
+        (lambda: train(rotation=4, fill=(1, 2)), r"fill with \(1, 2\), and they need .* 3 in all"),
+        (lambda: train(randaugment=4), r"fill with \(\), and they need .* 3 in all"),
+        (lambda: train(rotation=181, fill=(1, 2, 3)), "rotation is 181, .* between 0 and 180 degrees"),
+        (lambda: train(jitter=-1), "jitter is -1, .* between 0 and 255"),
+        (lambda: train(randaugment=11, fill=(1, 2, 3)), "randaugment is 11, .* off, and 10"),
+        (lambda: train(randaugment_layers=0), "randaugment_layers is 0, .* between 1 and 10"),
+        (lambda: train("resized", least_area=0.0), "least_area is 0.0, .* above 0 and at most 1"),
+        (lambda: train(sizes=(4, 9)), "first epochs have 9 pixels, .* between 1 and 8"),
+        (lambda: EvalTransform(size=8, channels=3, crop="pad", resize=7), "is 7 pixels, .* 8 at least"),
+        (lambda: train(cutout=4, fill=(1,)), r"fill with \(1,\), and they need .* 3 in all"),
     ],
 )
 def test_bad_values_are_refused(make: Callable[[], Transform], said: str) -> None:

@@ -258,6 +258,16 @@ CHANGED: dict[str, dict[str, object]] = {
     "erasing": {"erasing": 0.9},
     "cutout": {"cutout": 4},
     "precision": {"precision": "bf16"},
+    "start_size": {"image_size": 12, "start_size": 4},
+    "grow_epochs": {"image_size": 12, "start_size": 4, "grow_epochs": 1},
+    "test_resize": {"test_resize": 10},
+    "least_area": {"crop": "resized", "least_area": 0.5},
+    "rotation": {"rotation": 20.0},
+    "jitter": {"jitter": 40},
+    "randaugment": {"randaugment": 5},
+    "randaugment_layers": {"randaugment": 5, "randaugment_layers": 3},
+    "repeats": {"repeats": 2},
+    "sampling": {"sampling": "balanced"},
 }
 
 

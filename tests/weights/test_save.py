@@ -268,14 +268,23 @@ def test_a_training_of_senet_loads_as_it_was_tested(pictures, tmp_path, decay):
         senet.create_model("se_resnet8", weights=trained.folder)
 
 
-def test_the_crop_of_a_training_on_photographs():
+@pytest.mark.parametrize(
+    ("recipe", "crop", "resize"),
+    [
+        ({"image_size": 160, "crop": "resized"}, 160, 183),
+        ({"image_size": 299, "crop": "resized", "test_resize": 0}, 299, 352),
+        ({"image_size": 224, "crop": "resized", "test_resize": 240}, 224, 240),
+        ({"image_size": 32, "crop": "pad", "test_resize": 0}, 32, 32),
+    ],
+)
+def test_the_crop_of_a_training(recipe, crop, resize):
     value = {
-        "identity": {"model": "resnet18", "se": None, "recipe": {"image_size": 160, "crop": "resized"}},
+        "identity": {"model": "resnet18", "se": None, "recipe": recipe},
         "average": None,
         "model": {},
     }
     preprocess = from_training(value, "file").preprocess
-    assert (preprocess.crop, preprocess.resize) == (160, 183)
+    assert (preprocess.crop, preprocess.resize) == (crop, resize)
     assert from_training({**value, "identity": {}}, "file").spec is None
 
 

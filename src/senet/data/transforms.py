@@ -10,48 +10,48 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from random import Random
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 import numpy as np
 from PIL import Image
 
+from senet.data.augment import (
+    LEAST_RATIO,
+    cut_out,
+    erased,
+    jittered,
+    padded_crop,
+    random_area,
+    resize_shorter,
+    resized_crop,
+)
+from senet.data.choices import CENTRE, Choices, seed_of
+from senet.data.randaugment import randaugment, rotate
 from senet.data.source import Pixels
 from senet.errors import SenetError
+
+__all__ = ["CENTRE", "CROPS", "Choices", "Crop", "EvalTransform", "TrainTransform", "Transform"]
 
 Crop = Literal["pad", "resized"]
 CROPS: tuple[Crop, ...] = ("pad", "resized")
 
-PADDING = 4
-# Random area and aspect ratio as for Inception; SENet, section 6.1, trains with the same.
-LEAST_AREA = 0.08
-LEAST_RATIO, GREATEST_RATIO = 3 / 4, 4 / 3
-# The whole picture is a little larger than the centre that is tested: 256 against 224 pixels.
+# SENet, section 5.1, cuts the centre out of images whose shorter side is this long ...
+TESTED_SHORTER_SIDES = {224: 256, 299: 352}
+# ... and other sizes get the proportion of the first.
 WHOLE_OVER_CENTRE = 256 / 224
-# Random erasing (Zhong and others, 2017): area and aspect ratio of the erased rectangle.
-ERASED_AREA = (0.02, 1 / 3)
-ERASED_RATIO = (0.3, 1 / 0.3)
 
-
-class Choices(NamedTuple):
-    """Random numbers in [0, 1) that decide one augmentation; each has one use."""
-
-    area: float = 0.5
-    ratio: float = 0.5
-    top: float = 0.5
-    left: float = 0.5
-    flip: float = 0.5
-    erase: float = 0.5
-    erased_area: float = 0.5
-    erased_ratio: float = 0.5
-    erased_top: float = 0.5
-    erased_left: float = 0.5
-    cutout_row: float = 0.5
-    cutout_column: float = 0.5
-
-
-CENTRE = Choices()
+# What an augmentation may be: least, greatest, and how an error says it.
+_RANGES = {
+    "least_area": (1e-4, 1, "above 0 and at most 1"),
+    "erasing": (0, 1, "between 0 and 1"),
+    "rotation": (0, 180, "between 0 and 180 degrees"),
+    "jitter": (0, 255, "between 0 and 255"),
+    "randaugment": (0, 10, "between 0, which is off, and 10"),
+    "randaugment_layers": (1, 10, "between 1 and 10"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class Transform(ABC):
 
     @abstractmethod
     def finish(self, image_HWC: Pixels, choices: Choices) -> Pixels:
-        """Do the rest, which only moves pixels; returns (size, size, C)."""
+        """Do the rest on the pixels; returns (size, size, C)."""
 
     def at_epoch(self, epoch: int) -> Self:
         """Return the transform of one epoch, counted from 0."""
@@ -101,11 +101,14 @@ class Transform(ABC):
 
     def __call__(self, image: Image.Image, choices: Choices) -> Pixels:
         """Return the image as (C, size, size) uint8."""
-        framed = self.frame(image, choices)
-        mode = "L" if self.channels == 1 else "RGB"
-        pixels = np.asarray(framed if framed.mode == mode else framed.convert(mode))
+        pixels = np.asarray(self.converted(self.frame(image, choices)))
         pixels = pixels.reshape(*pixels.shape[:2], self.channels)
         return np.ascontiguousarray(self.finish(pixels, choices).transpose(2, 0, 1))
+
+    def converted(self, image: Image.Image) -> Image.Image:
+        """Return the image in greyscale or RGB, as ``channels`` says."""
+        mode = "L" if self.channels == 1 else "RGB"
+        return image if image.mode == mode else image.convert(mode)
 
     def needs_no_resampling(self, pixels_NHWC: Pixels) -> bool:
         """Tell whether `finish` alone does the whole transform on images of this shape."""
@@ -115,44 +118,65 @@ class Transform(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainTransform(Transform):
-    """Random crop, horizontal flip, random erasing and Cutout, in this order.
+    """Random crop, rotation, flip, RandAugment, jitter, erasing and Cutout, in this order.
 
-    With crop "pad", the shorter side is brought to ``size`` where it differs, 4 black pixels are put
-    around and a square is cut out at random. With "resized", a rectangle of 8 to 100 % of the area and
-    an aspect ratio from 3/4 to 4/3 is cut out at random and resized to the square. Where no such ratio
-    fits the drawn area (panoramas), the nearest one is cut off at the image's edge.
+    With crop "pad", the shorter side is brought to ``size`` where it differs, the image is turned, 4 black
+    pixels are put around and a square is cut out at random. With "resized", a rectangle of ``least_area`` to
+    100 % of the area and an aspect ratio from 3/4 to 4/3 is cut out at random, resized to the square and
+    turned. Where no such ratio fits the drawn area (panoramas), the nearest is cut off at the image's edge.
 
     Attributes:
+        sizes: side of the images in the first epochs, one for each; later ones have ``size``.
+        least_area: smallest share of the area that crop "resized" keeps.
         flip: mirror left and right with probability 1/2.
         erasing: probability of blackening a random rectangle (Zhong and others, 2017).
         cutout: side in pixels of the square that is cut out of every image (DeVries and Taylor, 2017), 0 for
-            none. Its centre is any pixel of the image, so that a part of it may lie outside.
-        cutout_fill: byte of each channel that stands in the square: the one nearest to the mean, for zero
-            after normalisation. As bytes are rounded, up to 0.5 / (255 std) is left of it there,
-            less than 0.01 for CIFAR; exactly zero would take a mask beside every batch.
+            none. Its centre is any pixel of the image, so that a part of it may lie outside. Where ``sizes``
+            makes images smaller, it is smaller in proportion.
+        rotation: images are turned around their centre by an angle drawn evenly between plus and minus so
+            many degrees, bilinear (the released models have 10).
+        jitter: a whole number between plus and minus this, another one for each pixel and channel, is added
+            (the released models have 20).
+        randaugment: strength of RandAugment (Cubuk and others, 2020), 1 to 10; 0 for none.
+        randaugment_layers: operations that RandAugment applies, one after the other.
+        fill: byte of each channel that stands in Cutout's square and in what turning, shearing and moving
+            bring in from outside the image: the one nearest to the mean, for zero after normalisation. As
+            bytes are rounded, up to 0.5 / (255 std) is left of it there, less than 0.01 for CIFAR; exactly
+            zero would take a mask beside every batch.
     """
 
+    sizes: tuple[int, ...] = ()
+    least_area: float = 0.08
     flip: bool = True
     erasing: float = 0.0
     cutout: int = 0
-    cutout_fill: tuple[int, ...] = ()
+    rotation: float = 0.0
+    jitter: int = 0
+    randaugment: int = 0
+    randaugment_layers: int = 2
+    fill: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        if not 0 <= self.erasing <= 1:
-            raise SenetError(
-                f"The probability of erasing is {self.erasing}, and it must lie between 0 and 1."
-            )
+        for name, (low, high, text) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise SenetError(f"{name} is {getattr(self, name)}, and it must lie {text}.")
         if not 0 <= self.cutout <= 2 * self.size:
             raise SenetError(
                 f"The side of cutout is {self.cutout} pixels, and it must lie between 0 and "
                 f"{2 * self.size}, twice the side of the images."
             )
-        if self.cutout > 0 and len(self.cutout_fill) != self.channels:
+        if (self.cutout or self.rotation or self.randaugment) and len(self.fill) != self.channels:
             raise SenetError(
-                f"Cutout fills with {self.cutout_fill}, and it needs a byte for each channel, "
-                f"{self.channels} in all."
+                f"Cutout, rotation and RandAugment fill with {self.fill}, and they need a byte for each "
+                f"channel, {self.channels} in all."
+            )
+        outside = [side for side in self.sizes if not 1 <= side <= self.size]
+        if outside:
+            raise SenetError(
+                f"Images of the first epochs have {outside[0]} pixels, and they must have between 1 and "
+                f"{self.size}, the side of later ones."
             )
 
     def draw(self, random: Random) -> Choices:
@@ -160,46 +184,93 @@ class TrainTransform(Transform):
         draw = random.random
         return Choices(*(draw() for _ in Choices._fields))
 
+    def at_epoch(self, epoch: int) -> TrainTransform:
+        """Return the transform with the image size of one epoch."""
+        side = self.sizes[epoch] if epoch < len(self.sizes) else self.size
+        return self if side == self.size else _smaller(self, side)
+
     def smallest(self, choices: Choices) -> int:
         """Return a side so large that the part cut out still has ``size`` pixels each way."""
         if self.crop == "pad":
             return self.size
-        return math.ceil(self.size / math.sqrt(_area(choices) * LEAST_RATIO))
+        return math.ceil(self.size / math.sqrt(random_area(choices, self.least_area) * LEAST_RATIO))
 
     def frame(self, image: Image.Image, choices: Choices) -> Image.Image:
-        """Bring the shorter side to ``size``, or cut out the random rectangle and resize it."""
+        """Bring the shorter side to ``size``, or cut out the random rectangle and resize it; then turn."""
         if self.crop == "pad":
-            return _resize_shorter(image, self.size)
-        width, height = _random_rectangle(*image.size, choices)
-        left, top = choices.left * (image.width - width), choices.top * (image.height - height)
-        box = (left, top, left + width, top + height)
-        return image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
+            framed = resize_shorter(image, self.size)
+        else:
+            framed = resized_crop(image, self.size, self.least_area, choices)
+        if self.rotation == 0:
+            return framed
+        return rotate(self.converted(framed), self.rotation * (2 * choices.angle - 1), self.fill)
 
     def finish(self, image_HWC: Pixels, choices: Choices) -> Pixels:
-        """Crop the padded image, flip, erase and cut out."""
+        """Crop the padded image, and do what does not depend on the crop."""
         if self.crop == "pad":
-            image_HWC = _padded_crop(image_HWC, self.size, choices)
+            image_HWC = padded_crop(image_HWC, self.size, choices)
         if self.flip and choices.flip < 0.5:
             image_HWC = image_HWC[:, ::-1]
+        if self.randaugment > 0:
+            image_HWC = self._randaugmented(image_HWC, choices)
+        if self.jitter > 0:
+            image_HWC = jittered(image_HWC, self.jitter, choices)
         if choices.erase < self.erasing:
-            image_HWC = _erased(image_HWC, choices)
+            image_HWC = erased(image_HWC, choices)
         if self.cutout > 0:
-            image_HWC = _cut_out(image_HWC, self.cutout, self.cutout_fill, choices)
+            image_HWC = cut_out(image_HWC, self.cutout, self.fill, choices)
         return image_HWC
+
+    def needs_no_resampling(self, pixels_NHWC: Pixels) -> bool:
+        """Tell whether `finish` alone does the whole transform on images of this shape."""
+        return self.rotation == 0 and super().needs_no_resampling(pixels_NHWC)
+
+    def _randaugmented(self, image_HWC: Pixels, choices: Choices) -> Pixels:
+        image = Image.fromarray(image_HWC[:, :, 0] if self.channels == 1 else image_HWC)
+        changed = randaugment(
+            image,
+            strength=self.randaugment,
+            layers=self.randaugment_layers,
+            fill=self.fill,
+            seed=seed_of(choices.operations),
+        )
+        return np.asarray(changed).reshape(image_HWC.shape)
+
+
+# Asked for with every batch, and all images of a batch have one size.
+@lru_cache(maxsize=64)
+def _smaller(transform: TrainTransform, size: int) -> TrainTransform:
+    cutout = round(transform.cutout * size / transform.size)
+    return replace(transform, size=size, sizes=(), cutout=cutout)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalTransform(Transform):
     """The centre of the image, nothing random.
 
-    With crop "pad", the shorter side is brought to ``size``; with "resized", to 256/224 of it (SENet,
-    section 6.1, tests the centre 224 pixels of images whose shorter side is 256).
+    Attributes:
+        resize: pixels that the shorter side is brought to before the centre is cut out; 0 takes ``size`` with
+            crop "pad", and with "resized" 256 for 224 and 352 for 299 (SENet, section 5.1), and 256/224 of
+            other sizes.
     """
+
+    resize: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        if self.resize != 0 and self.resize < self.size:
+            raise SenetError(
+                f"The shorter side of test images is {self.resize} pixels, and it must be {self.size} at "
+                "least for the centre to be cut out, or 0 to be chosen."
+            )
 
     @property
     def shorter_side(self) -> int:
         """Pixels of the shorter side before the centre is cut out."""
-        return self.size if self.crop == "pad" else round(self.size * WHOLE_OVER_CENTRE)
+        if self.resize:
+            return self.resize
+        return self.size if self.crop == "pad" else shorter_side_for(self.size)
 
     def draw(self, random: Random) -> Choices:
         """Return the one choice there is."""
@@ -211,69 +282,18 @@ class EvalTransform(Transform):
 
     def frame(self, image: Image.Image, choices: Choices) -> Image.Image:
         """Bring the shorter side to its length."""
-        return _resize_shorter(image, self.shorter_side)
+        return resize_shorter(image, self.shorter_side)
 
     def finish(self, image_HWC: Pixels, choices: Choices) -> Pixels:
         """Cut out the centre."""
         top, left = ((side - self.size) // 2 for side in image_HWC.shape[:2])
         return image_HWC[top : top + self.size, left : left + self.size]
 
-
-def _resize_shorter(image: Image.Image, side: int) -> Image.Image:
-    shorter = min(image.size)
-    if shorter == side:
-        return image
-    size = (max(side, round(image.width * side / shorter)), max(side, round(image.height * side / shorter)))
-    return image.resize(size, Image.Resampling.BILINEAR)
+    def needs_no_resampling(self, pixels_NHWC: Pixels) -> bool:
+        """Tell whether `finish` alone does the whole transform on images of this shape."""
+        return self.shorter_side == self.size and super().needs_no_resampling(pixels_NHWC)
 
 
-def _area(choices: Choices) -> float:
-    return LEAST_AREA + (1 - LEAST_AREA) * choices.area
-
-
-def _random_rectangle(width: int, height: int, choices: Choices) -> tuple[float, float]:
-    """Return the rectangle's width and height in pixels.
-
-    The ratio is drawn among those that fit, evenly on a logarithmic scale. Drawing again until one
-    fits, as is also done, would favour small areas and read more random numbers for some images.
-    """
-    area = _area(choices)
-    least = min(max(LEAST_RATIO, area * width / height), GREATEST_RATIO)
-    greatest = max(min(GREATEST_RATIO, width / (height * area)), LEAST_RATIO)
-    ratio = math.exp(math.log(least) + choices.ratio * (math.log(greatest) - math.log(least)))
-    pixels = area * width * height
-    return min(math.sqrt(pixels * ratio), width), min(math.sqrt(pixels / ratio), height)
-
-
-def _padded_crop(image_HWC: Pixels, size: int, choices: Choices) -> Pixels:
-    height, width, channels = image_HWC.shape
-    top = int(choices.top * (height + 2 * PADDING - size + 1)) - PADDING
-    left = int(choices.left * (width + 2 * PADDING - size + 1)) - PADDING
-    cropped = np.zeros((size, size, channels), np.uint8)
-    seen = image_HWC[max(top, 0) : top + size, max(left, 0) : left + size]
-    above, before = max(-top, 0), max(-left, 0)
-    cropped[above : above + seen.shape[0], before : before + seen.shape[1]] = seen
-    return cropped
-
-
-def _erased(image_HWC: Pixels, choices: Choices) -> Pixels:
-    height, width = image_HWC.shape[:2]
-    area = height * width * (ERASED_AREA[0] + choices.erased_area * (ERASED_AREA[1] - ERASED_AREA[0]))
-    low, high = (math.log(ratio) for ratio in ERASED_RATIO)
-    ratio = math.exp(low + choices.erased_ratio * (high - low))
-    rows = min(max(round(math.sqrt(area / ratio)), 1), height)
-    columns = min(max(round(math.sqrt(area * ratio)), 1), width)
-    top = int(choices.erased_top * (height - rows + 1))
-    left = int(choices.erased_left * (width - columns + 1))
-    erased = image_HWC.copy()
-    erased[top : top + rows, left : left + columns] = 0
-    return erased
-
-
-def _cut_out(image_HWC: Pixels, side: int, fill: tuple[int, ...], choices: Choices) -> Pixels:
-    height, width = image_HWC.shape[:2]
-    top = int(choices.cutout_row * height) - side // 2
-    left = int(choices.cutout_column * width) - side // 2
-    cut = image_HWC.copy()
-    cut[max(top, 0) : top + side, max(left, 0) : left + side] = fill
-    return cut
+def shorter_side_for(size: int) -> int:
+    """Return the shorter side in pixels of photographs whose centre of ``size`` pixels is tested."""
+    return TESTED_SHORTER_SIDES.get(size, round(size * WHOLE_OVER_CENTRE))

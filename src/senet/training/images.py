@@ -12,6 +12,7 @@ from senet.data.part import Part
 from senet.data.source import ImageSource
 from senet.data.transforms import EvalTransform, TrainTransform
 from senet.training.recipe import Recipe
+from senet.training.sizes import first_sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +64,16 @@ def prepare_images(
         size=recipe.image_size,
         channels=channels,
         crop=recipe.crop,
+        sizes=first_sizes(recipe),
+        least_area=recipe.least_area,
         flip=recipe.flip,
         erasing=recipe.erasing,
         cutout=recipe.cutout,
-        cutout_fill=tuple(round(value * 255) for value in mean),
+        rotation=recipe.rotation,
+        jitter=recipe.jitter,
+        randaugment=recipe.randaugment,
+        randaugment_layers=recipe.randaugment_layers,
+        fill=tuple(round(value * 255) for value in mean),
     )
     plain = test_transform(recipe, channels)
     return TrainingImages(
@@ -98,7 +105,9 @@ def prepare_images(
 def test_transform(recipe: Recipe, channels: int) -> EvalTransform:
     """Return what is done to test images."""
     assert recipe.crop != "auto", "choose the crop first"
-    return EvalTransform(size=recipe.image_size, channels=channels, crop=recipe.crop)
+    return EvalTransform(
+        size=recipe.image_size, channels=channels, crop=recipe.crop, resize=recipe.test_resize
+    )
 
 
 def test_batch(recipe: Recipe) -> int:

@@ -122,6 +122,11 @@ def _check_sizes(recipe: Recipe) -> None:
         raise SenetError(
             f"start_size is {recipe.start_size} and the images grow to {size}: start with fewer pixels."
         )
+    if recipe.start_size > 0 and recipe.epochs == 1:
+        raise SenetError(
+            f"start_size is {recipe.start_size} but the training has only one epoch, which takes images of "
+            "full size: leave it out or train longer."
+        )
     if recipe.start_size > 0 and recipe.grow_epochs >= recipe.epochs:
         raise SenetError(
             f"grow_epochs is {recipe.grow_epochs} but the training has only {recipe.epochs} epochs: "

@@ -21,7 +21,8 @@ METADATA_KEY = "senet"
 
 _VERSION = 1
 _TRAINING_KEYS = {"identity", "position", "model", "optimiser", "average"}
-# As `senet.training` tests: photographs at 256/224 of the crop, small images whole.
+# As `senet.training` tests where the recipe does not say: photographs by the centre, small images whole.
+_SHORTER_SIDES = {224: 256, 299: 352}
 _WHOLE_OVER_CENTRE = 256 / 224
 
 
@@ -103,8 +104,11 @@ def from_training(value: Mapping[str, Any], source: str) -> Checkpoint:
     spec = network_spec(identity["model"])
     if identity["se"] is not None and identity.get("variant") != "plain":
         spec = replace(spec, se=SEConfig(**identity["se"]))
-    side, crop = identity["recipe"]["image_size"], identity["recipe"]["crop"]
-    shorter = side if crop == "pad" else round(side * _WHOLE_OVER_CENTRE)
+    recipe = identity["recipe"]
+    side = recipe["image_size"]
+    whole = side if recipe["crop"] == "pad" else _SHORTER_SIDES.get(side, round(side * _WHOLE_OVER_CENTRE))
+    # Recipes from before it could be chosen do not tell the shorter side.
+    shorter = recipe.get("test_resize") or whole
     notes.append(
         "The checkpoint does not tell mean and std of its training images: set model.preprocess to them."
     )
