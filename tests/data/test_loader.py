@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from senet.data.loader import Batch, ImageLoader, make_loader
-from senet.data.source import ImageSource, Subset
+from senet.data.source import ArraySource, ImageSource, Subset
 from senet.data.transforms import EvalTransform, TrainTransform, Transform
 from senet.errors import SenetError
 from senet.randomness import seed_from
@@ -293,3 +293,15 @@ def test_bad_numbers_are_refused(count: int, batch_size: int, workers: int, said
     source = Subset(numbered_arrays(4), np.arange(count))
     with pytest.raises(SenetError, match=said):
         make_loader(source, PLAIN, batch_size=batch_size, seed=0, workers=workers, train=True)
+
+
+def test_streamed_images_come_shard_by_shard() -> None:
+    source = ArraySource(np.zeros((100, 8, 8), np.uint8), np.arange(100) % 2, ("a", "b"))
+    source.groups = np.arange(100) // 10
+    transform = EvalTransform(size=8, channels=1, crop="pad")
+    loader = make_loader(source, transform, batch_size=10, seed=0, workers=0, train=True)
+    shards = [set((batch.indices // 10).tolist()) for batch in loader.epoch(0)]
+    window = set().union(*shards[:4])
+    assert len(window) == 4 and not window & set().union(*shards[4:])
+    with pytest.raises(SenetError, match="Balanced sampling needs images of all classes"):
+        make_loader(source, transform, batch_size=10, seed=0, workers=0, train=True, sampling="balanced")

@@ -23,6 +23,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "accumulate": {"accumulate": 2},
     "clip": {"clip_norm": 0.1, "ema_decay": 0.9},
     "freeze": {"freeze_norm_epochs": 1},
+    "mixed": {"mixup": 0.4, "cutmix": 1.0, "class_weights": ("a=3",), "label_smoothing": 0.1},
+    "repeated": {"repeats": 2, "sampling": "balanced", "randaugment": 3, "accumulate": 2},
 }
 
 

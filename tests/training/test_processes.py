@@ -15,7 +15,7 @@ from senet.training.checkpoint import CHECKPOINT_NAME, load_checkpoint
 from senet.training.execution import Execution
 from senet.training.processes import ALONE, lost_processes_explained
 from tests.small import small_network
-from tests.training.several import all_of_them, network_with_se, train_there
+from tests.training.several import RECIPES, all_of_them, network_with_se, train_there
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +42,7 @@ def test_two_processes_give_the_losses_of_one(folders: tuple[Path, Path]) -> Non
 
 @pytest.mark.slow
 def test_two_processes_give_the_answers_of_one(folders: tuple[Path, Path]) -> None:
-    for name in ("plain", "accumulate", "clip", "freeze", "se", "sharded"):
+    for name in (*RECIPES, "se", "sharded"):
         one, two = (load_checkpoint(folder / name / CHECKPOINT_NAME) for folder in folders)
         assert one is not None and two is not None
         assert (one[0]["processes"], two[0]["processes"]) == (1, 2)

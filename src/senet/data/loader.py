@@ -82,6 +82,11 @@ class ImageLoader:
         return math.ceil(images / self._batch_size)
 
     @property
+    def source(self) -> ImageSource:
+        """The images."""
+        return self._images.source
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image at full size."""
         transform = self._images.transform
@@ -153,6 +158,7 @@ class ImageLoader:
             epoch=epoch,
             sampling=self._sampling,
             repeats=self._repeats,
+            groups=self._images.source.groups,
         )
         order = list(zip([epoch] * len(indices), indices.tolist(), repetitions.tolist(), strict=True))
         return [piece for start in starts for piece in self._pieces(order[start : start + self._batch_size])]
@@ -220,6 +226,11 @@ def make_loader(
         raise SenetError(f"The batch size is {batch_size}, and 1 at least is needed.")
     if workers < 0:
         raise SenetError(f"There are {workers} workers, and 0 or more are possible.")
+    if sampling == "balanced" and source.groups is not None:
+        raise SenetError(
+            "Balanced sampling needs images of all classes at any time, and streamed images come shard by "
+            "shard: leave out sampling or streaming."
+        )
     pieces = part.accumulate * part.processes
     if train and min(batch_size, len(source)) % pieces:
         few = f" of at most {len(source)}" if batch_size > len(source) else ""

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from senet.data.grouped_order import grouped_order
 from senet.data.source import Indices
 from senet.errors import SenetError
 from senet.randomness import seed_from
@@ -15,7 +16,13 @@ Sampling = Literal["shuffle", "balanced"]
 
 
 def epoch_order(
-    labels: Indices, *, seed: int, epoch: int, sampling: Sampling = "shuffle", repeats: int = 1
+    labels: Indices,
+    *,
+    seed: int,
+    epoch: int,
+    sampling: Sampling = "shuffle",
+    repeats: int = 1,
+    groups: Indices | None = None,
 ) -> tuple[Indices, Indices]:
     """Return the images of one epoch and, for each, how often it has come before in this epoch.
 
@@ -35,6 +42,7 @@ def epoch_order(
         epoch: from 0.
         sampling: every image once, or every class equally often.
         repeats: how often an image comes one time after the other.
+        groups: (N,) of images that are fetched together, which a shuffled order then keeps together.
 
     Returns:
         Indices (N,) and repetitions (N,), which tell the augmentations of one image apart.
@@ -50,7 +58,10 @@ def epoch_order(
         chosen = generator.permutation(_balanced_draws(labels, seed, epoch * draws, draws))
         order = chosen.repeat(repeats)[: len(labels)]
         return order, _repetitions(order)
-    chosen = generator.permutation(len(labels)).astype(np.int64)[:draws]
+    if groups is None:
+        chosen = generator.permutation(len(labels)).astype(np.int64)[:draws]
+    else:
+        chosen = grouped_order(groups, seed, epoch)[:draws]
     return chosen.repeat(repeats)[: len(labels)], np.arange(len(labels)) % repeats
 
 

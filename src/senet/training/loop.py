@@ -121,7 +121,7 @@ class _Loop:
             images.mean, images.std, self.device, channels_last=execution.channels_last
         )
         network.share(self.first_batch)
-        self.stepper = Stepper(network, recipe, self.normalise, processes, seed)
+        self.stepper = Stepper(network, recipe, self.normalise, processes, seed, images.train.source)
         self.average = MovingAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None
         self.keeper = Keeper(folder, identity, self.stepper, self.average, processes, progress)
         self.position = self.keeper.restore()

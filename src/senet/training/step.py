@@ -10,10 +10,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from senet.data.loader import Batch
+from senet.data.source import ImageSource
 from senet.errors import SenetError
 from senet.randomness import seed_from
+from senet.training.class_weights import class_weights
 from senet.training.failures import is_out_of_memory, largest_that_fits, out_of_memory
 from senet.training.images import Normalise
+from senet.training.loss import training_loss
+from senet.training.mixing import Mixing
 from senet.training.optimiser import gradient_norm, make_autocast, make_optimiser, make_scaler
 from senet.training.parallel import TrainedNetwork
 from senet.training.processes import Processes
@@ -31,6 +35,7 @@ class Stepper:
         normalise: makes images ready.
         processes: those that share a batch.
         seed: of whatever the network draws.
+        source: the training images, whose classes may weigh differently in the loss.
     """
 
     def __init__(
@@ -40,9 +45,15 @@ class Stepper:
         normalise: Normalise,
         processes: Processes,
         seed: int,
+        source: ImageSource,
     ) -> None:
         self.network, self.recipe, self.normalise = network, recipe, normalise
-        self.processes, self.seed = processes, seed
+        self.processes, self.seed, self.classes = processes, seed, len(source.classes)
+        weights = class_weights(recipe.class_weights, source.labels, source.classes)
+        self.weights = None if weights is None else weights.to(normalise.device)
+        self.mixing: Mixing | None = None
+        if recipe.mixup or recipe.cutmix:
+            self.mixing = Mixing(mixup=recipe.mixup, cutmix=recipe.cutmix, seed=seed, repeats=recipe.repeats)
         self.device = normalise.device
         self.optimiser = make_optimiser(network.model, recipe)
         self.autocast = make_autocast(recipe, self.device)
@@ -89,7 +100,7 @@ class Stepper:
         for number, piece in enumerate(pieces):
             self.seed_generator(seed_from("step", self.seed, step, number, self.processes.number))
             with self.network.adding_up(last=number == len(pieces) - 1):
-                part = self.loss_of(piece) / len(pieces)
+                part = self.loss_of(piece, step, number) / len(pieces)
                 self.scaler.scale(part).backward()  # type: ignore[no-untyped-call]
             loss += part.detach()
         if freeze_norm:
@@ -99,13 +110,22 @@ class Stepper:
         self.scaler.update()
         return loss, norm
 
-    def loss_of(self, piece: Batch) -> Tensor:
-        """Return the loss of some images."""
-        labels = piece.labels.to(self.device, non_blocking=True)
+    def loss_of(self, piece: Batch, step: int, number: int) -> Tensor:
+        """Return the loss of piece ``number`` of the batch of a step."""
+        targets = piece.labels.to(self.device, non_blocking=True)
         images = self.normalise(piece.images)
+        if self.mixing is not None:
+            count, others = len(piece.labels), self.processes.count
+            images, targets = self.mixing(
+                images,
+                functional.one_hot(targets, self.classes).float(),
+                step=step,
+                first=(number * others + self.processes.number) * count,
+                total=count * others * self.recipe.accumulate,
+            )
         with self.autocast:
             scores = self.network.forward(images)
-        return functional.cross_entropy(scores.float(), labels, label_smoothing=self.recipe.label_smoothing)
+        return training_loss(scores.float(), targets, self.weights, self.recipe.label_smoothing)
 
     def _out_of_memory(self, piece: Batch) -> SenetError:
         """Return the error that names how many images would fit."""
@@ -118,8 +138,10 @@ class Stepper:
         return out_of_memory(self.recipe, len(piece.labels), fits, self.device)
 
     def _try(self, piece: Batch, count: int) -> None:
-        first = Batch(*(each[:count] for each in piece))
-        self.loss_of(first).backward()  # type: ignore[no-untyped-call]
+        first = self.normalise(piece.images[:count])
+        with self.autocast:
+            scores = self.network.forward(first)
+        scores.float().sum().backward()  # type: ignore[no-untyped-call]
 
     def _norm(self, wanted: bool) -> Tensor | None:
         if not wanted and not self.recipe.clip_norm:
