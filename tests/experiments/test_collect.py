@@ -104,6 +104,10 @@ def test_folders_of_their_own_are_merged_into_one_that_goes_on(
         assert (folder / run.folder / "metrics.csv").read_bytes() == (
             whole[1] / run.folder / "metrics.csv"
         ).read_bytes()
+    own = {each.name for each in (halves[1] / "seed0-se").iterdir() if each.name[0] != "."}
+    assert {each.name for each in (folder / "seed0-se").iterdir() if each.name[0] != "."} == (
+        own - {"checkpoint.previous.pt"}
+    )
     written = (folder / "seed0-se" / CHECKPOINT_NAME).stat().st_mtime_ns
     # What was merged is an ordinary run folder: collected again, and gone on with.
     assert numbers(collect([*halves, folder], out=folder)[0]) == numbers(comparison)
