@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from senet.errors import SenetError
-from senet.files import put_in_place, written_whole
+from senet.files import put_in_place, write_once, written_whole
 
 
 def test_a_large_file_takes_its_place_at_the_end(tmp_path: Path) -> None:
@@ -50,3 +52,40 @@ def test_a_finished_file_is_put_in_place(tmp_path: Path) -> None:
     with pytest.raises(SenetError, match=r"no/a could not be written"):
         put_in_place(part, tmp_path / "no" / "a")
     assert part.read_bytes() == b"other"
+
+
+def test_the_first_of_many_writes_and_the_others_are_told(tmp_path: Path) -> None:
+    for attempt in range(20):
+        path = tmp_path / f"{attempt}.json"
+        with ThreadPoolExecutor(8) as pool:
+            wrote = list(pool.map(lambda number, to=path: write_once(to, f"{number}" * 9000), range(8)))
+        assert wrote.count(True) == 1
+        assert path.read_text() == f"{wrote.index(True)}" * 9000
+    assert sorted(each.suffix for each in tmp_path.iterdir()) == [".json"] * 20
+
+
+def test_without_hard_links_a_file_is_written_once_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    assert write_once(tmp_path / "x", "first") and not write_once(tmp_path / "x", "second")
+    assert (tmp_path / "x").read_text() == "first"
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_cannot_be_written_is_a_sentence_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SenetError, match="could not be written"):
+        write_once(tmp_path / "nowhere" / "x", "text")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SenetError, match="disk is full"):
+        write_once(tmp_path / "x", "text")
+    assert not list(tmp_path.iterdir())

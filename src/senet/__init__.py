@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from senet.blocks.squeeze_excitation import SqueezeExcitation as SqueezeExcitation
     from senet.data.images import open_images as open_images
     from senet.errors import SenetError as SenetError
+    from senet.experiments.collect import collect as collect
     from senet.experiments.compare import compare as compare
+    from senet.experiments.jobs import JobReport as JobReport
+    from senet.experiments.jobs import compare_job as compare_job
     from senet.experiments.prune_gates import prune_gates as prune_gates
     from senet.experiments.prune_report import PruneReport as PruneReport
     from senet.experiments.single import train_one as train_one
@@ -43,6 +46,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Comparison": "senet.insight.results",
     "InsertionReport": "senet.surgery.insertion_report",
+    "JobReport": "senet.experiments.jobs",
     "LoadReport": "senet.weights.report",
     "Preprocess": "senet.networks.preprocess",
     "PruneReport": "senet.experiments.prune_report",
@@ -51,7 +55,9 @@ _HOMES = {
     "SenetError": "senet.errors",
     "SqueezeExcitation": "senet.blocks.squeeze_excitation",
     "accelerate": "senet.surgery.accelerate",
+    "collect": "senet.experiments.collect",
     "compare": "senet.experiments.compare",
+    "compare_job": "senet.experiments.jobs",
     "create_model": "senet.weights.create",
     "list_models": "senet.networks.zoo",
     "list_weights": "senet.weights.released",
@@ -71,6 +77,7 @@ _HOMES = {
 __all__ = [
     "Comparison",
     "InsertionReport",
+    "JobReport",
     "LoadReport",
     "Preprocess",
     "PruneReport",
@@ -79,7 +86,9 @@ __all__ = [
     "SenetError",
     "SqueezeExcitation",
     "accelerate",
+    "collect",
     "compare",
+    "compare_job",
     "cost",
     "create_model",
     "explain_kernels",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -73,6 +75,28 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
+def write_once(path: Path, content: str) -> bool:
+    """Write UTF-8 text to ``path`` unless there is such a file, and tell whether it was written.
+
+    Of several processes that do so at once, on one machine or on several that share a file system,
+    exactly one writes, and none ever sees half a file.
+
+    Raises:
+        SenetError: the disk is full or the folder cannot be written.
+    """
+    own = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}")
+    try:
+        with own.open("wb") as stream:
+            stream.write(content.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        return _link(own, path)
+    except OSError as error:
+        raise SenetError(_explain(error, path)) from error
+    finally:
+        own.unlink(missing_ok=True)
+
+
 def make_folder(path: Path) -> None:
     """Create ``path`` and its parents where missing.
 
@@ -85,6 +109,20 @@ def make_folder(path: Path) -> None:
         raise SenetError(
             f"The folder {path} cannot be created ({error.strerror}): name another with --out."
         ) from error
+
+
+def _link(source: Path, path: Path) -> bool:
+    """Give ``source`` the name ``path`` unless it is taken, and tell whether it was free."""
+    try:
+        path.hardlink_to(source)
+    except FileExistsError:
+        return False
+    except OSError:  # some file systems, FAT for one, know no second name for a file
+        if path.exists():
+            return False
+        source.replace(path)
+    _sync_folder(path.parent)
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

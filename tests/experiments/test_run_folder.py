@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from senet.errors import SenetError
-from senet.experiments.run_folder import SETTINGS_NAME, claim_folder
+from senet.experiments.run_folder import SETTINGS_NAME, checksum, claim_folder, read_settings
 
 ONE = {"model": "resnet8", "recipe": {"epochs": 3, "step_epochs": (1, 2)}}
 TWO = {"model": "resnet8", "recipe": {"epochs": 4, "step_epochs": (1, 2)}}
@@ -57,3 +58,45 @@ def test_a_file_in_the_way_is_refused() -> None:
     Path("x").write_text("")
     with pytest.raises(SenetError, match="x"):
         claim_folder(Path("x"), "", ONE, "")
+
+
+def test_jobs_that_start_at_once_share_a_folder() -> None:
+    for attempt in range(3):
+
+        def claim(job: int, attempt: int = attempt) -> Path:
+            folder = claim_folder(Path(f"x{attempt}"), "", ONE, f"senet compare {job % 2}")
+            (folder / f"seed{job}").mkdir()
+            return folder
+
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(claim, range(8))) == {Path(f"x{attempt}")}
+        stored = read_settings(Path(f"x{attempt}"))
+        assert stored is not None and stored["command"] in ("senet compare 0", "senet compare 1")
+
+
+def test_of_two_experiments_that_start_at_once_one_is_refused() -> None:
+    def claim(job: int) -> str:
+        try:
+            claim_folder(Path("x"), "", (ONE, TWO)[job % 2], "")
+        except SenetError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(8) as pool:
+        refused = [bool(each) for each in pool.map(claim, range(8))]
+    assert refused in ([False, True] * 4, [True, False] * 4)
+
+
+def test_the_first_number_of_threads_and_the_newest_arguments_are_kept() -> None:
+    claim_folder(Path("x"), "", ONE, "first", arguments={"seeds": 2}, threads=4)
+    claim_folder(Path("x"), "", ONE, "second", arguments={"seeds": 3}, threads=1)
+    settings = read_settings(Path("x"))
+    assert settings is not None
+    assert (settings["threads"], settings["arguments"], settings["command"]) == (4, {"seeds": 3}, "second")
+    assert settings["checksum"] == checksum(ONE) == checksum(settings["identity"])
+
+
+def test_the_checksum_tells_experiments_apart_and_nothing_else() -> None:
+    assert checksum(ONE) == checksum(dict(reversed(ONE.items())))
+    assert checksum(ONE) != checksum(TWO)
+    assert read_settings(Path("nowhere")) is None

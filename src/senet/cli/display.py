@@ -109,6 +109,7 @@ class Display:
         steps = epochs * batches
         self.steps_of_all = self.total * steps
         self.steps_before = (self.number - 1) * steps
+        self.done = self.steps_before + done_epochs * batches + done_batches
         self.speed.resume()
         if done_epochs == epochs:
             self.console.print(f"{self.title}: was finished before")
@@ -119,11 +120,12 @@ class Display:
 
     def step(self, *, epoch: int, batch: int, loss: float, images: int, data_wait: float = 0.0) -> None:
         """Draw the step."""
-        self.speed.add(images)
         done = self.steps_before + (epoch - 1) * self.batches + batch
+        # Of a training in another process only some steps are told.
+        self.speed.add(images, steps=max(1, done - self.done))
+        self.done = done
         state = f"epoch {epoch}/{self.epochs}, loss {loss:.3f}, {self._left(done)}\n{self._pace(data_wait)}"
         self.state = f"epoch {epoch}/{self.epochs}, loss {loss:.3f}"
-        self.done = done
         self._draw(self.title, done, self.steps_of_all, state)
 
     def testing(self) -> None:
@@ -193,6 +195,11 @@ class Display:
             self.task = self.bar.add_task(title, total=total, state=state)
         self.bar.update(self.task, description=title, completed=done, total=total, state=state)
 
+    def _remove(self) -> None:
+        if self.task is not None:
+            self.bar.remove_task(self.task)
+            self.task = None
+
 
 class _Speed:
     """Images per second now, and how long a number of steps takes."""
@@ -207,14 +214,14 @@ class _Speed:
         """Start the clock again after something that is not training."""
         self.last = self.clock()
 
-    def add(self, images: int) -> None:
-        """Count one step."""
+    def add(self, images: int, steps: int = 1) -> None:
+        """Count one step, or several that took place since the last time."""
         now = self.clock()
         elapsed, self.last = now - self.last, now
         self.seconds += elapsed
-        self.steps += 1
+        self.steps += steps
         rate = images / max(elapsed, 1e-9)
-        self.recent = rate if self.steps == 1 else 0.9 * self.recent + 0.1 * rate
+        self.recent = rate if self.steps == steps else 0.9 * self.recent + 0.1 * rate
 
     def images_per_second(self) -> float:
         """Return a moving average over the last steps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,19 @@ def python_call(function: str, **arguments: Any) -> str:
     """
     given = {name: value for name, value in arguments.items() if value is not None}
     return f"senet.{function}({', '.join(f'{name}={_shown(value)}' for name, value in given.items())})"
+
+
+def job_command(command: str, job: str) -> str:
+    """Return the command of one job of the comparison that ``command`` runs.
+
+    Args:
+        command: of a shell or of Python.
+        job: for example ``"2/4"``.
+    """
+    alone = re.sub(r" --parallel[ =]\d+|(, )?\bparallel=\d+", "", command)
+    if alone.startswith("senet.compare("):
+        return alone.replace("(", f"_job({job!r}, ", 1).replace(", )", ")")
+    return f"{alone} --job {job}"
 
 
 def _shown(value: Any) -> str:

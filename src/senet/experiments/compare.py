@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,22 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from senet.blocks.se_config import SEConfig
-from senet.errors import SenetError
 from senet.experiments.changed_images import changed_images
 from senet.experiments.measure import measure_cost
+from senet.experiments.parallel import check_parallel, describe_parallel, train_all
 from senet.experiments.plan import Plan, make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
 from senet.experiments.run_folder import versions
 from senet.experiments.statistics import difference, verdict
+from senet.experiments.trainings import VARIANTS, Training, finished_run, trainings_of
 from senet.experiments.twins import name_of_twin
 from senet.insight.results import Comparison, MeasuredCost, TrainingRun, Variant
 from senet.training.execution import Execution
-from senet.training.lock import lock_folder
-from senet.training.loop import train
 from senet.training.processes import join_processes
 from senet.training.recipe import Recipe
-
-VARIANTS: tuple[Variant, ...] = ("plain", "se")
 
 
 def compare(
@@ -41,6 +38,7 @@ def compare(
     device: str = "auto",
     workers: int | None = None,
     test_fraction: float | None = None,
+    parallel: int = 1,
     measure_seconds: float = 4.0,
     command: str | None = None,
     execution: Execution | None = None,
@@ -66,6 +64,9 @@ def compare(
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         workers: processes that decode images; ``None`` chooses.
         test_fraction: share of the images to test on where they come without a split (0.2 by default).
+        parallel: trainings at once, each in a process of its own: on a GPU each, or sharing the threads
+            of the CPU. How many threads a training has is written to the run folder and kept, since it
+            decides the last bits of its result.
         measure_seconds: how long training and inference are each timed, side by side, after the trainings.
         command: what a reader should run to repeat this; ``None`` writes down this call.
         execution: how the trainings are computed. Under torchrun its processes share each of them.
@@ -80,8 +81,8 @@ def compare(
         TrainingInterrupted: Ctrl-C; the same call goes on from there.
     """
     progress = progress or SilentComparison()
-    if seeds < 1:
-        raise SenetError(f"seeds is {seeds}; at least 1 is needed, and 3 or more to tell luck from effect.")
+    trainings = trainings_of(seeds)
+    check_parallel(parallel, len(trainings))
     execution = execution or Execution()
     with join_processes(execution.timeout_seconds) as processes:
         plan = make_plan(
@@ -99,56 +100,57 @@ def compare(
             execution=execution,
             processes=processes,
             seeds=seeds,
+            parallel=parallel,
             checking=progress.checking,
             fetching=progress.fetching,
         )
-        assert plan.se is not None
-        progress.describe({**plan.facts(), "networks": _names(plan), "trainings": _trainings(plan, seeds)})
-        with lock_folder(plan.folder, needed=processes.first):
-            runs = _train_all(plan, tuple(range(seeds)), progress)
-            progress.measuring()
-            cost = processes.from_first(_measure(plan, measure_seconds) if processes.first else None)
-            assert cost is not None
-        return _conclude(plan, runs, cost), plan.folder
+        progress.describe(facts(plan, trainings, parallel))
+        train_all(plan, trainings, parallel=parallel, progress=progress)
+        return conclude(plan, trainings, measure_seconds, progress), plan.folder
 
 
-def _names(plan: Plan) -> str:
+def facts(plan: Plan, trainings: Sequence[Training], parallel: int) -> dict[str, str]:
+    """Return what a user wants to know before trainings start: label to text."""
     assert plan.se is not None
-    return f"{plan.model} and its twin {name_of_twin(plan.model)} (reduction {plan.se.reduction})"
+    names = f"{plan.model} and its twin {name_of_twin(plan.model)} (reduction {plan.se.reduction})"
+    seeds = len({training.seed for training in trainings})
+    whole = len(trainings) == 2 * seeds
+    which = f"both networks with {seeds} seed{'s' if seeds > 1 else ''}" if whole else _names(trainings)
+    how = describe_parallel(plan, parallel)
+    text = f"{len(trainings)}: {which}, {plan.epochs()} each{how and '; '}{how}"
+    return {**plan.facts(), "networks": names, "trainings": text}
 
 
-def _trainings(plan: Plan, seeds: int) -> str:
-    return f"{2 * seeds}: both networks with {seeds} seed{'s' if seeds > 1 else ''}, {plan.epochs()} each"
+def conclude(
+    plan: Plan,
+    trainings: Sequence[Training],
+    measure_seconds: float,
+    progress: ComparisonProgress,
+    *,
+    made_with: dict[str, str] | None = None,
+) -> Comparison:
+    """Measure what both networks cost and say what finished trainings came to.
+
+    Args:
+        plan: whose folder holds the trainings.
+        trainings: all of the comparison.
+        measure_seconds: how long training and inference are each timed.
+        progress: told what happens.
+        made_with: versions that the trainings were made with; ``None`` takes those of this process.
+    """
+    progress.measuring()
+    runs, cost = [], None
+    if plan.processes.first:
+        runs = [run for run in (finished_run(plan, training) for training in trainings) if run]
+        assert len(runs) == len(trainings), f"trainings in {plan.folder} are not finished"
+        cost = _measure(plan, measure_seconds)
+    runs, cost = plan.processes.from_first((runs, cost))
+    assert cost is not None
+    return _conclude(plan, runs, cost, made_with or versions(plan.model))
 
 
-def _train_all(plan: Plan, seeds: tuple[int, ...], progress: ComparisonProgress) -> list[TrainingRun]:
-    order = [(seed, variant) for seed in seeds for variant in VARIANTS]
-    runs = []
-    for number, (seed, variant) in enumerate(order, start=1):
-        folder = plan.folder / f"seed{seed}-{variant}"
-        result = train(
-            plan.networks(seed)[VARIANTS.index(variant)],
-            plan.images.loaders(seed=seed, workers=plan.workers, processes=plan.processes),
-            plan.images.recipe,
-            seed=seed,
-            folder=folder,
-            device=plan.device,
-            identity={**plan.identity, "seed": seed, "variant": variant},
-            progress=progress.training(number=number, total=len(order), seed=seed, variant=variant),
-            execution=plan.execution,
-            processes=plan.processes,
-        )
-        runs.append(
-            TrainingRun(
-                seed=seed,
-                variant=variant,
-                history=result.history,
-                predictions=result.predictions,
-                folder=folder.name,
-                in_top5=result.in_top5,
-            )
-        )
-    return runs
+def _names(trainings: Sequence[Training]) -> str:
+    return ", ".join(training.name for training in trainings)
 
 
 def _measure(plan: Plan, seconds: float) -> MeasuredCost:
@@ -157,7 +159,9 @@ def _measure(plan: Plan, seconds: float) -> MeasuredCost:
     return measure_cost(plain, se, plan.images.recipe, channels=channels, device=plan.device, seconds=seconds)
 
 
-def _conclude(plan: Plan, runs: list[TrainingRun], cost: MeasuredCost) -> Comparison:
+def _conclude(
+    plan: Plan, runs: list[TrainingRun], cost: MeasuredCost, made_with: dict[str, str]
+) -> Comparison:
     test = plan.images.checked.data.test
     assert plan.se is not None
     seeds = tuple(dict.fromkeys(run.seed for run in runs))
@@ -174,7 +178,7 @@ def _conclude(plan: Plan, runs: list[TrainingRun], cost: MeasuredCost) -> Compar
         se=asdict(plan.se),
         recipe=asdict(plan.images.recipe),
         seeds=seeds,
-        versions=versions(plan.model),
+        versions=made_with,
         data=plan.images.summary(),
         runs=tuple(sorted(runs, key=lambda run: (VARIANTS.index(run.variant), run.seed))),
         cost=cost,

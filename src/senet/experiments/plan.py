@@ -16,7 +16,7 @@ from senet.data.source import ArraySource
 from senet.errors import SenetError
 from senet.experiments.command import python_call
 from senet.experiments.images import ReadyImages, ready_images
-from senet.experiments.run_folder import claim_folder
+from senet.experiments.run_folder import claim_folder, read_settings
 from senet.experiments.trial import structure, try_foreign
 from senet.experiments.twins import build_twins, name_of_plain, name_of_twin, usual_se
 from senet.insight.cost import cost
@@ -42,6 +42,7 @@ class Plan:
         command: the one command that repeats it.
         execution: how it is computed.
         processes: those that share each training.
+        threads: of each training on the CPU, as the folder was begun; ``None`` leaves them as they are.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Plan:
     command: str
     execution: Execution
     processes: Processes
+    threads: int | None = None
 
     def networks(self, seed: int) -> tuple[nn.Module, ...]:
         """Return the plain network and, where there is SE, its twin, with this seed's initial values."""
@@ -106,6 +108,7 @@ def make_plan(
     processes: Processes,
     seeds: int | None = None,
     seed: int | None = None,
+    parallel: int = 1,
     checking: Callable[[int, int], None] | None,
     fetching: Callable[[int, int], None] | None,
 ) -> Plan:
@@ -118,6 +121,7 @@ def make_plan(
         processes: those that share them; the first one claims the folder.
         seeds: of a comparison.
         seed: of a single training.
+        parallel: trainings at once, which share the processor.
         checking: told how many of all images have been looked at.
         fetching: told how many of all shards have been fetched.
 
@@ -132,7 +136,7 @@ def make_plan(
         if with_se:
             resolve_se(wanted, se)
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if processes.count > 1 else 1
-    count = max(1, min(8, (os.cpu_count() or 1) // local)) if workers is None else workers
+    count = usual_workers(local) if workers is None else workers
     images = ready_images(
         data,
         recipe or Recipe(),
@@ -145,10 +149,12 @@ def make_plan(
     )
     if workers is None and isinstance(images.checked.data.train, ArraySource):
         count = 0  # nothing to decode: processes would only cost time
+    elif workers is None:
+        count = usual_workers(local * parallel)
     name = name_of_plain(model or (DEFAULT_SMALL_MODEL if images.small else DEFAULT_MODEL))
     config = resolve_se(name, se) if with_se else None
     built = _try_networks(name, config, images)
-    identity = {"job": job, "seed": seed, **_identity(name, built, config, images, chosen)}
+    identity = {"job": job, "seed": seed, **identity_of(name, built, config, images, chosen.type)}
     default = f"{images.checked.data.name}-{name_of_twin(name) if job == 'train' and with_se else name}"
     repeat = command or python_call(
         "compare" if job == "compare" else "train_one",
@@ -163,11 +169,21 @@ def make_plan(
         device=device,
         test_fraction=test_fraction,
         execution=None if execution == Execution() else execution,
+        parallel=parallel if parallel > 1 else None,
     )
-    folder = Path()
+    folder, threads = Path(), None
     if processes.first:
-        folder = claim_folder(Path(out) if out else None, default, identity, repeat, model=name)
-    folder = processes.from_first(folder)
+        folder = claim_folder(
+            Path(out) if out else None,
+            default,
+            identity,
+            repeat,
+            model=name,
+            arguments={"data": _anywhere(data), "seeds": seeds, "test_fraction": test_fraction},
+            threads=_threads(parallel) if chosen.type == "cpu" and job == "compare" else None,
+        )
+        threads = (read_settings(folder) or {}).get("threads")
+    folder, threads = processes.from_first((folder, threads))
     return Plan(
         model=name,
         se=config,
@@ -179,12 +195,45 @@ def make_plan(
         command=repeat,
         execution=execution,
         processes=processes,
+        threads=threads,
     )
 
 
-def _identity(
-    name: str, plain: nn.Module, se: SEConfig | None, images: ReadyImages, device: torch.device
+def usual_workers(sharing: int = 1) -> int:
+    """Return how many processes decode images where nobody chose.
+
+    Args:
+        sharing: trainings or parts of one that share this machine.
+    """
+    return max(1, min(8, (os.cpu_count() or 1) // sharing))
+
+
+def _threads(parallel: int) -> int:
+    return max(1, torch.get_num_threads() // parallel)
+
+
+def _anywhere(data: str | Path | None) -> str | None:
+    """Return where images are, so that it is found from every working folder."""
+    if data is None:
+        return None
+    path = Path(data).expanduser()
+    # A brace expression stands for several files here, unless it is an address.
+    here = path.exists() or ("{" in str(data) and "://" not in str(data))
+    return str(path.absolute()) if here else str(data)
+
+
+def identity_of(
+    name: str, plain: nn.Module, se: SEConfig | None, images: ReadyImages, device: str
 ) -> dict[str, Any]:
+    """Return what decides the result of an experiment, as plain values.
+
+    Args:
+        name: of the plain network.
+        plain: that network.
+        se: the twin's SE blocks.
+        images: with the recipe.
+        device: its kind, ``"cpu"`` or ``"cuda"``.
+    """
     # The same foreign name may be another network tomorrow: the package's next version, an edited module.
     structures = {"structure": structure(plain)} if is_foreign(name) else {}
     return {
@@ -193,7 +242,7 @@ def _identity(
         "se": None if se is None else asdict(se),
         "recipe": asdict(images.recipe),
         "images": images.fingerprint,
-        "device": device.type,
+        "device": device,
     }
 
 

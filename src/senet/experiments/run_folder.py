@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import re
@@ -16,9 +17,10 @@ import torch
 
 import senet
 from senet.errors import SenetError
-from senet.files import make_folder, write_text
+from senet.files import make_folder, write_once, write_text
 from senet.networks.foreign import package_version
 from senet.training.identity import refuse_other_training
+from senet.training.lock import lock_folder
 
 SETTINGS_NAME = "settings.json"
 
@@ -37,13 +39,33 @@ def versions(model: str) -> dict[str, str]:
     }
 
 
+def checksum(identity: Mapping[str, Any]) -> str:
+    """Return a short hash of what a comparison is: recipe, images, networks and kind of device.
+
+    Trainings of one checksum belong to one comparison, whichever machine they ran on.
+
+    Args:
+        identity: of the experiment, as plain values.
+    """
+    text = json.dumps(identity, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
 def claim_folder(
-    out: Path | None, name: str, identity: Mapping[str, Any], command: str, *, model: str = ""
+    out: Path | None,
+    name: str,
+    identity: Mapping[str, Any],
+    command: str,
+    *,
+    model: str = "",
+    arguments: Mapping[str, Any] | None = None,
+    threads: int | None = None,
 ) -> Path:
     """Return the folder for an experiment, with its settings written in it.
 
     An experiment of the same identity goes on in its folder. Without ``out`` the first of
-    ``runs/name``, ``runs/name-2``, … is taken that is free or holds this very experiment.
+    ``runs/name``, ``runs/name-2``, … is taken that is free or holds this very experiment. Several
+    jobs of one experiment may claim its folder at once, also on machines that share a file system.
 
     Args:
         out: the folder the user named.
@@ -51,22 +73,69 @@ def claim_folder(
         identity: what the experiment is, as plain values.
         command: the one command that repeats it.
         model: name of the plain network, whose package's version is written down.
+        arguments: what the identity does not tell and `senet.collect` needs, as plain values.
+        threads: of each training on the CPU. What was written down first stays: it decides rounding.
 
     Raises:
         SenetError: ``out`` holds another experiment or other files.
     """
+    settings = {
+        "command": command,
+        "checksum": checksum(identity),
+        "identity": identity,
+        "arguments": arguments or {},
+        "threads": threads,
+        "versions": versions(model),
+    }
+    return claim(out, name, settings)
+
+
+def claim(out: Path | None, name: str, settings: Mapping[str, Any]) -> Path:
+    """Return the folder for an experiment, given all that is to be written in it; see `claim_folder`."""
+    identity = settings["identity"]
     folder = out or next(each for each in _candidates(name) if _free_or_same(each, identity))
-    stored = _stored_identity(folder)
-    if stored is not None:
-        refuse_other_training(stored, identity, folder)
-    elif not _free(folder):
-        raise SenetError(
-            f"The folder {folder} holds files that are not a senet run: name a new or empty one with --out."
-        )
-    make_folder(folder)
-    settings = {"command": command, "identity": identity, "versions": versions(model)}
-    write_text(folder / SETTINGS_NAME, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    # Settings are written before anything else, so what is there without them is not a run.
+    occupied = not _free(folder)
+    stored = read_settings(folder)
+    if stored is None:
+        if occupied:
+            raise SenetError(
+                f"The folder {folder} holds files that are not a senet run: "
+                "name a new or empty one with --out."
+            )
+        make_folder(folder)
+        if write_once(folder / SETTINGS_NAME, _as_text(settings)):
+            return folder
+        stored = read_settings(folder) or dict(settings)  # another job was quicker
+    refuse_other_training(stored["identity"], identity, folder)
+    settings = {**settings, "threads": stored.get("threads") or settings["threads"]}
+    if _as_text(settings) != _as_text(stored):
+        with lock_folder(folder):
+            write_text(folder / SETTINGS_NAME, _as_text(settings))
     return folder
+
+
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """Return what `claim_folder` wrote into a folder, or ``None`` where it wrote nothing.
+
+    Raises:
+        SenetError: the file is damaged.
+    """
+    path = folder / SETTINGS_NAME
+    if not path.exists():
+        return None
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        settings["identity"].items()
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise SenetError(
+            f"{path} cannot be read: name a new folder with --out, or delete this one."
+        ) from error
+    return settings
+
+
+def _as_text(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
 
 
 def _candidates(name: str) -> Iterator[Path]:
@@ -77,10 +146,10 @@ def _candidates(name: str) -> Iterator[Path]:
 
 def _free_or_same(folder: Path, identity: Mapping[str, Any]) -> bool:
     try:
-        stored = _stored_identity(folder)
+        free, stored = _free(folder), read_settings(folder)
         if stored is None:
-            return _free(folder)
-        refuse_other_training(stored, identity, folder)
+            return free
+        refuse_other_training(stored["identity"], identity, folder)
     except SenetError:
         return False
     return True
@@ -90,16 +159,3 @@ def _free(folder: Path) -> bool:
     if not folder.exists():
         return True
     return folder.is_dir() and all(each.name.startswith(".") for each in folder.iterdir())
-
-
-def _stored_identity(folder: Path) -> dict[str, Any] | None:
-    path = folder / SETTINGS_NAME
-    if not path.exists():
-        return None
-    try:
-        identity: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["identity"]
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise SenetError(
-            f"{path} cannot be read: name a new folder with --out, or delete this one."
-        ) from error
-    return identity

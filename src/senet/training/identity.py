@@ -15,16 +15,28 @@ def refuse_other_training(stored: Mapping[str, Any], wanted: Mapping[str, Any], 
     Raises:
         SenetError: they differ; the sentence names up to three settings with both values.
     """
-    there, here = _flat(stored), _flat(wanted)
-    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
-    if names:
-        shown = ", ".join(
-            f"{name} is {there.get(name)} there and {here.get(name)} here" for name in names[:3]
-        )
+    different = differences(stored, wanted, "there", "here")
+    if different:
         raise SenetError(
-            f"The folder {folder} holds another training ({shown}): "
+            f"The folder {folder} holds another training ({different}): "
             "name a new folder with --out, or delete this one."
         )
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any], where_one: str, where_other: str) -> str:
+    """Return up to three settings that differ, with both values, or ``""`` where none does.
+
+    Args:
+        one: settings as plain values.
+        other: likewise.
+        where_one: where the one stands, for example ``"there"``.
+        where_other: where the other stands.
+    """
+    there, here = _flat(one), _flat(other)
+    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    return ", ".join(
+        f"{name} is {there.get(name)} {where_one} and {here.get(name)} {where_other}" for name in names[:3]
+    )
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

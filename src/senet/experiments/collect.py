@@ -1,0 +1,204 @@
+"""Concludes from trainings that several jobs have made."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from senet.blocks.se_config import SEConfig
+from senet.errors import SenetError
+from senet.experiments.compare import conclude, facts
+from senet.experiments.gather import (
+    Found,
+    doubts,
+    gather,
+    joined_arguments,
+    refuse_different,
+    say_missing,
+    settings_of,
+)
+from senet.experiments.images import ReadyImages, ready_images
+from senet.experiments.plan import Plan, identity_of, usual_workers
+from senet.experiments.progress import ComparisonProgress, SilentComparison
+from senet.experiments.run_folder import SETTINGS_NAME, claim
+from senet.experiments.trainings import locked, trainings_of
+from senet.experiments.twins import build_twins
+from senet.files import make_folder, written_whole
+from senet.insight.results import Comparison
+from senet.training.checkpoint import CHECKPOINT_NAME
+from senet.training.device import choose_device
+from senet.training.execution import Execution
+from senet.training.identity import differences
+from senet.training.processes import ALONE, started_by_torchrun
+from senet.training.recipe import Recipe
+
+Settings = TypeVar("Settings")
+
+
+def collect(
+    folders: str | Path | Sequence[str | Path],
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    measure_seconds: float = 4.0,
+    progress: ComparisonProgress | None = None,
+) -> tuple[Comparison, Path]:
+    """Conclude a comparison whose trainings several jobs have made (`senet.compare_job`).
+
+    What was compared, on which images and how stands in the folders. Every number of a training is
+    the one that `senet.compare` would have come to; cost is measured here and now.
+
+    Args:
+        folders: the run folder that the jobs shared, or the folder of each.
+        data: where the images are on this machine; ``None`` looks where the jobs found them.
+        out: run folder; ``None`` takes the folder given, where it is only one, or names one under ``runs/``.
+        device: where cost is measured; ``"auto"`` measures on the kind of device that trained.
+        workers: processes that decode images; ``None`` chooses.
+        measure_seconds: how long training and inference are each timed.
+        progress: told what happens.
+
+    Returns:
+        The comparison and its run folder, as `senet.compare` does.
+
+    Raises:
+        SenetError: the folders hold different comparisons, trainings are missing or contradict each
+            other, or the images are not the ones that were trained on; the sentence says which.
+    """
+    progress = progress or SilentComparison()
+    given = [Path(each) for each in ([folders] if isinstance(folders, str | Path) else folders)]
+    if not given:
+        raise SenetError("No folder is given to collect from: name the run folders of the jobs.")
+    if started_by_torchrun():
+        raise SenetError("One process collects: start it without torchrun.")
+    target = Path(out) if out else given[0] if len(given) == 1 else None
+    # What was collected there before belongs to it.
+    before = [target] if target and (target / SETTINGS_NAME).exists() else []
+    settings = {folder: settings_of(folder) for folder in dict.fromkeys([*before, *given])}
+    refuse_different(settings)
+    joined = {**next(iter(settings.values())), "arguments": joined_arguments(settings)}
+    trainings = trainings_of(joined["arguments"]["seeds"])
+    found = gather(settings, trainings, joined["identity"])
+    missing = [training for training in trainings if training not in found]
+    if missing:
+        raise SenetError(say_missing(missing, trainings, list(settings), joined["command"]))
+    plan = _plan(joined, data, device, workers, target, progress)
+    progress.describe({**facts(plan, trainings, parallel=1), **doubts(settings, found)})
+    for training, each in found.items():
+        _copy(each, plan.folder / training.name)
+    return conclude(plan, trainings, measure_seconds, progress, made_with=joined["versions"]), plan.folder
+
+
+def _plan(
+    settings: Mapping[str, Any],
+    data: str | Path | None,
+    device: str,
+    workers: int | None,
+    target: Path | None,
+    progress: ComparisonProgress,
+) -> Plan:
+    """Return the plan of the comparison with its images, networks and run folder as they are here."""
+    identity, arguments = settings["identity"], settings["arguments"]
+    chosen = _device(device, identity["device"])
+    name, se = identity["model"], _restored(SEConfig, identity["se"], settings)
+    images = ready_images(
+        _location(arguments["data"], data),
+        _restored(Recipe, identity["recipe"], settings),
+        test_fraction=arguments["test_fraction"],
+        workers=usual_workers() if workers is None else workers,
+        progress=progress.checking,
+        fetching=progress.fetching,
+    )
+    _refuse_other_images(name, se, images, identity)
+    default = f"{images.checked.data.name}-{name}"
+    folder = claim(target, default, settings)
+    return Plan(
+        model=name,
+        se=se,
+        images=images,
+        device=chosen,
+        workers=0,
+        folder=folder,
+        identity=identity,
+        command=settings["command"],
+        execution=Execution(),
+        processes=ALONE,
+        threads=settings.get("threads"),
+    )
+
+
+def _device(wanted: str, trained: str) -> torch.device:
+    if wanted == "auto" and trained == "cuda" and not torch.cuda.is_available():
+        raise SenetError(
+            "The trainings ran on CUDA, and this machine has none to measure the cost on: collect where "
+            "there is one, or measure the cost on this processor with --device cpu."
+        )
+    return choose_device(trained if wanted == "auto" else wanted)
+
+
+def _location(trained: str | None, here: str | Path | None) -> str | Path | None:
+    if here is not None or trained is None:
+        return here
+    if Path(trained).is_absolute() and "{" not in trained and not Path(trained).exists():
+        raise SenetError(
+            f"The images are not on this machine; the trainings found them in {trained}: name their place "
+            "here in front of --collect."
+        )
+    return trained
+
+
+def _restored(kind: type[Settings], values: Mapping[str, Any], settings: Mapping[str, Any]) -> Settings:
+    """Return settings that were written as plain values."""
+    unknown = values.keys() - {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    if unknown:
+        raise SenetError(
+            f"The trainings were made by senet {settings['versions'].get('senet')}, which has the settings "
+            f"{', '.join(sorted(unknown))} that this version lacks: collect with that version."
+        )
+    return kind(**{name: _as_tuples(each) for name, each in values.items()})
+
+
+def _as_tuples(value: Any) -> Any:
+    """Return a value from JSON, which knows no tuples, as settings hold it."""
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
+
+
+def _refuse_other_images(name: str, se: SEConfig, images: ReadyImages, identity: Mapping[str, Any]) -> None:
+    plain, _ = build_twins(name, se, classes=len(images.classes), channels=images.checked.channels, seed=0)
+    here = {"job": "compare", "seed": None, **identity_of(name, plain, se, images, identity["device"])}
+    if here["images"] != identity["images"]:
+        raise SenetError(
+            f"The images in {images.checked.data.location} are not those that were trained on: their names, "
+            "labels or split differ. Name the place of those in front of --collect."
+        )
+    different = differences(identity, here, "in the trainings", "here")
+    if different:
+        raise SenetError(f"The trainings cannot be concluded on this machine: {different}.")
+
+
+def _copy(found: Found, folder: Path) -> None:
+    source = found.folder / folder.name
+    if source == folder:
+        return
+    with locked(folder):
+        for path in sorted(source.rglob("*")):
+            if (
+                path.is_file()
+                and not path.name.startswith(".")
+                and path.suffix != found.stored.checkpoint.suffix
+            ):
+                make_folder((folder / path.relative_to(source)).parent)
+                _copy_file(path, folder / path.relative_to(source))
+        # With it the training is there; whatever belongs to it was there before.
+        _copy_file(found.stored.checkpoint, folder / CHECKPOINT_NAME)
+
+
+def _copy_file(source: Path, path: Path) -> None:
+    with source.open("rb") as reading, written_whole(path) as writing:
+        shutil.copyfileobj(reading, writing)

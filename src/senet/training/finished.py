@@ -1,0 +1,57 @@
+"""Reads what a training left in its folder, without building its network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from senet.errors import SenetError
+from senet.training.checkpoint import CHECKPOINT_NAME, load_checkpoint
+from senet.training.position import Position, TrainingResult
+from senet.training.resume import FORMAT
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTraining:
+    """A training as its newest readable checkpoint tells it.
+
+    Attributes:
+        checkpoint: the file.
+        identity: what the training is, as plain values.
+        threads: the CPU threads it was trained with, which decide rounding.
+        epochs: finished epochs.
+        result: learning curve and answers; ``None`` where the training has not come to its end.
+    """
+
+    checkpoint: Path
+    identity: dict[str, Any]
+    threads: int
+    epochs: int
+    result: TrainingResult | None
+
+
+def read_training(folder: Path) -> StoredTraining | None:
+    """Return what the checkpoint in ``folder`` tells, or ``None`` where there is none.
+
+    Raises:
+        SenetError: there are checkpoints but none can be read, or another senet wrote them.
+    """
+    found = load_checkpoint(folder / CHECKPOINT_NAME)
+    if found is None:
+        return None
+    state, path = found
+    if state.get("format") != FORMAT:
+        raise SenetError(
+            f"{path} was written by another version of senet, which this one cannot read: use that version, "
+            "or name a new folder with --out."
+        )
+    position = Position(**state["position"])
+    return StoredTraining(
+        checkpoint=path,
+        identity=state["identity"],
+        threads=state["threads"],
+        epochs=position.epoch,
+        # The test images are answered for good after the last epoch only.
+        result=position.result() if position.predictions else None,
+    )

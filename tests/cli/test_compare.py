@@ -1,0 +1,72 @@
+"""``senet compare``: jobs and what is collected from them."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from senet.cli.main import EXIT_BAD_INPUT, main
+from senet.experiments import collect as collect_module
+from tests.small import small_photos
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small_photos(tmp_path / "photos")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--job", "3/2"], "The job is '3/2'; write K/N"),
+        (["--job", ""], "The job is ''; write K/N"),
+        (["--job", "7/7"], "only 6 trainings: use at most 6 jobs"),
+        (["--job", "1/2", "--seeds", "0"], "seeds is 0"),
+        (["--job", "1/2", "--parallel", "4"], "parallel is 4 but there are only 3 trainings"),
+        (["--parallel", "0"], "parallel is 0"),
+        (["--parallel", "7"], "parallel is 7 but there are only 6 trainings"),
+        (["--parallel", "many"], "invalid int value: 'many'"),
+        (["--collect"], "expected at least one argument"),
+        (["--collect", "x", "--job", "1/2"], "--job cannot go with --collect"),
+        (["--collect", "x", "--parallel", "2"], "--parallel cannot go with --collect"),
+        (["--collect", "x", "--epochs", "3", "--no-flip"], "--epochs, --flip cannot go with --collect"),
+        (["--collect", "x", "--model", "resnet20"], "--model cannot go with --collect"),
+        (["--collect", "x", "--reduction", "4"], "--reduction cannot go with --collect"),
+        (["--collect", "x", "--compile"], "--compile cannot go with --collect"),
+        (["--collect", "x", "--seeds", "3", "--test-fraction", "0.3"], "--seeds, --test-fraction cannot go"),
+        (["--collect", "x"], "x is not a run folder"),
+        (["--collect", "photos"], "photos is not a run folder"),
+    ],
+)
+def test_what_contradicts_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    assert main(["compare", "photos", *words]) == EXIT_BAD_INPUT
+    _, err = capsys.readouterr()
+    assert sentence in err and err.count("\n") == 1 and "Traceback" not in err
+    assert [each.name for each in Path().iterdir()] == ["photos"]
+
+
+def test_two_jobs_and_what_is_collected(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect_module, "collect", partial(collect_module.collect, measure_seconds=0.05))
+    words = ["compare", "photos", "--epochs", "1", "--seeds", "1", "--workers", "0", "--out", "x"]
+    assert main([*words, "--job", "1/2"]) == 0
+    assert "seed0-se (no checkpoint yet)" in capsys.readouterr().out
+    assert main(["compare", "--collect", "x"]) == EXIT_BAD_INPUT
+    command = f"senet {' '.join(words)}"
+    assert f"'{command} --job K/2' trains one of them, with 2 as K." in capsys.readouterr().err
+    assert main([words[0], "--job=2/2", *words[1:]]) == 0
+    out = capsys.readouterr().out
+    assert "All trainings are finished" in out and out.rstrip().endswith("senet compare --collect x")
+    assert json.loads(Path("x/settings.json").read_text())["command"] == command
+    assert main(["compare", "--collect", "x"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"The page to look at: x/report\.html", out) and "Top-1 error" in out
+    assert json.loads(Path("x/results.json").read_text())["command"] == command
