@@ -12,6 +12,8 @@ from benchmarks import bench_data, data_peers
 from tests.data.pictures import encoded, noise, photograph_like
 from tests.smoke import pairs, smoke
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
