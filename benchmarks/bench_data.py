@@ -7,7 +7,7 @@ decoding everything, and beside other packages where they are installed:
 PLACES are folders of JPEG photographs, or such files. Those of the results come from Debian's packages
 mate-backgrounds and lomiri-wallpapers-16.04:
 ``cd /usr/share/backgrounds; ls -d mate/nature *_by_{Aitzol,Bolly,Clements,Jakkub,Sander}*`` lists them
-(the other wallpapers there are drawn). About three and a half minutes.
+(the other wallpapers there are drawn). About three minutes.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Photographs:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure all sets and write the rows."""
-    options = parse(__doc__, "data_path", 200, argv, with_places)
+    options = parse(__doc__, "data_path", 160, argv, with_places)
     stay_on_one_core()
     files = list(photographs_in(options.places))
     sets = sets_of(files, 2 if options.smoke else MOST_PHOTOGRAPHS)
