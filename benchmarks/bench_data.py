@@ -31,7 +31,7 @@ from PIL import Image
 
 from benchmarks import data_peers as peers
 from benchmarks.common import missing_row, parse, per_call, save
-from senet.data.transforms import _random_rectangle
+from senet.data.augment import random_rectangle
 from senet.insight.machine import this_machine
 from senet.insight.results_timing import Timing
 from senet.insight.stopwatch import time_in_turns
@@ -175,7 +175,7 @@ def crops(number: int, content: bytes) -> list[peers.Crop]:
     drawn = []
     for draw in range(CROPS_EACH):
         choices = peers.TRANSFORM.draw(Random(seed_from("benchmark", number, draw)))
-        wide, high = _random_rectangle(width, height, choices)
+        wide, high = random_rectangle(width, height, peers.TRANSFORM.least_area, choices)
         left, top = choices.left * (width - wide), choices.top * (height - high)
         drawn.append(peers.Crop(choices, (left, top, left + wide, top + high), choices.flip < 0.5))
     return drawn
