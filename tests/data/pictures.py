@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from senet.data.decode import LargeEnough
 from senet.data.folder import FolderSource
 from senet.data.source import ArraySource, EncodedSource, ImageSource
 
@@ -35,6 +36,22 @@ def smooth(width: int, height: int) -> Image.Image:
     across = np.linspace(0, 255, width)[None, :].repeat(height, axis=0)
     down = np.linspace(0, 255, height)[:, None].repeat(width, axis=1)
     return Image.fromarray(np.stack([across, down, across], axis=2).astype(np.uint8))
+
+
+def photograph_like(width: int, height: int) -> Image.Image:
+    """Detail at all scales, falling off as in photographs, and sharp edges between areas."""
+    random = np.random.default_rng(0)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
+    frequency[0, 0] = np.inf
+    detail = [
+        np.fft.irfft2(np.fft.rfft2(random.standard_normal((height, width))) / frequency**1.3, (height, width))
+        for _ in range(3)
+    ]
+    values = np.stack([40 * each / each.std() + 128 for each in detail], axis=2)
+    for _ in range(20):
+        top, left = random.integers(height), random.integers(width)
+        values[top : top + height // 4, left : left + width // 4] += random.normal(0, 40, 3)
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
@@ -100,20 +117,20 @@ def jpeg_folder(root: Path, count: int, side: int = 40) -> FolderSource:
 
 
 class SpySource(EncodedSource):
-    """Pictures made by a function, remembering how large each had to be."""
+    """Pictures made by a function, remembering what each was asked with."""
 
     def __init__(self, make: Callable[[int], bytes], labels: Sequence[int]) -> None:
         self.make = make
         self.labels = np.array(labels, dtype=np.int64)
         self.classes = tuple(str(label) for label in sorted(set(labels)))
-        self.asked: list[int | None] = []
+        self.asked: list[LargeEnough | None] = []
 
     def content(self, index: int) -> bytes:
         return self.make(index)
 
-    def read(self, index: int, smallest: int | None = None) -> Image.Image:
-        self.asked.append(smallest)
-        return super().read(index, smallest)
+    def read(self, index: int, large_enough: LargeEnough | None = None) -> Image.Image:
+        self.asked.append(large_enough)
+        return super().read(index, large_enough)
 
     def name(self, index: int) -> str:
         return f"spy {index}"

@@ -123,10 +123,10 @@ def test_the_least_area_bounds_the_rectangle(width: int, height: int, least: flo
 
 def test_a_larger_least_area_allows_a_smaller_decoding() -> None:
     corner = CENTRE._replace(area=0.0)
-    assert train("resized", size=224, least_area=0.25).smallest(corner) == math.ceil(224 / math.sqrt(3 / 16))
-    assert train("resized", size=224).smallest(corner) > train("resized", size=224, least_area=0.25).smallest(
-        corner
-    )
+    # A quarter of 450 x 450 pixels has sides of 225 pixels.
+    assert train("resized", size=224, least_area=0.25).is_large_enough(450, 450, corner)
+    assert not train("resized", size=224, least_area=0.25).is_large_enough(446, 446, corner)
+    assert not train("resized", size=224).is_large_enough(450, 450, corner)
     whole = train("resized", least_area=1.0)
     assert np.array_equal(
         whole(smooth(40, 40), CENTRE)[0],
@@ -146,7 +146,7 @@ def test_the_shorter_side_of_test_images_can_be_chosen(crop: str) -> None:
     transform = EvalTransform(size=8, channels=3, crop=crop, resize=12)  # type: ignore[arg-type]
     whole = np.asarray(smooth(60, 40).resize((18, 12), Image.Resampling.BILINEAR))
     assert np.array_equal(transform(smooth(60, 40), CENTRE).transpose(1, 2, 0), whole[2:10, 5:13])
-    assert transform.smallest(CENTRE) == 12
+    assert transform.is_large_enough(24, 40, CENTRE) and not transform.is_large_enough(23, 40, CENTRE)
     assert not transform.needs_no_resampling(np.zeros((1, 8, 8, 3), np.uint8))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import pickle
 import warnings
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from senet.data import decode as room
-from senet.data.decode import MOST_PIXELS, ImageFacts, UnreadableImage, decode, examine
+from senet.data.decode import MOST_PIXELS, ImageFacts, LargeEnough, UnreadableImage, decode, examine
 
 from .pictures import encoded, noise, quadrants, smooth
 
@@ -141,23 +142,59 @@ def test_exif_orientation_is_applied(orientation: int, format: str) -> None:
     assert examine(content, "x") == ImageFacts(64, 32, greyscale=False)
 
 
+def at_least(side: int) -> LargeEnough:
+    return lambda width, height: min(width, height) >= side
+
+
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_jpeg_is_decoded_smaller_but_never_too_small(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = encoded(smooth(641, 479), "JPEG", exif=exif)
     sizes = set()
-    for smallest in (1, 59, 60, 61, 119, 120, 200, 239, 240, 300, 479, 480):
-        image = decode(content, "x", smallest)
-        assert min(image.size) >= min(smallest, 479)
+    for side in (1, 59, 60, 61, 119, 120, 200, 239, 240, 300, 479, 480):
+        image = decode(content, "x", at_least(side))
+        assert min(image.size) >= min(side, 479)
         sizes.add(min(image.size))
     assert sizes == {60, 120, 240, 479}
     assert max(decode(content, "x").size) == 641
 
 
+@settings(deadline=None)
+@given(
+    width=st.integers(1, 200),
+    height=st.integers(1, 200),
+    orientation=st.sampled_from([1, 3, 5, 6, 8]),
+    progressive=st.booleans(),
+    least=st.tuples(st.integers(1, 100), st.integers(1, 100)),
+)
+def test_a_jpeg_is_decoded_at_the_least_size_that_is_large_enough(
+    width: int, height: int, orientation: int, progressive: bool, least: tuple[int, int]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(noise(width, height), "JPEG", exif=exif, progressive=progressive)
+    upright = (height, width) if orientation >= 5 else (width, height)
+    possible = [tuple(math.ceil(side / reduction) for side in upright) for reduction in (8, 4, 2, 1)]
+    enough = [size for size in possible if size[0] >= least[0] and size[1] >= least[1]]
+    decoded = decode(content, "x", lambda width, height: width >= least[0] and height >= least[1]).size
+    # A side of one or two pixels may stay whole: Pillow is asked for sides of one pixel at least.
+    assert decoded == (enough or [upright])[0] or (min(upright) < 8 and decoded in (enough or [upright]))
+
+
+def test_a_defect_of_who_asks_is_no_damage_of_the_image() -> None:
+    with pytest.raises(ZeroDivisionError):
+        decode(encoded(noise(16, 16), "JPEG"), "x", lambda width, height: bool(width // 0))
+
+
+def test_only_a_jpeg_is_decoded_smaller() -> None:
+    for format in ("PNG", "WEBP", "TIFF"):
+        assert decode(encoded(smooth(64, 48), format), "x", at_least(1)).size == (64, 48)
+
+
 def test_a_smaller_decoding_shows_the_same_picture() -> None:
     content = encoded(smooth(640, 480), "JPEG", quality=95)
-    small = decode(content, "x", smallest=100)
+    small = decode(content, "x", at_least(100))
     assert small.size == (160, 120)
     whole = decode(content, "x").resize(small.size, Image.Resampling.BOX)
     assert np.abs(pixels(small) - pixels(whole)).max() <= 4

@@ -100,30 +100,16 @@ def test_areas_are_spread_evenly_and_ratios_reach_both_ends() -> None:
     assert ratios.min() < 0.77 and ratios.max() > 1.31
 
 
-@settings(deadline=None)
-@given(
-    width=st.integers(30, 900),
-    height=st.integers(30, 900),
-    denominator=st.sampled_from([1, 2, 4, 8]),
-    choices=all_choices,
-)
-def test_what_is_cut_out_of_a_reduced_image_never_has_to_be_enlarged(
-    width: int, height: int, denominator: int, choices: Choices
-) -> None:
-    transform = train("resized")
-    reduced = math.ceil(width / denominator), math.ceil(height / denominator)
-    if denominator > 1 and min(reduced) < transform.smallest(choices):
-        return  # decoding would not have reduced so far
-    w, h = random_rectangle(*reduced, 0.08, choices)
-    if denominator > 1:
-        assert min(w, h) >= 8 - 1e-6
-
-
 def test_a_large_part_allows_a_small_decoding_and_a_small_part_does_not() -> None:
     transform = train("resized", size=224)
-    assert transform.smallest(CENTRE._replace(area=0.9999)) == 259  # 224 / sqrt(3/4)
-    assert transform.smallest(CENTRE._replace(area=0.0)) == 915  # 224 / sqrt(0.08 * 3/4)
-    assert train("pad").smallest(CENTRE) == 8
+    square = CENTRE._replace(ratio=0.5)  # the ratio 1 of a square image
+    assert transform.is_large_enough(225, 225, square._replace(area=0.9999))
+    assert not transform.is_large_enough(223, 223, square._replace(area=0.9999))
+    assert transform.is_large_enough(800, 800, square._replace(area=0.0))  # 800 sqrt(0.08) = 226.3
+    assert not transform.is_large_enough(780, 780, square._replace(area=0.0))
+    wide = CENTRE._replace(area=0.5, ratio=0.9999)  # 4/3: the height is sqrt(0.54 * 3/4) of the side
+    assert transform.is_large_enough(353, 353, wide) and not transform.is_large_enough(351, 351, wide)
+    assert train("pad").is_large_enough(8, 9, CENTRE) and not train("pad").is_large_enough(30, 7, CENTRE)
 
 
 @settings(deadline=None)
@@ -235,12 +221,13 @@ def test_small_images_are_tested_whole_or_by_their_centre() -> None:
     transform = EvalTransform(size=8, channels=3, crop="pad")
     assert np.array_equal(hwc(transform(noise(8, 8), CENTRE)), np.asarray(noise(8, 8)))
     assert np.array_equal(hwc(transform(noise(14, 8), CENTRE)), np.asarray(noise(14, 8))[:, 3:11])
-    assert transform.smallest(CENTRE) == 8
+    assert transform.is_large_enough(16, 16, CENTRE) and not transform.is_large_enough(40, 15, CENTRE)
 
 
 def test_photographs_are_tested_by_the_centre_of_256() -> None:
     transform = EvalTransform(size=224, channels=3, crop="resized")
-    assert transform.shorter_side == transform.smallest(CENTRE) == 256
+    assert transform.shorter_side == 256
+    assert transform.is_large_enough(513, 512, CENTRE) and not transform.is_large_enough(512, 511, CENTRE)
     picture = smooth(500, 375)
     whole = np.asarray(picture.resize((341, 256), Image.Resampling.BILINEAR))
     assert np.array_equal(hwc(transform(picture, CENTRE)), whole[16:240, 58:282])

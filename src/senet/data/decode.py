@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from senet.errors import SenetError
 
@@ -21,6 +25,12 @@ MOST_PIXELS = 89_478_485
 
 ORIENTATION_TAG = 0x0112
 LONGEST_REASON = 120
+
+# What a JPEG can be reduced by while it is decoded: the inverse DCT gives fewer pixels a block.
+REDUCTIONS = (8, 4, 2)
+
+# Tells whether an upright image of this width and height, in pixels, is large enough for its use.
+LargeEnough = Callable[[int, int], bool]
 
 
 class UnreadableImage(SenetError):
@@ -50,7 +60,7 @@ class ImageFacts:
     greyscale: bool
 
 
-def decode(content: bytes | memoryview, name: str, smallest: int | None = None) -> Image.Image:
+def decode(content: bytes | memoryview, name: str, large_enough: LargeEnough | None = None) -> Image.Image:
     """Decode a picture file.
 
     The image comes back upright (EXIF orientation applied) in mode "L" or "RGB". 16-bit greyscale is
@@ -60,14 +70,14 @@ def decode(content: bytes | memoryview, name: str, smallest: int | None = None) 
     Args:
         content: the whole file.
         name: what to call the image in an error.
-        smallest: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as both sides stay at
-            least this many pixels; ``None`` decodes at full size.
+        large_enough: a JPEG is decoded at 1/8, 1/4 or 1/2 of its size if that is still large enough, at
+            the least size that is; other formats, and all without it, are decoded at full size.
 
     Raises:
         UnreadableImage: the content is not a supported picture, is damaged, has pixels without an
             agreed range, or claims more than `MOST_PIXELS` pixels.
     """
-    return _decode(content, name, smallest)[0]
+    return _decode(content, name, large_enough)[0]
 
 
 def examine(content: bytes | memoryview, name: str) -> ImageFacts:
@@ -76,22 +86,34 @@ def examine(content: bytes | memoryview, name: str) -> ImageFacts:
     Raises:
         UnreadableImage: as `decode`.
     """
-    image, (width, height) = _decode(content, name, smallest=1)
+    image, (width, height) = _decode(content, name, large_enough=lambda width, height: True)
     return ImageFacts(width, height, image.mode == "L")
 
 
 def _decode(
-    content: bytes | memoryview, name: str, smallest: int | None
+    content: bytes | memoryview, name: str, large_enough: LargeEnough | None
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Return the image and the size it has when decoded at full size."""
     if not len(content):
         raise UnreadableImage(name, "it is empty")
+    with _damage_explained(name):
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        _require_not_huge(image, name)
+        turned = _is_turned(image)
+    reduction = 1
+    if large_enough is not None and isinstance(image, JpegImageFile):
+        reduction = _reduction(image.size[::-1] if turned else image.size, large_enough)
+    with image, _damage_explained(name):
+        return _load(image, name, reduction)
+
+
+@contextmanager
+def _damage_explained(name: str) -> Iterator[None]:
     try:
         # Pillow warns on stderr about files it then decodes well, and from every worker process.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                return _load(image, name, smallest)
+            yield
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:
@@ -99,16 +121,33 @@ def _decode(
         raise UnreadableImage(name, _reason(error)) from error
 
 
-def _load(image: Image.Image, name: str, smallest: int | None) -> tuple[Image.Image, tuple[int, int]]:
+def _require_not_huge(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise UnreadableImage(
             name, f"its header claims {width} × {height} pixels and at most {MOST_PIXELS:,} are decoded"
         )
-    if smallest is not None:
-        image.draft(None, (smallest, smallest))
+
+
+def _is_turned(image: Image.Image) -> bool:
+    return image.getexif().get(ORIENTATION_TAG, 1) in (5, 6, 7, 8)
+
+
+def _reduction(size: tuple[int, int], large_enough: LargeEnough) -> int:
+    """Return the greatest reduction of an upright width and height that leaves them large enough."""
+    width, height = size
+    enough = (each for each in REDUCTIONS if large_enough(math.ceil(width / each), math.ceil(height / each)))
+    return next(enough, 1)
+
+
+def _load(image: Image.Image, name: str, reduction: int) -> tuple[Image.Image, tuple[int, int]]:
+    width, height = image.size
+    if reduction > 1:
+        # Pillow takes the greatest reduction that leaves at least these sides.
+        image.draft(None, (max(width // reduction, 1), max(height // reduction, 1)))
     image.load()
-    if image.getexif().get(ORIENTATION_TAG, 1) in (5, 6, 7, 8):
+    # Only now: Pillow turns a TIFF, and takes its orientation away, while loading it.
+    if _is_turned(image):
         width, height = height, width
     ImageOps.exif_transpose(image, in_place=True)
     return _to_grey_or_rgb(image, name), (width, height)

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from random import Random
 from typing import Any, NamedTuple
 
@@ -279,7 +280,7 @@ class _TransformedImages(Dataset[Batch | str]):
                 image_CHW[...] = transform.finish(image, choice).transpose(2, 0, 1)
         else:
             for image_CHW, index, choice in zip(images, indices.tolist(), choices, strict=True):
-                image = self.source.read(index, transform.smallest(choice))
+                image = self.source.read(index, partial(transform.is_large_enough, choices=choice))
                 image_CHW[...] = transform(image, choice)
         return images
 

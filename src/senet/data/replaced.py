@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from senet.data.decode import ImageFacts, UnreadableImage
+from senet.data.decode import ImageFacts, LargeEnough, UnreadableImage
 from senet.data.source import ImageSource, Indices
 
 
@@ -28,18 +28,18 @@ class ReplacedImages(ImageSource):
         self.classes, self.labels, self.groups = source.classes, source.labels, source.groups
         self.replaced: set[int] = set()
 
-    def read(self, index: int, smallest: int | None = None) -> Image.Image:
+    def read(self, index: int, large_enough: LargeEnough | None = None) -> Image.Image:
         """Return one image, or the one that stands in for it, as `ImageSource.read` says.
 
         Raises:
             UnreadableImage: no image of its class in its group is readable.
         """
         try:
-            return self.source.read(index, smallest)
+            return self.source.read(index, large_enough)
         except UnreadableImage as error:
             for other in self._next(index):
                 try:
-                    image = self.source.read(other, smallest)
+                    image = self.source.read(other, large_enough)
                 except UnreadableImage:
                     continue
                 self._warn(index, error)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from senet.data.decode import ImageFacts, UnreadableImage, decode, examine
+from senet.data.decode import ImageFacts, LargeEnough, UnreadableImage, decode, examine
 from senet.errors import SenetError
 
 __all__ = ["ArraySource", "EncodedSource", "ImageData", "ImageSource", "Subset", "UnreadableImage"]
@@ -40,13 +40,13 @@ class ImageSource(ABC):
         return len(self.labels)
 
     @abstractmethod
-    def read(self, index: int, smallest: int | None = None) -> Image.Image:
+    def read(self, index: int, large_enough: LargeEnough | None = None) -> Image.Image:
         """Return one image, upright, in mode "L" or "RGB".
 
         Args:
             index: from 0 to ``len(self) - 1``.
-            smallest: the image may come back smaller than stored where that saves time, but with
-                both sides at least this many pixels; ``None`` asks for the size as stored.
+            large_enough: the image may come back smaller than stored where that saves time, but at a
+                size of which this is true; ``None`` asks for the size as stored.
 
         Raises:
             UnreadableImage: the image is damaged.
@@ -77,9 +77,9 @@ class EncodedSource(ImageSource):
     def content(self, index: int) -> bytes | memoryview:
         """Return the bytes of one picture file, or raise `UnreadableImage`."""
 
-    def read(self, index: int, smallest: int | None = None) -> Image.Image:
+    def read(self, index: int, large_enough: LargeEnough | None = None) -> Image.Image:
         """Return one image as `ImageSource.read` says."""
-        return decode(self.content(index), self.name(index), smallest)
+        return decode(self.content(index), self.name(index), large_enough)
 
     def examine(self, index: int) -> ImageFacts:
         """Decode one image, a JPEG at an eighth of its size, and tell its full size and colour."""
@@ -128,7 +128,7 @@ class ArraySource(ImageSource):
         self._images: Pixels = images.reshape(*images.shape[:3], -1).astype(np.uint8, copy=False)
         self._names = None if names is None else tuple(names)
 
-    def read(self, index: int, smallest: int | None = None) -> Image.Image:
+    def read(self, index: int, large_enough: LargeEnough | None = None) -> Image.Image:
         """Return one image at its stored size."""
         image = self._images[index]
         return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
@@ -156,9 +156,9 @@ class Subset(ImageSource):
         self.labels = source.labels[indices]
         self.groups = None if source.groups is None else source.groups[indices]
 
-    def read(self, index: int, smallest: int | None = None) -> Image.Image:
+    def read(self, index: int, large_enough: LargeEnough | None = None) -> Image.Image:
         """Return one image as `ImageSource.read` says."""
-        return self.source.read(int(self.indices[index]), smallest)
+        return self.source.read(int(self.indices[index]), large_enough)
 
     def name(self, index: int) -> str:
         """Return the name the image has in the whole source."""

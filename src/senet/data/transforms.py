@@ -1,14 +1,13 @@
 """From an image to the uint8 array a network's input is made of.
 
 A transform first draws all its random choices (`Choices`), without having seen the image. From them
-it knows how large the image must at least be decoded, and the rest is a function of image and choices.
+it knows which decoded sizes are large enough, and the rest is a function of image and choices.
 Arrays leave as (C, H, W) uint8: worker processes ship a quarter of what floats would take, and
 normalisation happens on the device.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,12 +18,11 @@ import numpy as np
 from PIL import Image
 
 from senet.data.augment import (
-    LEAST_RATIO,
     cut_out,
     erased,
     jittered,
     padded_crop,
-    random_area,
+    random_rectangle,
     resize_shorter,
     resized_crop,
 )
@@ -38,6 +36,9 @@ __all__ = ["CENTRE", "CROPS", "Choices", "Crop", "EvalTransform", "TrainTransfor
 Crop = Literal["pad", "resized"]
 CROPS: tuple[Crop, ...] = ("pad", "resized")
 
+# Evaluation shrinks by at least this much after a reduced decoding: less would show in the pixels, because
+# reducing averages squares where resizing weighs neighbours. Training images vary more than that anyway.
+LEAST_SHRINKING = 2
 # SENet, section 5.1, cuts the centre out of images whose shorter side is this long ...
 TESTED_SHORTER_SIDES = {224: 256, 299: 352}
 # ... and other sizes get the proportion of the first.
@@ -84,8 +85,8 @@ class Transform(ABC):
         """Draw the random choices for one image."""
 
     @abstractmethod
-    def smallest(self, choices: Choices) -> int:
-        """Return how many pixels both sides of the decoded image must at least have."""
+    def is_large_enough(self, width: int, height: int, choices: Choices) -> bool:
+        """Tell whether an upright image, reduced to this many pixels while decoding, is enough."""
 
     @abstractmethod
     def frame(self, image: Image.Image, choices: Choices) -> Image.Image:
@@ -189,11 +190,11 @@ class TrainTransform(Transform):
         side = self.sizes[epoch] if epoch < len(self.sizes) else self.size
         return self if side == self.size else _smaller(self, side)
 
-    def smallest(self, choices: Choices) -> int:
-        """Return a side so large that the part cut out still has ``size`` pixels each way."""
+    def is_large_enough(self, width: int, height: int, choices: Choices) -> bool:
+        """Tell whether the whole image, or the part cut out, has ``size`` pixels each way."""
         if self.crop == "pad":
-            return self.size
-        return math.ceil(self.size / math.sqrt(random_area(choices, self.least_area) * LEAST_RATIO))
+            return min(width, height) >= self.size
+        return min(random_rectangle(width, height, self.least_area, choices)) >= self.size
 
     def frame(self, image: Image.Image, choices: Choices) -> Image.Image:
         """Bring the shorter side to ``size``, or cut out the random rectangle and resize it; then turn."""
@@ -276,9 +277,9 @@ class EvalTransform(Transform):
         """Return the one choice there is."""
         return CENTRE
 
-    def smallest(self, choices: Choices) -> int:
-        """Return the shorter side, below which the image would have to be enlarged."""
-        return self.shorter_side
+    def is_large_enough(self, width: int, height: int, choices: Choices) -> bool:
+        """Tell whether the shorter side is at least twice as long as it is going to be."""
+        return min(width, height) >= LEAST_SHRINKING * self.shorter_side
 
     def frame(self, image: Image.Image, choices: Choices) -> Image.Image:
         """Bring the shorter side to its length."""
