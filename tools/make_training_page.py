@@ -73,7 +73,9 @@ def data_path() -> str:
     lines = []
     for row in rows:
         rate = f"{1000 / float(row['p50_ms']):.0f}" if row["p50_ms"] else "–"
-        lines.append((row["shape"], row["name"], rate, _spread(row, "ratio") if row["ratio_to"] else "", row["note"]))
+        lines.append(
+            (row["shape"], row["name"], rate, _spread(row, "ratio") if row["ratio_to"] else "", row["note"])
+        )
     titles = ("photographs", "path", "images/s", "time against Pillow decoding all", "note")
     return f"{_where(rows)}\n\n{table(titles, lines, 2, text=1)}"
 
