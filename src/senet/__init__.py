@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from senet.surgery.insertion_report import InsertionReport as InsertionReport
     from senet.surgery.remove import remove as remove
     from senet.training.recipe import Recipe as Recipe
+    from senet.training.recipe_files import list_recipes as list_recipes
+    from senet.training.recipe_files import load_recipe as load_recipe
     from senet.weights.create import create_model as create_model
     from senet.weights.load import load_weights as load_weights
     from senet.weights.released import list_weights as list_weights
@@ -60,7 +62,9 @@ _HOMES = {
     "compare_job": "senet.experiments.jobs",
     "create_model": "senet.weights.create",
     "list_models": "senet.networks.zoo",
+    "list_recipes": "senet.training.recipe_files",
     "list_weights": "senet.weights.released",
+    "load_recipe": "senet.training.recipe_files",
     "load_weights": "senet.weights.load",
     "cost": "senet.insight.cost",
     "explain_kernels": "senet.kernels.explain",
@@ -94,7 +98,9 @@ __all__ = [
     "explain_kernels",
     "fold",
     "list_models",
+    "list_recipes",
     "list_weights",
+    "load_recipe",
     "load_weights",
     "open_images",
     "prune_gates",

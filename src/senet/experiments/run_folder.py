@@ -85,6 +85,7 @@ def claim_folder(
         "identity": identity,
         "arguments": arguments or {},
         "threads": threads,
+        "images": images or {},
         "versions": versions(model),
     }
     return claim(out, name, settings)
