@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from senet.experiments.compare import compare as compare
     from senet.experiments.jobs import JobReport as JobReport
     from senet.experiments.jobs import compare_job as compare_job
+    from senet.experiments.evaluate import evaluate as evaluate
+    from senet.experiments.evaluation_report import EvaluationReport as EvaluationReport
     from senet.experiments.prune_gates import prune_gates as prune_gates
     from senet.experiments.prune_report import PruneReport as PruneReport
     from senet.experiments.single import train_one as train_one
+    from senet.experiments.view_settings import ViewSettings as ViewSettings
     from senet.insight.cost import cost as cost
     from senet.insight.results import Comparison as Comparison
     from senet.kernels.explain import explain_kernels as explain_kernels
@@ -47,6 +50,7 @@ __version__ = "0.1.0"
 # Loaded when first used: importing senet, and so `senet --help`, must not import torch.
 _HOMES = {
     "Comparison": "senet.insight.results",
+    "EvaluationReport": "senet.experiments.evaluation_report",
     "InsertionReport": "senet.surgery.insertion_report",
     "JobReport": "senet.experiments.jobs",
     "LoadReport": "senet.weights.report",
@@ -56,6 +60,7 @@ _HOMES = {
     "SEConfig": "senet.blocks.se_config",
     "SenetError": "senet.errors",
     "SqueezeExcitation": "senet.blocks.squeeze_excitation",
+    "ViewSettings": "senet.experiments.view_settings",
     "accelerate": "senet.surgery.accelerate",
     "collect": "senet.experiments.collect",
     "compare": "senet.experiments.compare",
@@ -67,6 +72,7 @@ _HOMES = {
     "load_recipe": "senet.training.recipe_files",
     "load_weights": "senet.weights.load",
     "cost": "senet.insight.cost",
+    "evaluate": "senet.experiments.evaluate",
     "explain_kernels": "senet.kernels.explain",
     "fold": "senet.surgery.fold",
     "open_images": "senet.data.images",
@@ -80,6 +86,7 @@ _HOMES = {
 
 __all__ = [
     "Comparison",
+    "EvaluationReport",
     "InsertionReport",
     "JobReport",
     "LoadReport",
@@ -89,12 +96,14 @@ __all__ = [
     "SEConfig",
     "SenetError",
     "SqueezeExcitation",
+    "ViewSettings",
     "accelerate",
     "collect",
     "compare",
     "compare_job",
     "cost",
     "create_model",
+    "evaluate",
     "explain_kernels",
     "fold",
     "list_models",

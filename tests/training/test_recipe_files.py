@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from senet.errors import SenetError
@@ -95,6 +95,7 @@ def test_wide_and_shaken_networks() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=15)
 @given(epochs=st.integers(1, 2000))
 def test_any_number_of_epochs_is_allowed(name: str, epochs: int) -> None:
     recipe = load_recipe(name, epochs=epochs)

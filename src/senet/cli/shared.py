@@ -114,6 +114,9 @@ def _chosen_recipe(arguments: argparse.Namespace) -> Recipe:
     if consequences:
         from rich.console import Console
 
+        from senet.training.processes import is_first_process
+
+        console = Console(highlight=False, quiet=not is_first_process())
         for sentence in consequences:
-            Console(highlight=False).print(sentence, markup=False, soft_wrap=True)
+            console.print(sentence, markup=False, soft_wrap=True)
     return recipe
