@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from senet.errors import SenetError as SenetError
     from senet.experiments.collect import collect as collect
     from senet.experiments.compare import compare as compare
-    from senet.experiments.jobs import JobReport as JobReport
-    from senet.experiments.jobs import compare_job as compare_job
     from senet.experiments.evaluate import evaluate as evaluate
     from senet.experiments.evaluation_report import EvaluationReport as EvaluationReport
+    from senet.experiments.jobs import JobReport as JobReport
+    from senet.experiments.jobs import compare_job as compare_job
     from senet.experiments.prune_gates import prune_gates as prune_gates
     from senet.experiments.prune_report import PruneReport as PruneReport
     from senet.experiments.single import train_one as train_one

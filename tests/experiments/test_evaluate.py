@@ -303,7 +303,7 @@ def test_the_interval_is_wilsons(wrong: int, images: int) -> None:
         ("module", {"weights": "x.pt"}, "no effect on a network that is given itself"),
         ("module", {"split": "val"}, "split is 'val'; choose one of test, train, all"),
         ("module", {"split": "all", "test_fraction": 0.3}, "no effect where all images"),
-        ("module", {"views": {"image_size": (4,), "test_resize": (2,)}}, "leaves no square of 4"),
+        ("module", {"views": {"image_size": (4,), "test_resize": (2,)}}, "is 2 pixels, and it must be 4"),
         ("module", {"workers": -1}, "workers is -1"),
         ("module", {"device": "tpu"}, "'tpu'"),
         ("se_resnet20", {"preprocess": Preprocess()}, "for a network that is given itself"),

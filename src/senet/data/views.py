@@ -22,14 +22,12 @@ class Views(EvalTransform):
     Leaves as (crops · C, size, size): one crop behind the other.
 
     Attributes:
-        resize: pixels of the shorter side before cropping.
         crops: 1 for the centre; 5 for the corners and the centre (Krizhevsky et al. 2012).
 
     Raises:
         SenetError: a value is not allowed.
     """
 
-    resize: int
     crops: int = 1
 
     def __post_init__(self) -> None:
@@ -37,15 +35,6 @@ class Views(EvalTransform):
         super().__post_init__()
         if self.crops not in CROPS:
             raise SenetError(f"{self.crops} crops were asked for: 1 or 5 are possible.")
-        if self.resize < self.size:
-            raise SenetError(
-                f"A shorter side of {self.resize} pixels leaves no square of {self.size}: resize to more."
-            )
-
-    @property
-    def shorter_side(self) -> int:
-        """Pixels of the shorter side before cropping."""
-        return self.resize
 
     @property
     def planes(self) -> int:
@@ -82,13 +71,12 @@ class PublishedViews(Views):
 
     def frame(self, image: Image.Image, choices: Choices) -> Image.Image:
         """Bring the shorter side to its length."""
-        mode = "L" if self.channels == 1 else "RGB"
-        image = image if image.mode == mode else image.convert(mode)
+        image = self.converted(image)
         width, height = image.size
         if width <= height:
-            size = self.resize, int(self.resize * height / width)
+            size = self.shorter_side, int(self.shorter_side * height / width)
         else:
-            size = int(self.resize * width / height), self.resize
+            size = int(self.shorter_side * width / height), self.shorter_side
         return image.resize(size, Image.Resampling[self.interpolation.upper()])
 
     def centre(self, height: int, width: int) -> tuple[int, int]:

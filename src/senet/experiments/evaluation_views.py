@@ -64,14 +64,11 @@ class TrainedView:
         tested = test_transform(
             Recipe(image_size=size, test_resize=scaled, crop=self.recipe.crop), self.channels
         )
-        usual = tested.shorter_side
-        # Small images are used whole, without resampling, only where nothing else is asked for.
-        crop = tested.crop if resize in (None, usual) else "resized"
         return Views(
             size=size,
             channels=self.channels,
-            crop=crop,
-            resize=usual if resize is None else resize,
+            crop=tested.crop,
+            resize=tested.shorter_side if resize is None else resize,
             crops=crops,
         )
 
