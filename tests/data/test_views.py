@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from senet.data.folder import FolderSource
 from senet.data.loader import make_loader
 from senet.data.source import ArraySource
 from senet.data.transforms import CENTRE, EvalTransform
@@ -46,6 +48,19 @@ def test_published_views_are_the_weights_own_preprocessing(
     bytes_CHW = torch.tensor(transform(image, transform.draw(Random(0))))
     values = view.normalise(CPU)(bytes_CHW[None])
     assert torch.equal(values, preprocess(image))
+
+
+def test_a_photograph_is_decoded_whole(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        noise(400, 330, seed=3).save(tmp_path / label / "1.jpg", quality=90)
+    source = FolderSource(tmp_path, [["a/1.jpg"], ["b/1.jpg"]], ("a", "b"))
+    preprocess = Preprocess(crop=28, resize=32)
+    view = PublishedView(preprocess=preprocess)
+    loader = make_loader(source, view.views(28, None, 1), batch_size=2, seed=0, workers=0, train=False)
+    (batch,) = loader.epoch(0)
+    with Image.open(tmp_path / "a" / "1.jpg") as image:
+        assert torch.equal(view.normalise(CPU)(batch.images)[:1], preprocess(image))
 
 
 @pytest.mark.parametrize("size", [(37, 50), (50, 37), (41, 41)])

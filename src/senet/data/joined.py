@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from senet.data.decode import ImageFacts
+from senet.data.decode import ImageFacts, LargeEnough
 from senet.data.source import ImageSource, Indices, Pixels
 
 
@@ -18,10 +18,10 @@ class Joined(ImageSource):
         self.classes = first.classes
         self.labels = np.concatenate([first.labels, second.labels])
 
-    def read(self, index: int, smallest: int | None = None) -> Image.Image:
+    def read(self, index: int, large_enough: LargeEnough | None = None) -> Image.Image:
         """Return one image as `ImageSource.read` says."""
         source, own = self._where(index)
-        return source.read(own, smallest)
+        return source.read(own, large_enough)
 
     def name(self, index: int) -> str:
         """Return the name the image has in its source."""

@@ -65,9 +65,9 @@ class PublishedViews(Views):
 
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
-    def smallest(self, choices: Choices) -> int:
-        """Return a side that no image has, so that none is decoded smaller than it is."""
-        return np.iinfo(np.int32).max
+    def is_large_enough(self, width: int, height: int, choices: Choices) -> bool:
+        """Tell that no image may be reduced while it is decoded."""
+        return False
 
     def frame(self, image: Image.Image, choices: Choices) -> Image.Image:
         """Bring the shorter side to its length."""
