@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "insight": {"blocks", "networks", "kernels"},
     "data": set(),
     "training": {"data", "networks", "weights", "blocks", "insight"},
-    "experiments": {"training", "insight", "data", "networks", "blocks", "surgery"},
+    "experiments": {"training", "insight", "data", "networks", "weights", "blocks", "surgery"},
     "report": {"insight"},
     "cli": set(ROOMS),
 }

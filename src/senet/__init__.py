@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from senet.errors import SenetError as SenetError
     from senet.experiments.collect import collect as collect
     from senet.experiments.compare import compare as compare
+    from senet.experiments.evaluate import evaluate as evaluate
+    from senet.experiments.evaluation_report import EvaluationReport as EvaluationReport
     from senet.experiments.jobs import JobReport as JobReport
     from senet.experiments.jobs import compare_job as compare_job
     from senet.experiments.prune_gates import prune_gates as prune_gates
     from senet.experiments.prune_report import PruneReport as PruneReport
     from senet.experiments.single import train_one as train_one
+    from senet.experiments.view_settings import ViewSettings as ViewSettings
     from senet.insight.cost import cost as cost
     from senet.insight.results import Comparison as Comparison
     from senet.kernels.explain import explain_kernels as explain_kernels
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from senet.surgery.insertion_report import InsertionReport as InsertionReport
     from senet.surgery.remove import remove as remove
     from senet.training.recipe import Recipe as Recipe
+    from senet.training.recipe_files import list_recipes as list_recipes
+    from senet.training.recipe_files import load_recipe as load_recipe
     from senet.weights.create import create_model as create_model
     from senet.weights.load import load_weights as load_weights
     from senet.weights.released import list_weights as list_weights
@@ -45,6 +50,7 @@ __version__ = "0.1.0"
 # Loaded when first used: importing senet, and so `senet --help`, must not import torch.
 _HOMES = {
     "Comparison": "senet.insight.results",
+    "EvaluationReport": "senet.experiments.evaluation_report",
     "InsertionReport": "senet.surgery.insertion_report",
     "JobReport": "senet.experiments.jobs",
     "LoadReport": "senet.weights.report",
@@ -54,15 +60,19 @@ _HOMES = {
     "SEConfig": "senet.blocks.se_config",
     "SenetError": "senet.errors",
     "SqueezeExcitation": "senet.blocks.squeeze_excitation",
+    "ViewSettings": "senet.experiments.view_settings",
     "accelerate": "senet.surgery.accelerate",
     "collect": "senet.experiments.collect",
     "compare": "senet.experiments.compare",
     "compare_job": "senet.experiments.jobs",
     "create_model": "senet.weights.create",
     "list_models": "senet.networks.zoo",
+    "list_recipes": "senet.training.recipe_files",
     "list_weights": "senet.weights.released",
+    "load_recipe": "senet.training.recipe_files",
     "load_weights": "senet.weights.load",
     "cost": "senet.insight.cost",
+    "evaluate": "senet.experiments.evaluate",
     "explain_kernels": "senet.kernels.explain",
     "fold": "senet.surgery.fold",
     "open_images": "senet.data.images",
@@ -76,6 +86,7 @@ _HOMES = {
 
 __all__ = [
     "Comparison",
+    "EvaluationReport",
     "InsertionReport",
     "JobReport",
     "LoadReport",
@@ -85,16 +96,20 @@ __all__ = [
     "SEConfig",
     "SenetError",
     "SqueezeExcitation",
+    "ViewSettings",
     "accelerate",
     "collect",
     "compare",
     "compare_job",
     "cost",
     "create_model",
+    "evaluate",
     "explain_kernels",
     "fold",
     "list_models",
+    "list_recipes",
     "list_weights",
+    "load_recipe",
     "load_weights",
     "open_images",
     "prune_gates",

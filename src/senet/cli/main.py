@@ -16,11 +16,11 @@ from types import FrameType
 from typing import Self
 
 from senet import __version__
-from senet.cli import bench, compare, insert, models, train
+from senet.cli import bench, compare, evaluate, insert, models, recipes, train
 from senet.cli.options import Parser
 from senet.errors import SenetError, TrainingInterrupted
 
-COMMANDS = (compare, train, insert, models, bench)
+COMMANDS = (compare, train, evaluate, recipes, insert, models, bench)
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 _SECONDS_FOR_THE_FIRST = 2.0

@@ -10,6 +10,7 @@ from senet.cli.options import add_settings, given_settings, with_given
 from senet.errors import SenetError
 from senet.training.execution import Execution
 from senet.training.recipe import Recipe
+from senet.training.recipe_files import list_recipes, read_recipe_file
 
 FOREIGN_NAMES = (
     "timm:NAME, torchvision:NAME and pytorchcv:NAME are those of other packages, package.module:factory is a "
@@ -33,6 +34,18 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="fetch each shard of a dataset on the Hub when training first needs it, not before; the same "
         "as hf:// before its name",
+    )
+    parser.add_argument(
+        "--data",
+        dest="data_option",
+        metavar="DATA",
+        help="the same, named: --data photos/ stands for photos/",
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME|FILE",
+        help=f"settings of the training to start from ({', '.join(list_recipes())}, or a TOML file of yours; "
+        "'senet recipes' tells more); options given beside it come first",
     )
     parser.add_argument("--out", metavar="FOLDER", help="run folder (default: one under runs/)")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to train")
@@ -65,13 +78,45 @@ def shared_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what `senet.compare` and `senet.train_one` take alike, from the command line.
 
     Raises:
-        SenetError: a setting of the training is out of range.
+        SenetError: the images are named twice, there is no such recipe, or a setting of the training is
+            out of range.
     """
-    names = ("data", "model", "out", "device", "workers", "test_fraction", "command")
+    names = ("model", "out", "device", "workers", "test_fraction", "command")
     return {
         **{name: getattr(arguments, name) for name in names},
-        "data": _streamed(arguments.data) if arguments.stream else arguments.data,
-        "recipe": with_given(Recipe(), arguments),
+        "data": _streamed(data_of(arguments)) if arguments.stream else data_of(arguments),
+        "recipe": _chosen_recipe(arguments),
         "execution": with_given(Execution(), arguments),
         "se": given_settings(arguments, SEConfig),
     }
+
+
+def data_of(arguments: argparse.Namespace) -> str | None:
+    """Return where the images are, by their position or by ``--data``.
+
+    Raises:
+        SenetError: both are given.
+    """
+    by_position: str | None = arguments.data
+    by_name: str | None = arguments.data_option
+    if by_position is not None and by_name is not None:
+        raise SenetError(
+            f"The images are named twice, {by_position!r} and --data {by_name!r}: leave one of them out."
+        )
+    return by_name if by_position is None else by_position
+
+
+def _chosen_recipe(arguments: argparse.Namespace) -> Recipe:
+    """Return the recipe with what was given beside it, and print what had to change with that."""
+    if arguments.recipe is None:
+        return with_given(Recipe(), arguments)
+    recipe, consequences = read_recipe_file(arguments.recipe).recipe(**given_settings(arguments, Recipe))
+    if consequences:
+        from rich.console import Console
+
+        from senet.training.processes import is_first_process
+
+        console = Console(highlight=False, quiet=not is_first_process())
+        for sentence in consequences:
+            console.print(sentence, markup=False, soft_wrap=True)
+    return recipe

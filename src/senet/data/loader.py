@@ -273,7 +273,7 @@ class _TransformedImages(Dataset[Batch | str]):
 
     def _load(self, epoch: int, indices: Indices, choices: list[Choices]) -> Pixels:
         transform = self.transform.at_epoch(epoch)
-        images = np.empty((len(indices), transform.channels, transform.size, transform.size), np.uint8)
+        images = np.empty((len(indices), transform.planes, transform.size, transform.size), np.uint8)
         pixels = self.source.pixels(indices)
         if pixels is not None and transform.needs_no_resampling(pixels):
             for image_CHW, image, choice in zip(images, pixels, choices, strict=True):

@@ -80,6 +80,11 @@ class Transform(ABC):
         if self.crop not in CROPS:
             raise SenetError(f"The crop is {self.crop!r}, and it must be one of {', '.join(CROPS)}.")
 
+    @property
+    def planes(self) -> int:
+        """Channels of the array that leaves: those of the image, for each of the crops it is cut into."""
+        return self.channels
+
     @abstractmethod
     def draw(self, random: Random) -> Choices:
         """Draw the random choices for one image."""
@@ -101,7 +106,7 @@ class Transform(ABC):
         return self
 
     def __call__(self, image: Image.Image, choices: Choices) -> Pixels:
-        """Return the image as (C, size, size) uint8."""
+        """Return the image as (planes, size, size) uint8."""
         pixels = np.asarray(self.converted(self.frame(image, choices)))
         pixels = pixels.reshape(*pixels.shape[:2], self.channels)
         return np.ascontiguousarray(self.finish(pixels, choices).transpose(2, 0, 1))

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +68,15 @@ class ReadyImages:
             process=processes.number,
             processes=processes.count,
         )
+
+    def kept(self) -> dict[str, Any]:
+        """Return what belongs to a network trained on these images, as plain values."""
+        return {
+            "classes": self.classes,
+            "channels": self.checked.channels,
+            "mean": self.mean,
+            "std": self.std,
+        }
 
     def summary(self) -> DataSummary:
         """Return what the report says about the images."""

@@ -17,6 +17,7 @@ from senet.errors import SenetError
 from senet.experiments.command import python_call
 from senet.experiments.images import ReadyImages, ready_images
 from senet.experiments.run_folder import claim_folder, read_settings
+from senet.experiments.start_weights import StartWeights, open_start
 from senet.experiments.trial import structure, try_foreign
 from senet.experiments.twins import build_twins, name_of_plain, name_of_twin, usual_se
 from senet.insight.cost import cost
@@ -43,6 +44,7 @@ class Plan:
         execution: how it is computed.
         processes: those that share each training.
         threads: of each training on the CPU, as the folder was begun; ``None`` leaves them as they are.
+        start: the weights to start from, or ``None`` for random ones.
     """
 
     model: str
@@ -56,9 +58,15 @@ class Plan:
     execution: Execution
     processes: Processes
     threads: int | None = None
+    start: StartWeights | None = None
 
     def networks(self, seed: int) -> tuple[nn.Module, ...]:
-        """Return the plain network and, where there is SE, its twin, with this seed's initial values."""
+        """Return the plain network and, where there is SE, its twin, with this seed's initial values.
+
+        Where the training starts from weights, it is the one network that they are loaded into.
+        """
+        if self.start:
+            return (self.start.network(seed),)
         return _networks(self.model, self.se, self.images, seed)
 
     def epochs(self) -> str:
@@ -85,6 +93,8 @@ class Plan:
         }
         if self.images.checked.note:
             facts["checked"] = self.images.checked.note
+        if self.start:
+            facts["weights"] = self.start.facts()
         skipped = self.images.checked.unreadable
         if skipped:
             facts["skipped"] = f"{len(skipped)} unreadable, named at the end"
@@ -109,6 +119,7 @@ def make_plan(
     seeds: int | None = None,
     seed: int | None = None,
     parallel: int = 1,
+    weights: str | Path | None = None,
     checking: Callable[[int, int], None] | None,
     fetching: Callable[[int, int], None] | None,
 ) -> Plan:
@@ -122,6 +133,7 @@ def make_plan(
         seeds: of a comparison.
         seed: of a single training.
         parallel: trainings at once, which share the processor.
+        weights: that a single training starts from.
         checking: told how many of all images have been looked at.
         fetching: told how many of all shards have been fetched.
 
@@ -153,8 +165,14 @@ def make_plan(
         count = usual_workers(local * parallel)
     name = name_of_plain(model or (DEFAULT_SMALL_MODEL if images.small else DEFAULT_MODEL))
     config = resolve_se(name, se) if with_se else None
+    start = None
+    if weights is not None:
+        start, images = _start(weights, name, config, se_chosen=bool(se), images=images)
+        config = start.se
     built = _try_networks(name, config, images)
     identity = {"job": job, "seed": seed, **identity_of(name, built, config, images, chosen.type)}
+    if start:
+        identity["weights"] = start.identity()
     default = f"{images.checked.data.name}-{name_of_twin(name) if job == 'train' and with_se else name}"
     repeat = command or python_call(
         "compare" if job == "compare" else "train_one",
@@ -165,6 +183,7 @@ def make_plan(
         seeds=seeds,
         seed=seed,
         with_se=True if job == "train" and with_se and model == name else None,
+        weights=weights,
         out=out,
         device=device,
         test_fraction=test_fraction,
@@ -180,6 +199,7 @@ def make_plan(
             repeat,
             model=name,
             arguments={"data": _anywhere(data), "seeds": seeds, "test_fraction": test_fraction},
+            images=images.kept(),
             threads=_threads(parallel) if chosen.type == "cpu" and job == "compare" else None,
         )
         threads = (read_settings(folder) or {}).get("threads")
@@ -196,6 +216,7 @@ def make_plan(
         execution=execution,
         processes=processes,
         threads=threads,
+        start=start,
     )
 
 
@@ -220,6 +241,18 @@ def _anywhere(data: str | Path | None) -> str | None:
     # A brace expression stands for several files here, unless it is an address.
     here = path.exists() or ("{" in str(data) and "://" not in str(data))
     return str(path.absolute()) if here else str(data)
+
+
+def _start(
+    weights: str | Path, name: str, se: SEConfig | None, *, se_chosen: bool, images: ReadyImages
+) -> tuple[StartWeights, ReadyImages]:
+    """Return the weights to start from, and the images as these are used to them."""
+    start = open_start(
+        weights, name, se, se_chosen=se_chosen, classes=len(images.classes), channels=images.checked.channels
+    )
+    if start.mean is None or start.std is None:
+        return start, images
+    return start, replace(images, mean=start.mean, std=start.std)
 
 
 def identity_of(

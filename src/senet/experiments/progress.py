@@ -27,6 +27,32 @@ class ComparisonProgress(Protocol):
         """All trainings are done; cost is being measured."""
 
 
+class EvaluationProgress(Protocol):
+    """Receives the events of one evaluation."""
+
+    def checking(self, done: int, total: int) -> None:
+        """So many of all images have been looked at."""
+
+    def describe(self, facts: dict[str, str]) -> None:
+        """Show what is about to be evaluated: label to text."""
+
+    def evaluating(self, view: str, done: int, total: int) -> None:
+        """So many of all images have been evaluated in one view."""
+
+
+class SilentEvaluation:
+    """An `EvaluationProgress` that shows nothing."""
+
+    def checking(self, done: int, total: int) -> None:
+        """Do nothing."""
+
+    def describe(self, facts: dict[str, str]) -> None:
+        """Do nothing."""
+
+    def evaluating(self, view: str, done: int, total: int) -> None:
+        """Do nothing."""
+
+
 class SilentComparison:
     """A `ComparisonProgress` that shows nothing."""
 

@@ -60,6 +60,7 @@ def claim_folder(
     model: str = "",
     arguments: Mapping[str, Any] | None = None,
     threads: int | None = None,
+    images: Mapping[str, Any] | None = None,
 ) -> Path:
     """Return the folder for an experiment, with its settings written in it.
 
@@ -73,8 +74,10 @@ def claim_folder(
         identity: what the experiment is, as plain values.
         command: the one command that repeats it.
         model: name of the plain network, whose package's version is written down.
-        arguments: what the identity does not tell and `senet.collect` needs, as plain values.
+        arguments: what the identity does not tell and is needed to open the images again, or by
+            `senet.collect`, as plain values.
         threads: of each training on the CPU. What was written down first stays: it decides rounding.
+        images: what of the images belongs to a trained network, as plain values.
 
     Raises:
         SenetError: ``out`` holds another experiment or other files.
@@ -85,6 +88,7 @@ def claim_folder(
         "identity": identity,
         "arguments": arguments or {},
         "threads": threads,
+        "images": images or {},
         "versions": versions(model),
     }
     return claim(out, name, settings)

@@ -49,6 +49,7 @@ def train_one(
     se: SEConfig | Mapping[str, Any] | None = None,
     recipe: Recipe | None = None,
     seed: int = 0,
+    weights: str | Path | None = None,
     out: str | Path | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -69,6 +70,9 @@ def train_one(
         with_se: train the twin with SE, also where the name is that of the plain network.
         se: the twin's SE blocks; by default the network's own.
         seed: of initial weights, order and augmentation.
+        weights: to start from: a file, one of `senet.list_weights`, a repository of the Hub, or a run folder.
+            What they have nothing for, such as a classifier of other classes, keeps its initial values;
+            images are normalised as the weights are used to.
 
     Returns:
         The trained network. Its folder holds ``checkpoint.pt``, ``metrics.csv`` and ``settings.json``.
@@ -101,6 +105,7 @@ def train_one(
             execution=execution,
             processes=processes,
             seed=seed,
+            weights=weights,
             checking=progress.checking,
             fetching=progress.fetching,
         )

@@ -38,7 +38,7 @@ def try_foreign(
     _check_built_anew(name, networks[0], again)
     for network in networks:
         for training in (True, False):
-            _check_scores(name, _scores(name, network, shape, training), classes, training)
+            _check_scores(name, scores_of_two(name, network, shape, training), classes, training)
 
 
 def structure(model: nn.Module) -> str:
@@ -79,8 +79,12 @@ def _same(one: Any, other: Any) -> bool:
     return torch.equal(one, other) or bool(torch.allclose(one, other, rtol=0, atol=0, equal_nan=True))
 
 
-def _scores(name: str, model: nn.Module, shape: tuple[int, int, int], training: bool) -> Any:
-    """Return what a copy of ``model`` returns for two images: on the meta device if it can run there."""
+def scores_of_two(name: str, model: nn.Module, shape: tuple[int, int, int], training: bool) -> Any:
+    """Return what a copy of ``model`` returns for two images: on the meta device if it can run there.
+
+    Raises:
+        SenetError: it cannot run on images of ``shape``, (channels, height, width).
+    """
     error: Exception
     for device in ("meta", None):
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -97,6 +101,28 @@ def _scores(name: str, model: nn.Module, shape: tuple[int, int, int], training: 
         f"channel{'s' if channels > 1 else ''}: {said(error)}. Another size is set with image_size "
         "(--image-size), and a factory is told the channels by a keyword in_channels or in_chans."
     ) from error
+
+
+def count_outputs(name: str, model: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Return how many scores a network puts out for each image in evaluation.
+
+    Args:
+        name: of the network.
+        model: it stays as it was.
+        shape: (channels, height, width) of the images.
+
+    Raises:
+        SenetError: it cannot run on such images, or returns something else than one tensor of scores.
+    """
+    scores = scores_of_two(name, model, shape, training=False)
+    if not isinstance(scores, Tensor) or scores.dim() != 2 or len(scores) != 2:
+        returned = (
+            f"a tensor of {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+        )
+        raise SenetError(
+            f"{name} returns {returned} for 2 images, and one tensor of scores, (images, classes), is needed."
+        )
+    return int(scores.shape[1])
 
 
 def _check_scores(name: str, scores: Any, classes: int, training: bool) -> None:

@@ -60,13 +60,13 @@ def build_twins(
     """
     drawn = seed_from("initial values", seed)
     if is_foreign(model):
-        with _seeded(drawn):
+        with seeded(drawn):
             find_foreign(model)  # what a module draws at its import is drawn once only
-        with _seeded(drawn):
+        with seeded(drawn):
             plain = create_foreign(model, num_classes=classes, in_channels=channels)
             return (plain,) if se is None else (plain, _inserted(model, plain, se))
     name = plain_name(model)
-    with _seeded(drawn):
+    with seeded(drawn):
         plain = create_network(name, num_classes=classes, in_channels=channels)
         if se is None:
             return (plain,)
@@ -100,7 +100,7 @@ def _check_added(name: str, added: list[str]) -> None:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Seed every generator that a network's initial values may come from, and put all back afterwards."""
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):

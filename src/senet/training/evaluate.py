@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,9 @@ from torch.nn import functional
 from senet.data.loader import ImageLoader
 from senet.training.images import Normalise
 from senet.training.processes import ALONE, Processes
+
+Answers = tuple[Tensor, Tensor, Tensor]
+"""Of one batch: the sum of its losses, its first guesses, and whether they and the first five are right."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +72,18 @@ def evaluate(
         for batch in loader.epoch(0):
             with autocast:
                 scores = model(normalise(batch.images)).float()
-            answers.append(_answers(scores, batch.labels.to(normalise.device)))
+            answers.append(answers_of(scores, batch.labels.to(normalise.device)))
         if sharded and len(answers) < math.ceil(len(loader) / processes.count):
             model(normalise(torch.zeros(1, *loader.image_shape, dtype=torch.uint8)))
     model.train(was_training)
-    shares = processes.gather([tuple(each.cpu() for each in answer) for answer in answers])
+    shares = processes.gather([(loss.cpu(), guess.cpu(), hit.cpu()) for loss, guess, hit in answers])
     in_order = [shares[batch % processes.count][batch // processes.count] for batch in range(len(loader))]
-    losses, guesses, hits = (torch.cat(parts) for parts in zip(*in_order, strict=True))
+    return summed_up(in_order)
+
+
+def summed_up(answers: Sequence[Answers]) -> Evaluation:
+    """Return the evaluation that batches in the order of the images make together."""
+    losses, guesses, hits = (torch.cat(parts) for parts in zip(*answers, strict=True))
     return Evaluation(
         loss=losses.sum().item() / len(guesses),
         predictions=guesses.tolist(),
@@ -83,8 +92,8 @@ def evaluate(
     )
 
 
-def _answers(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the sum of the losses (1,), the first guesses (N,), and what is hit (N, 1 or 2)."""
+def answers_of(scores: Tensor, labels: Tensor) -> Answers:
+    """Return what scores (N, classes) say: the losses' sum (1,), first guesses (N,), hits (N, 1 or 2)."""
     loss = functional.cross_entropy(scores, labels, reduction="sum").double().view(1)
     guesses = scores.topk(min(5, scores.shape[1]), dim=1).indices
     hits = guesses == labels[:, None]

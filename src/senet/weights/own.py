@@ -26,6 +26,25 @@ _SHORTER_SIDES = {224: 256, 299: 352}
 _WHOLE_OVER_CENTRE = 256 / 224
 
 
+def to_options(spec: NetworkSpec) -> dict[str, Any]:
+    """Return, as plain values, the options in which a network differs from the one of its name.
+
+    These are its fields but the SE and the numbers of classes and channels.
+    """
+    base = network_spec(spec.name)
+    return {
+        each.name: _plain(getattr(spec, each.name))
+        for each in fields(spec)
+        if each.name not in ("se", "num_classes", "in_channels")
+        and getattr(spec, each.name) != getattr(base, each.name)
+    }
+
+
+def restored_options(name: str, options: Mapping[str, Any]) -> NetworkSpec:
+    """Return the spec of the plain network ``name`` with what `to_options` told."""
+    return _restored_spec(name, options)
+
+
 def to_metadata(spec: NetworkSpec, preprocess: Preprocess, classes: tuple[str, ...] | None) -> dict[str, str]:
     """Return the metadata that `from_metadata` restores a network's spec from.
 
@@ -101,7 +120,7 @@ def from_training(value: Mapping[str, Any], source: str) -> Checkpoint:
     notes = ["The moving average of the weights was taken, which the training evaluated."] if average else []
     if "model" not in identity:
         return Checkpoint(state=state, source=source, own=True, notes=tuple(notes))
-    spec = network_spec(identity["model"])
+    spec = restored_options(identity["model"], identity.get("weights", {}).get("options", {}))
     if identity["se"] is not None and identity.get("variant") != "plain":
         spec = replace(spec, se=SEConfig(**identity["se"]))
     recipe = identity["recipe"]

@@ -1,0 +1,113 @@
+"""Which images an evaluation looks at."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from senet.data.check import check_images
+from senet.data.images import open_images
+from senet.data.joined import Joined
+from senet.data.source import ImageData, ImageSource, Indices, Subset
+from senet.errors import SenetError
+from senet.experiments.evaluation_subject import Subject
+
+Split = Literal["test", "train", "all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationImages:
+    """Images that can all be decoded.
+
+    Attributes:
+        source: the images.
+        location: where they are.
+        part: which of all images these are, as a sentence.
+        unreadable: ``(name, reason)`` of every image that was skipped.
+    """
+
+    source: ImageSource
+    location: str
+    part: str
+    unreadable: tuple[tuple[str, str], ...]
+
+    def relabelled(self, outputs: Indices, names: tuple[str, ...]) -> ImageSource:
+        """Return the images with a network's outputs as labels.
+
+        Args:
+            outputs: the output of each class.
+            names: of the outputs.
+        """
+        source = Subset(self.source, np.arange(len(self.source), dtype=np.int64))
+        source.labels, source.classes = outputs[source.labels], names
+        return source
+
+
+def open_part(
+    subject: Subject,
+    data: str | Path | None,
+    *,
+    split: Split | None,
+    test_fraction: float | None,
+    workers: int,
+    progress: Callable[[int, int], None],
+) -> EvaluationImages:
+    """Open the images to look at.
+
+    A run folder brings its own: without ``data``, the images that were set aside in its training.
+
+    Args:
+        subject: what is evaluated.
+        data: as for `senet.open_images`; ``None`` takes the run's own, or the embedded ones.
+        split: ``None`` takes the test part where there is one, or the training made one, else all.
+        test_fraction: share of the images to test on where they come without a test part.
+        workers: processes that decode.
+        progress: told how many of all images have been looked at.
+
+    Raises:
+        SenetError: there are no such images, or a setting has no effect on them.
+    """
+    if split is not None and split not in get_args(Split):
+        raise SenetError(f"split is {split!r}; choose one of {', '.join(get_args(Split))}.")
+    if split == "all" and test_fraction is not None:
+        raise SenetError("A test fraction has no effect where all images are evaluated: leave one out.")
+    own = subject.is_run and (data is None or _same_place(data, subject.data))
+    fraction = subject.test_fraction if own and test_fraction is None and split != "all" else test_fraction
+    opened = open_images(subject.data if data is None and own else data, test_fraction=fraction)
+    if split is None:
+        split = "test" if own or opened.own_test or test_fraction is not None else "all"
+    chosen = _part(opened, split)
+    empty = Subset(chosen, np.empty(0, dtype=np.int64))
+    checked = check_images(
+        dataclasses.replace(opened, train=chosen, test=empty), workers=workers, progress=progress
+    )
+    count = len(checked.data.train)
+    texts = {
+        "test": f"The {count:,} test images. {opened.split}",
+        "train": f"The {count:,} training images. ",
+    }
+    texts["train"] += opened.split
+    return EvaluationImages(
+        source=checked.data.train,
+        location=opened.location,
+        part=texts.get(split, f"All {count:,} images, whatever part they are in."),
+        unreadable=checked.unreadable,
+    )
+
+
+def _part(opened: ImageData, split: Split) -> ImageSource:
+    train, test = opened.train, opened.test
+    if split != "all":
+        return test if split == "test" else train
+    if isinstance(train, Subset) and isinstance(test, Subset) and train.source is test.source:
+        return Subset(train.source, np.sort(np.concatenate([train.indices, test.indices])))
+    return Joined(train, test)
+
+
+def _same_place(data: str | Path, stored: str | None) -> bool:
+    return stored is not None and stored in (str(data), str(Path(data).expanduser().resolve()))

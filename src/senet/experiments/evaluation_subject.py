@@ -1,0 +1,195 @@
+"""What is evaluated: a run, weights, a released checkpoint or another package's network, made ready."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from senet.errors import SenetError, nearest
+from senet.experiments.evaluation_views import PublishedView, TrainedView, View
+from senet.experiments.stored_run import is_run, read_run
+from senet.networks.foreign import create_foreign, is_foreign
+from senet.networks.foreign_preprocess import foreign_preprocess
+from senet.networks.network import Network
+from senet.networks.preprocess import Preprocess
+from senet.networks.zoo import list_models
+from senet.training.images import test_batch
+from senet.training.recipe import Precision
+from senet.weights.create import create_model
+from senet.weights.find import find_checkpoint
+from senet.weights.own import spec_name
+from senet.weights.released import PACKAGE_TAGS, RELEASES, list_weights, release_of_file
+
+USUAL_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A network with its weights, and what belongs to them.
+
+    Attributes:
+        network: its name.
+        source: of the weights.
+        model: the network.
+        view: the images it sees.
+        classes: names in the order of the outputs, or ``None`` where nobody tells.
+        order: the name of the order of the classes, or ``None``.
+        precision: that the weights were tested with.
+        batch: images that were tested together.
+        data: where the images of the training were, or ``None``.
+        test_fraction: that the training split them with.
+        is_run: whether the weights are those of a run folder.
+        notes: sentences on what is not as usual, or assumed.
+    """
+
+    network: str
+    source: str
+    model: nn.Module
+    view: View
+    classes: tuple[str, ...] | None = None
+    order: str | None = None
+    precision: Precision = "fp32"
+    batch: int = USUAL_BATCH
+    data: str | None = None
+    test_fraction: float | None = None
+    is_run: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def open_subject(
+    model: str | Path | nn.Module, weights: str | Path | None = None, preprocess: Preprocess | None = None
+) -> Subject:
+    """Return what is to be evaluated.
+
+    Args:
+        model: a run folder, a file of weights, one of `senet.list_weights`, ``"timm:NAME"`` or another
+            foreign name, the name of one of senet's networks beside ``weights``, or a network itself.
+        weights: of one of senet's networks.
+        preprocess: of a network that is given itself.
+
+    Raises:
+        SenetError: there is nothing of that name, or it has no weights or cannot be read.
+    """
+    if isinstance(model, nn.Module):
+        if weights is not None:
+            raise SenetError("weights have no effect on a network that is given itself: load them first.")
+        return _of_module(model, preprocess)
+    if preprocess is not None:
+        raise SenetError("preprocess is for a network that is given itself; weights bring their own.")
+    name, path = str(model), Path(model).expanduser()
+    if weights is not None:
+        return _of_weights(name, weights)
+    if path.exists():
+        if is_run(path):
+            return _of_run(path)
+        if path.is_dir():
+            raise SenetError(
+                f"{path} is a folder and no run of senet: name a run folder or a file of weights."
+            )
+        return _of_file(path)
+    if is_foreign(name):
+        return _of_foreign(name)
+    release = next((each for each in RELEASES if each.tag == name), None)
+    if release is not None:
+        return _of_weights(release.network, name)
+    if name in list_models() or name in PACKAGE_TAGS:
+        raise SenetError(
+            f"{name} has no weights yet: name some with weights (--weights), such as a file or "
+            f"{', '.join(list_weights(name)[:3]) or 'one of senet.list_weights()'}."
+        )
+    raise SenetError(
+        f"There is no {name!r}: give a run folder, a file of weights, a released checkpoint such as "
+        f"cadene/se_resnet50, or timm:NAME.{nearest(name, [*list_weights(), *list_models()])}"
+    )
+
+
+def _of_run(path: Path) -> Subject:
+    run = read_run(path)
+    return Subject(
+        network=run.network,
+        source=str(run.folder),
+        model=run.build(),
+        view=TrainedView(recipe=run.recipe, channels=run.channels, mean=run.mean, std=run.std),
+        classes=run.classes,
+        precision=run.recipe.precision,
+        batch=test_batch(run.recipe),
+        data=run.data,
+        test_fraction=run.test_fraction,
+        is_run=True,
+        notes=run.notes,
+    )
+
+
+def _of_file(path: Path) -> Subject:
+    """Return a file of weights that tells its network, by its content or as a published file by its name."""
+    release = release_of_file(path.name)
+    if release is not None:
+        return _of_weights(release.network, path)
+    spec = find_checkpoint(path, "").spec
+    if spec is None:
+        raise SenetError(
+            f"{path} does not tell which network it is of: name that and give the file as weights, as in "
+            f"'senet evaluate se_resnet50 --weights {path}'."
+        )
+    return _of_weights(spec_name(spec), path)
+
+
+def _of_weights(name: str, weights: str | Path) -> Subject:
+    if is_foreign(name):
+        raise SenetError(
+            f"weights are for senet's own networks, and {name} is not one: name a factory "
+            "(package.module:factory) that returns the network with its weights."
+        )
+    checkpoint = find_checkpoint(weights, name)
+    # The first convolution stands first; the network sees as many channels as it was trained with.
+    channels = next((value.shape[1] for value in checkpoint.state.values() if value.dim() == 4), 3)
+    network = create_model(name, in_channels=channels, weights=weights)
+    report = network.loaded
+    assert report is not None
+    untrained = [key for key in report.new if ".se." not in key]
+    if untrained:
+        raise SenetError(
+            f"{report.source} has nothing for {untrained[0]}"
+            f"{' and other parts' if untrained[1:] else ''} of {name}: take weights of the whole network."
+        )
+    return Subject(
+        network=name,
+        source=report.source,
+        model=network,
+        view=PublishedView(preprocess=network.preprocess),
+        classes=report.classes,
+        order=network.preprocess.labels,
+        notes=(*report.changes, *report.assumed),
+    )
+
+
+def _of_foreign(name: str) -> Subject:
+    is_package = name.partition(":")[0] in ("timm", "torchvision", "pytorchcv")
+    model = create_foreign(name, pretrained=is_package)
+    preprocess, notes = foreign_preprocess(name, model)
+    source = "the weights its package released" if is_package else "the weights its factory gave it"
+    return Subject(
+        network=name, source=source, model=model, view=PublishedView(preprocess=preprocess), notes=notes
+    )
+
+
+def _of_module(model: nn.Module, preprocess: Preprocess | None) -> Subject:
+    notes: tuple[str, ...] = ()
+    classes = None
+    if preprocess is None and isinstance(model, Network):
+        preprocess = model.preprocess
+        classes = model.loaded.classes if model.loaded is not None else None
+    elif preprocess is None:
+        preprocess = Preprocess()
+        notes = ("The centre 224 of 256 pixels with ImageNet's mean and std was taken.",)
+    return Subject(
+        network=type(model).__name__,
+        source="as given",
+        model=model,
+        view=PublishedView(preprocess=preprocess),
+        classes=classes,
+        order=preprocess.labels,
+        notes=notes,
+    )

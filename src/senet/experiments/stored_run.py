@@ -1,0 +1,157 @@
+"""A run folder read back: its network with the weights that were tested last, and what belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from senet.blocks.se_config import SEConfig
+from senet.errors import SenetError
+from senet.experiments.run_folder import SETTINGS_NAME, read_settings
+from senet.experiments.start_weights import network_of_options
+from senet.experiments.trial import structure
+from senet.experiments.twins import build_twins, name_of_twin
+from senet.networks.foreign import is_foreign
+from senet.training.checkpoint import load_checkpoint
+from senet.training.loop import CHECKPOINT_NAME
+from senet.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """One training as its folder has it.
+
+    Attributes:
+        folder: with the checkpoint.
+        identity: what was trained, as plain values.
+        recipe: fitted to the images.
+        network: name of what was trained, with SE where there is SE.
+        classes: names in the order of the outputs.
+        channels: of the images.
+        mean: of each channel of the training images, 0 to 1.
+        std: of each channel.
+        data: where the images were, or ``None`` for the embedded ones.
+        test_fraction: of the split that was asked for.
+        state: of the network that was tested last: the moving average where there is one.
+        notes: sentences on what is not as usual.
+    """
+
+    folder: Path
+    identity: Mapping[str, Any]
+    recipe: Recipe
+    network: str
+    classes: tuple[str, ...]
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    data: str | None
+    test_fraction: float | None
+    state: Mapping[str, Tensor]
+    notes: tuple[str, ...]
+
+    def build(self) -> nn.Module:
+        """Return the network with its weights.
+
+        Raises:
+            SenetError: a network of another package has changed since.
+        """
+        name, se = self.identity["model"], self.identity["se"]
+        config = None if se is None else SEConfig(**{**se, "stages": _tuple(se.get("stages"))})
+        options = self.identity.get("weights", {}).get("options")
+        if options is not None:
+            networks: tuple[nn.Module, ...] = (
+                network_of_options(name, options, config, classes=len(self.classes), channels=self.channels),
+            )
+        else:
+            networks = build_twins(name, config, classes=len(self.classes), channels=self.channels, seed=0)
+        if is_foreign(name) and structure(networks[0]) != self.identity.get("structure"):
+            raise SenetError(
+                f"{name} is another network now than the one trained in {self.folder}: install the versions "
+                f"that its {SETTINGS_NAME} tells."
+            )
+        network = networks[0 if self.identity.get("variant") == "plain" else -1]
+        try:
+            network.load_state_dict(dict(self.state))
+        except RuntimeError as error:
+            raise SenetError(
+                f"The checkpoint in {self.folder} does not fit {self.network} "
+                f"({str(error).splitlines()[0]}): install the versions that its {SETTINGS_NAME} tells."
+            ) from error
+        return network
+
+
+def is_run(path: Path) -> bool:
+    """Tell whether a path is that of a run folder, of one training of a comparison, or of its checkpoint."""
+    folder = path.parent if path.is_file() else path
+    return (folder / SETTINGS_NAME).is_file() or (
+        (folder.parent / SETTINGS_NAME).is_file() and (folder / CHECKPOINT_NAME).is_file()
+    )
+
+
+def read_run(path: Path) -> StoredRun:
+    """Read a run folder, or one training's folder within that of a comparison.
+
+    Raises:
+        SenetError: there is no checkpoint, or several trainings, or the files cannot be read.
+    """
+    folder = path.parent if path.is_file() else path
+    settings = read_settings(folder) or read_settings(folder.parent)
+    assert settings is not None, f"{path} is no run"
+    images = settings.get("images")
+    if not images:
+        raise SenetError(
+            f"{folder} does not tell its classes, mean and std, as an older senet wrote it: run its command "
+            f"once more, which adds them ({settings.get('command')})."
+        )
+    found = load_checkpoint(folder / CHECKPOINT_NAME)
+    if found is None:
+        trainings = sorted(each.parent.name for each in folder.glob(f"*/{CHECKPOINT_NAME}"))
+        several = f"name one of its trainings, such as {folder / trainings[-1]}" if trainings else "train it"
+        raise SenetError(f"{folder} has no {CHECKPOINT_NAME}: {several}.")
+    state, source = found
+    identity = state["identity"]
+    arguments = settings.get("arguments") or {}
+    recipe = _recipe(identity["recipe"])
+    has_se = identity["se"] is not None and identity.get("variant") != "plain"
+    return StoredRun(
+        folder=folder,
+        identity=identity,
+        recipe=recipe,
+        network=name_of_twin(identity["model"]) if has_se else identity["model"],
+        classes=tuple(images["classes"]),
+        channels=images["channels"],
+        mean=tuple(images["mean"]),
+        std=tuple(images["std"]),
+        data=arguments.get("data"),
+        test_fraction=arguments.get("test_fraction"),
+        state=state["average"]["values"] if state["average"] else state["model"],
+        notes=tuple(_notes(state, source, folder, recipe)),
+    )
+
+
+def _notes(state: Mapping[str, Any], source: Path, folder: Path, recipe: Recipe) -> list[str]:
+    notes, position = [], state["position"]
+    if source.name != CHECKPOINT_NAME:
+        notes.append(f"{folder / CHECKPOINT_NAME} is missing or damaged: {source.name} was taken.")
+    if position["epoch"] < recipe.epochs:
+        within = f", batch {position['batch']} of the next one" if position["batch"] else ""
+        notes.append(
+            f"The training is not finished: it stands after epoch {position['epoch']} of "
+            f"{recipe.epochs}{within}."
+        )
+    if state["average"]:
+        notes.append("The moving average of the weights was taken, which the training tested.")
+    return notes
+
+
+def _recipe(values: Mapping[str, Any]) -> Recipe:
+    return Recipe(**{name: _tuple(value) for name, value in values.items()})
+
+
+def _tuple(value: Any) -> Any:
+    """Return what JSON made a list of."""
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import senet
+from senet.errors import SenetError
+from senet.experiments.view_settings import ViewSettings
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"image_size": (0,)}, "image_size is .* at least 1"),
+        ({"image_size": (1.5,)}, "image_size"),
+        ({"image_size": 224}, "image_size is 224"),
+        ({"image_size": (224, 224)}, "one size twice"),
+        ({"test_resize": (256, 256)}, "one shorter side for each of 1 image sizes"),
+        ({"image_size": (224, 320), "test_resize": (256,)}, "each of 2 image sizes"),
+        ({"crops": 3}, "crops is 3; choose one of 1, 5, 10"),
+        ({"crops": 10, "flip": True}, "no effect on ten crops"),
+        ({"fuse": True}, "no effect on one image size"),
+        ({"image_size": (8,), "fuse": True}, "no effect on one image size"),
+        ({"precision": "int8"}, "precision is 'int8'; choose one of fp32"),
+        ({"batch_size": -1}, "batch_size is -1"),
+        ({"batch_size": True}, "batch_size is True"),
+        ({"crop": 5}, "no setting 'crop'; they have .* Did you mean 'crops'"),
+    ],
+)
+def test_bad_settings_are_one_sentence(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SenetError, match=sentence) as caught:
+        ViewSettings.of(values)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_or_those_that_differ() -> None:
+    assert ViewSettings.of(None) == ViewSettings.of({}) == ViewSettings()
+    given = ViewSettings.of({"image_size": [224, 320], "crops": 10})
+    assert given == ViewSettings(image_size=(224, 320), crops=10) == ViewSettings.of(given)
+    assert (given.positions, given.mirrored) == (5, True)
+    assert (ViewSettings(flip=True).positions, ViewSettings(flip=True).mirrored) == (1, True)
+    assert senet.ViewSettings is ViewSettings
