@@ -16,9 +16,9 @@ GPUS, GPUS_OF_A_NODE = 64, 8
 MEMORY_BANDWIDTH, OPERATIONS = 3.35e12, 989e12
 # What well-written kernels reach of either.
 REACHED_OF_MEMORY, REACHED_OF_OPERATIONS = 0.8, 0.4
-# How often a training step passes over the output of a convolution, read or written, when BatchNorm, SE, sum and
-# ReLU are fused: written, read for statistics, read and written by the tail, read by the next convolution; backward
-# as often again, and once more for the gradient of the weights.
+# How often a training step passes over the output of a convolution, read or written, when BatchNorm, SE, sum
+# and ReLU are fused: written, read for statistics, read and written by the tail, read by the next
+# convolution; backward as often again, and once more for the gradient of the weights.
 PASSES = 11
 BYTES_OF_A_VALUE = 2
 # Forward, gradient of the input and gradient of the weights; a multiply-add is two operations.

@@ -60,9 +60,7 @@ def _spread(row: Row, what: str) -> str:
 
 def _where(rows: Sequence[Row]) -> str:
     places = dict.fromkeys(
-        f"{row['hardware']}, {row['threads']} thread{'s' if row['threads'] != '1' else ''}, {row['versions']}, "
-        f"{row['date'][:10]}"
-        for row in rows
+        f"{row['hardware']}, threads: {row['threads']}, {row['versions']}, {row['date'][:10]}" for row in rows
     )
     return "Measured on " + "; ".join(places) + "."
 

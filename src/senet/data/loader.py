@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from functools import partial
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from senet.data.loading_processes import as_it_is, start, start_worker
 from senet.data.order import Sampling, epoch_order
 from senet.data.part import WHOLE, Part
 from senet.data.source import ImageSource, Indices, Pixels
@@ -178,8 +177,8 @@ class ImageLoader:
                 self._images,
                 batch_sampler=self._order,
                 num_workers=self.workers,
-                collate_fn=_as_it_is,
-                worker_init_fn=_start_worker,
+                collate_fn=as_it_is,
+                worker_init_fn=start_worker,
                 # Only fork shares the images held in memory.
                 multiprocessing_context="fork" if sys.platform == "linux" else None,
                 prefetch_factor=PREFETCHED_BATCHES,
@@ -187,7 +186,7 @@ class ImageLoader:
                 # Without its own generator, each epoch would draw from torch's global one.
                 generator=torch.Generator(),
             )
-        return _start(self._processes)
+        return start(self._processes)
 
 
 def make_loader(
@@ -297,29 +296,3 @@ class _Order:
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.tasks)
-
-
-def _start(processes: DataLoader[Batch | str]) -> Iterator[Batch | str]:
-    """Start an iteration without torch's handler of SIGCHLD.
-
-    The handler would raise a worker's death wherever the main process happens to be, for instance
-    while it saves its state because the whole group of processes was told to stop. Without it, the
-    death shows when the next batch is asked for, within five seconds.
-    """
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGCHLD) if in_main_thread and hasattr(signal, "SIGCHLD") else None
-    batches = iter(processes)
-    if before is not None:
-        signal.signal(signal.SIGCHLD, before)
-    return batches
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def _start_worker(worker: int) -> None:
-    # Ctrl-C and torchrun's SIGTERM reach the whole group of processes; only the main one is to answer, which
-    # may still need batches on its way to a checkpoint. Workers end when it has ended.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -31,6 +31,11 @@ class TrainingImages:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    def close(self) -> None:
+        """End the processes that load."""
+        self.train.close()
+        self.test.close()
+
 
 def prepare_images(
     train: ImageSource,

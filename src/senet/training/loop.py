@@ -96,6 +96,7 @@ def train(
             with StopRequest() as stop, closing(loop.logs):
                 return loop.run(stop)
     finally:
+        images.close()
         network.release()
 
 
