@@ -58,8 +58,8 @@ class Chaos:
     def __init__(self, arguments: Sequence[str], processes: int, longest: float = 4.0) -> None:
         self.arguments, self.processes, self.longest = list(arguments), processes, longest
 
-    def start(self, folder: Path) -> subprocess.Popen[bytes]:
-        """Start the same command as ever."""
+    def start(self, folder: Path, restarts: int = 0) -> subprocess.Popen[bytes]:
+        """Start the same command as ever; torchrun may be told to restart what is killed."""
         launcher = [sys.executable]
         if self.processes > 1:
             launcher += [
@@ -68,6 +68,8 @@ class Chaos:
                 "--standalone",
                 "--nproc-per-node",
                 str(self.processes),
+                "--max-restarts",
+                str(restarts),
             ]
         command = [*launcher, "-m", "benchmarks.chaos_training", str(folder), *self.arguments]
         environment = {
@@ -99,6 +101,16 @@ class Chaos:
         steps = [kill.step for kill in done]
         assert len(steps) == kills, f"the training ended after {len(steps)} of {kills} kills: make it longer"
         return done
+
+    def restarted(self, folder: Path) -> None:
+        """Kill one of torchrun's processes once, which it then starts again by itself."""
+        process = self.start(folder, restarts=1)
+        while process.poll() is None and last_event(folder)[1] < 3:
+            time.sleep(0.002)
+        victim = min(each for each, name in _tree(process.pid).items() if name == "a training process")
+        os.kill(victim, signal.SIGKILL)
+        if _wait(process) != 0:
+            raise RuntimeError(f"torchrun did not go on by itself: see {folder}.log")
 
     def _kill(self, process: subprocess.Popen[bytes], folder: Path, moments: random.Random) -> Kill | None:
         """Kill one of the processes at a random moment after the training has begun to take steps."""
@@ -137,7 +149,7 @@ def differences(first: Path, second: Path) -> list[str]:
     found = []
     states = [load_checkpoint(folder / CHECKPOINT_NAME) for folder in (first, second)]
     assert states[0] is not None and states[1] is not None
-    for part in states[0][0].keys() | states[1][0].keys():
+    for part in (states[0][0].keys() | states[1][0].keys()) - set(NOT_COMPARED):
         if not same(states[0][0].get(part), states[1][0].get(part)):
             found.append(part)
     for name in (METRICS_NAME, "steps.csv"):
