@@ -100,6 +100,8 @@ def all_of_them(folder: Path, processes: Processes) -> dict[str, list[float]]:
     execution = Execution(shard=processes.count > 1)
     changes = {"sync_norm": True, "ema_decay": 0.9, "clip_norm": 0.5}
     losses["sharded"] = train_there(folder / "sharded", network_with_se(), processes, execution, **changes)
+    changes["precision"] = "bf16"
+    losses["half"] = train_there(folder / "half", network_with_se(), processes, execution, **changes)
     return losses
 
 

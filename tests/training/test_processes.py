@@ -36,8 +36,8 @@ def test_two_processes_give_the_losses_of_one(folders: tuple[Path, Path]) -> Non
     assert one.keys() == two.keys()
     for name, losses in one.items():
         assert len(losses) == 12 and len(set(losses)) > 6
-        # Seven digits are what single precision has.
-        assert losses == pytest.approx(two[name], rel=1e-6), name
+        # Seven digits are what single precision has, and less than three bfloat16.
+        assert losses == pytest.approx(two[name], rel=5e-3 if name == "half" else 1e-6), name
 
 
 @pytest.mark.slow
