@@ -6,7 +6,6 @@ python -m benchmarks.chaos_training FOLDER --data photos/ --epochs 4
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -59,9 +58,10 @@ class Events(Silent, SilentComparison):
         self._write(f"between epochs {metrics.epoch} and {metrics.epoch + 1}", metrics.epoch * self.batches)
 
     def _write(self, moment: str, step: int) -> None:
-        descriptor = os.open(self.folder / EVENT_NAME, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-        os.write(descriptor, f"{moment}\t{step}".encode())
-        os.close(descriptor)
+        # Renamed into place, so that whoever looks sees the last event or this one.
+        temporary = self.folder / f"{EVENT_NAME}.writing"
+        temporary.write_text(f"{moment}\t{step}")
+        temporary.replace(self.folder / EVENT_NAME)
 
 
 def main() -> None:
