@@ -14,6 +14,7 @@ from PIL import Image
 from tools.make_docs import README, readme_with_results
 
 from senet.cli.main import build_parser, main
+from senet.training.recipe_files import list_recipes
 from tests.references import import_timm, import_torchvision
 
 pytestmark = pytest.mark.slow
@@ -49,11 +50,19 @@ def test_the_table_is_the_one_the_script_makes() -> None:
     assert readme_with_results(TEXT) == TEXT, "run python tools/make_docs.py"
 
 
-@pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith("senet ")])
-def test_commands_are_understood(command: str) -> None:
-    arguments = build_parser().parse_args(shlex.split(command)[1:])
-    if arguments.run.__module__.endswith("models"):
-        assert main(shlex.split(command)[1:]) == 0
+# One process of torchrun is what `senet` is, so that its options can be looked at alike.
+SENET = re.compile(r"^(torchrun .*-m )?senet ")
+
+
+@pytest.mark.parametrize("command", [each for each in COMMANDS if SENET.match(each)])
+def test_commands_are_understood(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = shlex.split(SENET.sub("", command))
+    arguments = build_parser().parse_args(words)
+    if recipe := getattr(arguments, "recipe", None):
+        assert recipe in list_recipes()
+    if arguments.run.__module__.endswith(("models", "recipes")):
+        assert main(words) == 0
+        assert capsys.readouterr().out.count("\n") > 3
 
 
 def test_make_targets_exist() -> None:
@@ -103,6 +112,19 @@ def test_the_insertion_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "16 places got se with reduction 16" in out
     assert "Largest change of the output on the example: 0." in out
+
+
+def test_the_training_example_runs(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IN_SHORT + blocks("python")[3]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"\d+\.\d+ % \(.+\)", done.stdout.strip())
+    assert len(list(tmp_path.glob("runs/*/metrics.csv"))) == 1
 
 
 def test_links_lead_somewhere() -> None:

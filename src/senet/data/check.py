@@ -17,6 +17,7 @@ import numpy as np
 
 from senet.data.decode import UnreadableImage
 from senet.data.grouped_order import sample_evenly
+from senet.data.loading_processes import leave_locks_behind
 from senet.data.part import WHOLE, Part
 from senet.data.source import ImageData, ImageSource, Indices, Subset
 from senet.data.split import listed
@@ -185,6 +186,7 @@ class _Worker:
 
 
 def _start_worker(source: ImageSource) -> None:
+    leave_locks_behind()
     # Ctrl-C reaches the whole group of processes; only the main one is to answer.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _Worker.source = source

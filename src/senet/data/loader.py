@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator
 from functools import partial
 from random import Random
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from senet.data.loading_processes import as_it_is, start, start_worker
+from senet.data.loading_processes import as_it_is, loading_context, start, start_worker
 from senet.data.order import Sampling, epoch_order
 from senet.data.part import WHOLE, Part
 from senet.data.source import ImageSource, Indices, Pixels
@@ -124,11 +123,12 @@ class ImageLoader:
         self._processes = None
 
     def _iterate(self, iteration: int, epoch: int, start_batch: int) -> Iterator[Batch]:
-        if iteration == self._iterations:
-            self._order.tasks = self._tasks(epoch, start_batch)
-            batches = self._batches()
+        batches: Iterator[Batch | str] | None = None
         while iteration == self._iterations:
             try:
+                if batches is None:
+                    self._order.tasks = self._tasks(epoch, start_batch)
+                    batches = self._batches()
                 batch = next(batches, None)
             except (RuntimeError, EOFError, ConnectionError) as error:
                 # A worker that ends while it hands over a batch breaks the connection.
@@ -179,8 +179,7 @@ class ImageLoader:
                 num_workers=self.workers,
                 collate_fn=as_it_is,
                 worker_init_fn=start_worker,
-                # Only fork shares the images held in memory.
-                multiprocessing_context="fork" if sys.platform == "linux" else None,
+                multiprocessing_context=loading_context(),
                 prefetch_factor=PREFETCHED_BATCHES,
                 persistent_workers=True,
                 # Without its own generator, each epoch would draw from torch's global one.

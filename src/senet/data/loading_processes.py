@@ -1,12 +1,26 @@
-"""How the processes that load images start, and what they make of signals."""
+"""How the processes that load images start and end, and what they make of signals.
+
+A process forked from one with several threads finds every lock as it was at that moment, and one that is
+killed never gives back what it holds. So whatever happens to these processes, nobody waits for their locks.
+"""
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from copy import copy
+from ctypes import c_bool
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import RawValue
 from types import FrameType
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from torch.utils.data import DataLoader
 
@@ -14,6 +28,57 @@ Item = TypeVar("Item")
 
 # From SIGTERM on, for the main process on its way to a checkpoint.
 SECONDS_TO_END = 5
+
+_started: WeakSet[BaseProcess] = WeakSet()
+
+
+def loading_context() -> BaseContext | None:
+    """Return what makes the processes of a `DataLoader`; None is torch's own choice."""
+    # Only fork shares the images held in memory.
+    if sys.platform != "linux":
+        return None
+    context: Any = copy(multiprocessing.get_context("fork"))
+    new_process = context.Process
+
+    def process(**settings: Any) -> BaseProcess:
+        made: BaseProcess = new_process(**settings)
+        _started.add(made)
+        return made
+
+    context.Event, context.Process = SharedFlag, process
+    made: BaseContext = context
+    return made
+
+
+class SharedFlag:
+    """A flag that processes share, in place of `multiprocessing.Event`, whose every question takes a lock.
+
+    Whoever sets an event would wait for ever for a process that was killed while it asked.
+    """
+
+    def __init__(self) -> None:
+        self._value = RawValue(c_bool, False)
+
+    def set(self) -> None:
+        """Set it, for good."""
+        self._value.value = True
+
+    def is_set(self) -> bool:
+        """Return whether anybody has set it."""
+        return bool(self._value.value)
+
+
+def _kill_what_is_left() -> None:
+    """Kill what is still there when the program ends, where Python would wait for it without limit."""
+    for process in list(_started):
+        if process.is_alive():
+            process.kill()
+
+
+atexit.register(_kill_what_is_left)
+if hasattr(os, "register_at_fork"):
+    # A copy of this process has started none of them.
+    os.register_at_fork(after_in_child=_started.clear)
 
 
 def start(processes: DataLoader[Item]) -> Iterator[Item]:
@@ -38,10 +103,28 @@ def as_it_is(batch: Any) -> Any:
 
 def start_worker(worker: int) -> None:
     """Answer signals in a process that loads, so that the main one decides when it ends."""
+    leave_locks_behind()
     # Ctrl-C reaches the whole group of processes; only the main one is to answer.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, _end_soon)
+
+
+def leave_locks_behind() -> None:
+    """Give a forked process output streams of its own.
+
+    A thread that drew a progress bar at that moment may have held the lock of the others, for which this
+    process would wait when it ends or warns.
+    """
+    sys.stdout, sys.stderr = _stream(1), _stream(2)
+
+
+def _stream(number: int) -> Any:
+    try:
+        return open(number, "w", buffering=1, errors="backslashreplace", closefd=False)
+    except OSError:  # the descriptor is closed, for which Python itself has None
+        return None
 
 
 def _end_soon(number: int, frame: FrameType | None) -> None:

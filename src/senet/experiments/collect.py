@@ -22,8 +22,8 @@ from senet.experiments.gather import (
     say_missing,
     settings_of,
 )
-from senet.experiments.images import ReadyImages, ready_images
-from senet.experiments.plan import Plan, identity_of, usual_workers
+from senet.experiments.images import ReadyImages, ready_images, usual_workers
+from senet.experiments.plan import Plan, identity_of
 from senet.experiments.progress import ComparisonProgress, SilentComparison
 from senet.experiments.run_folder import SETTINGS_NAME, claim
 from senet.experiments.trainings import locked, trainings_of

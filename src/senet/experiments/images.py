@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,10 +14,11 @@ import numpy as np
 from senet.data.check import CheckedImages, check_images
 from senet.data.images import open_images
 from senet.data.part import Part
-from senet.data.source import ImageSource
+from senet.data.source import ArraySource, ImageSource
 from senet.data.statistics import channel_statistics
 from senet.errors import SenetError
 from senet.insight.results import DataSummary
+from senet.training.execution import Execution
 from senet.training.images import TrainingImages, prepare_images, test_transform
 from senet.training.processes import ALONE, Processes
 from senet.training.recipe import Recipe
@@ -167,3 +169,44 @@ def _fingerprint(*sources: ImageSource) -> str:
             names = source.names(np.arange(start, min(start + NAMES_AT_ONCE, len(source)), dtype=np.int64))
             digest.update("".join(f"{name}\0" for name in names).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def images_and_workers(
+    data: str | Path | None,
+    recipe: Recipe,
+    *,
+    workers: int | None,
+    parallel: int,
+    test_fraction: float | None,
+    execution: Execution,
+    processes: Processes,
+    checking: Callable[[int, int], None] | None,
+    fetching: Callable[[int, int], None] | None,
+) -> tuple[ReadyImages, int]:
+    """Return the images, looked at, and how many processes are to decode them; args as for `make_plan`."""
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if processes.count > 1 else 1
+    count = usual_workers(local) if workers is None else workers
+    images = ready_images(
+        data,
+        recipe,
+        test_fraction=test_fraction,
+        workers=count,
+        progress=checking,
+        processes=processes,
+        cache_gb=execution.cache_gb,
+        fetching=fetching,
+    )
+    if workers is None and isinstance(images.checked.data.train, ArraySource):
+        count = 0  # nothing to decode: processes would only cost time
+    elif workers is None:
+        count = usual_workers(local * parallel)
+    return images, count
+
+
+def usual_workers(sharing: int = 1) -> int:
+    """Return how many processes decode images where nobody chose.
+
+    Args:
+        sharing: trainings or parts of one that share this machine.
+    """
+    return max(1, min(8, (os.cpu_count() or 1) // sharing))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -12,10 +11,9 @@ import torch
 from torch import nn
 
 from senet.blocks.se_config import SEConfig
-from senet.data.source import ArraySource
 from senet.errors import SenetError
 from senet.experiments.command import python_call
-from senet.experiments.images import ReadyImages, ready_images
+from senet.experiments.images import ReadyImages, images_and_workers
 from senet.experiments.run_folder import claim_folder, read_settings
 from senet.experiments.start_weights import StartWeights, open_start
 from senet.experiments.trial import structure, try_foreign
@@ -147,22 +145,17 @@ def make_plan(
         wanted = name_of_plain(model)
         if with_se:
             resolve_se(wanted, se)
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if processes.count > 1 else 1
-    count = usual_workers(local) if workers is None else workers
-    images = ready_images(
+    images, count = images_and_workers(
         data,
         recipe or Recipe(),
+        workers=workers,
+        parallel=parallel,
         test_fraction=test_fraction,
-        workers=count,
-        progress=checking,
+        execution=execution,
         processes=processes,
-        cache_gb=execution.cache_gb,
+        checking=checking,
         fetching=fetching,
     )
-    if workers is None and isinstance(images.checked.data.train, ArraySource):
-        count = 0  # nothing to decode: processes would only cost time
-    elif workers is None:
-        count = usual_workers(local * parallel)
     name = name_of_plain(model or (DEFAULT_SMALL_MODEL if images.small else DEFAULT_MODEL))
     config = resolve_se(name, se) if with_se else None
     start = None
@@ -218,15 +211,6 @@ def make_plan(
         threads=threads,
         start=start,
     )
-
-
-def usual_workers(sharing: int = 1) -> int:
-    """Return how many processes decode images where nobody chose.
-
-    Args:
-        sharing: trainings or parts of one that share this machine.
-    """
-    return max(1, min(8, (os.cpu_count() or 1) // sharing))
 
 
 def _threads(parallel: int) -> int:

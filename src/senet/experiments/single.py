@@ -11,14 +11,14 @@ from torch import nn
 
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
-from senet.experiments.plan import make_plan
+from senet.experiments.plan import Plan, make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
+from senet.experiments.trainings import locked
 from senet.experiments.twins import name_of_plain, name_of_twin
-from senet.insight.results import Variant
 from senet.training.execution import Execution
-from senet.training.lock import lock_folder
 from senet.training.loop import TrainingResult, train
 from senet.training.processes import join_processes
+from senet.training.progress import TrainingProgress
 from senet.training.recipe import Recipe
 
 
@@ -111,21 +111,8 @@ def train_one(
         )
         name = name_of_twin(plan.model) if with_se else plan.model
         progress.describe({**plan.facts(), "network": name, "training": f"{plan.epochs()}, seed {seed}"})
-        with lock_folder(plan.folder, needed=processes.first):
-            variant: Variant = "se" if with_se else "plain"
-            network = plan.networks(seed)[-1]
-            result = train(
-                network,
-                plan.images.loaders(seed=seed, workers=plan.workers, processes=processes),
-                plan.images.recipe,
-                seed=seed,
-                folder=plan.folder,
-                device=plan.device,
-                identity=plan.identity,
-                progress=progress.training(number=1, total=1, seed=seed, variant=variant),
-                execution=execution,
-                processes=processes,
-            )
+        watching = progress.training(number=1, total=1, seed=seed, variant="se" if with_se else "plain")
+        network, result = _train(plan, seed, watching)
     return TrainedNetwork(
         model=network,
         classes=plan.images.classes,
@@ -133,3 +120,22 @@ def train_one(
         unreadable=plan.images.checked.unreadable,
         folder=plan.folder,
     )
+
+
+def _train(plan: Plan, seed: int, progress: TrainingProgress) -> tuple[nn.Module, TrainingResult]:
+    """Train the last of the planned networks, in the run folder itself."""
+    with locked(plan.folder, needed=plan.processes.first):
+        network = plan.networks(seed)[-1]
+        result = train(
+            network,
+            plan.images.loaders(seed=seed, workers=plan.workers, processes=plan.processes),
+            plan.images.recipe,
+            seed=seed,
+            folder=plan.folder,
+            device=plan.device,
+            identity=plan.identity,
+            progress=progress,
+            execution=plan.execution,
+            processes=plan.processes,
+        )
+    return network, result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
@@ -234,11 +233,6 @@ class Kinds:
         if len(node.args) > position:
             return node.args[position]
         return node.kwargs.get(name, default)
-
-
-def stage_of(stride: float | None) -> float | None:
-    """Return how often maps with this stride have been halved."""
-    return None if stride is None or stride <= 0 else math.log2(stride)
 
 
 def _first(setting: Any) -> float | None:

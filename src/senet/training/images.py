@@ -65,7 +65,36 @@ def prepare_images(
         processes: how many share it.
     """
     assert recipe.crop != "auto", "choose the crop first"
-    augment = TrainTransform(
+    return TrainingImages(
+        train=make_loader(
+            train,
+            train_transform(recipe, channels, mean),
+            batch_size=recipe.batch_size,
+            seed=seed,
+            workers=workers,
+            train=True,
+            part=Part(process=process, processes=processes, accumulate=recipe.accumulate),
+            sampling=recipe.sampling,
+            repeats=recipe.repeats,
+        ),
+        test=make_loader(
+            test,
+            test_transform(recipe, channels),
+            batch_size=test_batch(recipe),
+            seed=seed,
+            workers=workers,
+            train=False,
+            part=Part(process=process, processes=processes),
+        ),
+        mean=mean,
+        std=std,
+    )
+
+
+def train_transform(recipe: Recipe, channels: int, mean: tuple[float, ...]) -> TrainTransform:
+    """Return what is done to training images; ``mean``, 0 to 1, fills what lies outside of an image."""
+    assert recipe.crop != "auto", "choose the crop first"
+    return TrainTransform(
         size=recipe.image_size,
         channels=channels,
         crop=recipe.crop,
@@ -79,31 +108,6 @@ def prepare_images(
         randaugment=recipe.randaugment,
         randaugment_layers=recipe.randaugment_layers,
         fill=tuple(round(value * 255) for value in mean),
-    )
-    plain = test_transform(recipe, channels)
-    return TrainingImages(
-        train=make_loader(
-            train,
-            augment,
-            batch_size=recipe.batch_size,
-            seed=seed,
-            workers=workers,
-            train=True,
-            part=Part(process=process, processes=processes, accumulate=recipe.accumulate),
-            sampling=recipe.sampling,
-            repeats=recipe.repeats,
-        ),
-        test=make_loader(
-            test,
-            plain,
-            batch_size=test_batch(recipe),
-            seed=seed,
-            workers=workers,
-            train=False,
-            part=Part(process=process, processes=processes),
-        ),
-        mean=mean,
-        std=std,
     )
 
 

@@ -1,0 +1,160 @@
+"""Processes that load images end, whatever has become of them."""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import pytest
+
+from senet.data.check import check_images
+from senet.data.loader import ImageLoader, make_loader
+from senet.data.loading_processes import SharedFlag, loading_context
+from senet.data.source import ImageData
+from senet.data.transforms import EvalTransform
+from senet.errors import SenetError
+
+from .pictures import SpySource, encoded, noise, numbered_arrays
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks the processes that load"),
+]
+
+SECONDS = 20
+
+
+@pytest.fixture(autouse=True)
+def time_limit() -> Iterator[None]:
+    """What hangs fails."""
+
+    def too_long(number: int, frame: FrameType | None) -> NoReturn:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def pictures(count: int = 16) -> SpySource:
+    return SpySource(lambda index: encoded(noise(8, 8, index)), [index % 2 for index in range(count)])
+
+
+def load_with(source: Any, workers: int = 1) -> ImageLoader:
+    transform = EvalTransform(size=8, channels=1, crop="pad")
+    return make_loader(source, transform, batch_size=4, seed=0, workers=workers, train=True)
+
+
+def processes_of(loader: ImageLoader) -> list[Any]:
+    return list(loader._processes._iterator._workers)  # type: ignore[union-attr]
+
+
+class KilledWhileAsking(SpySource):
+    """Has its process killed in the middle of asking whether it is to end."""
+
+    def content(self, index: int) -> bytes:
+        def kill(frame: FrameType, event: str, argument: object) -> None:
+            asking = frame.f_code.co_name == "is_set" and frame.f_globals["__name__"] != "threading"
+            if asking and event in ("c_call", "return"):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.setprofile(kill)
+        return super().content(index)
+
+
+def test_a_process_killed_at_the_worst_moment_holds_nobody_up() -> None:
+    pixels = [encoded(noise(8, 8, index)) for index in range(16)]
+    loader = load_with(KilledWhileAsking(pixels.__getitem__, [0, 1] * 8))
+    with pytest.raises(SenetError, match="ended from outside"):
+        list(loader.epoch(0))
+    loader.close()
+    gc.collect()  # the error held on to what was loading, which tells its processes to end when it goes
+
+
+def test_a_process_killed_between_two_epochs_is_explained() -> None:
+    loader = load_with(numbered_arrays(16))
+    assert len(list(loader.epoch(0))) == 4
+    (process,) = processes_of(loader)
+    process.kill()
+    process.join()
+    with pytest.raises(SenetError, match="ended from outside"):
+        list(loader.epoch(1))
+    assert len(list(loader.epoch(1))) == 4
+    loader.close()
+
+
+class LockedForOthers(io.StringIO):
+    """An output that a thread was writing to when another process was forked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owner = os.getpid()
+
+    def flush(self) -> None:
+        if os.getpid() != self.owner:
+            time.sleep(10 * SECONDS)
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_an_output_in_use_holds_no_process_up(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(sys, name, LockedForOthers())
+    loader = load_with(numbered_arrays(16))
+    assert len(list(loader.epoch(0))) == 4
+    (process,) = processes_of(loader)
+    started = time.monotonic()
+    loader.close()
+    assert process.exitcode == 0 and time.monotonic() - started < 4
+    source = pictures()
+    data = ImageData(name="", location="", train=source, test=source, classes=("a", "b"), split="")
+    assert len(check_images(data, workers=1).data.train) == 16
+
+
+LEFT_OPEN = """
+import signal, sys
+sys.path.insert(0, {root!r})
+from tests.data.test_loading_processes import load_with, numbered_arrays, processes_of
+
+class Deaf(type(numbered_arrays(1))):
+    def pixels(self, indices):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        return super().pixels(indices)
+
+source = numbered_arrays(16)
+source.__class__ = Deaf
+loader = load_with(source)
+batches = loader.epoch(0)
+next(batches)
+print(processes_of(loader)[0].pid, flush=True)
+"""
+
+
+def test_a_program_that_ends_waits_for_no_process_that_hears_nothing() -> None:
+    root = Path(__file__).parents[2]
+    code = LEFT_OPEN.format(root=str(root))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(done.stdout), 0)
+
+
+def test_a_flag_is_shared() -> None:
+    context: Any = loading_context()
+    flag = context.Event()
+    assert isinstance(flag, SharedFlag) and not flag.is_set()
+    process = context.Process(target=flag.set)
+    process.start()
+    process.join()
+    assert flag.is_set()
