@@ -112,16 +112,18 @@ def all_of_them(folder: Path, processes: Processes) -> dict[str, list[float]]:
 def what_differs(folder: Path, processes: Processes) -> dict[str, Any]:
     """Return what is each process's own, of every process: what dropout draws, and BatchNorm's statistics."""
     drawn: list[float] = []
+    frozen: list[torch.Tensor] = []
 
     def draw(module: nn.Module, _: object) -> None:
         if module.training:
             drawn.append(torch.rand(()).item())
+            frozen.append(network[1].running_mean.clone())
 
     network = small_network()
     network.register_forward_pre_hook(draw)
-    changes = {"accumulate": 2, "freeze_norm_epochs": 1}
+    changes = {"accumulate": 2, "freeze_norm_epochs": 1, "ema_decay": 0.9}
     train_there(folder / "own", network, processes, **changes)
-    found = {"drawn": drawn, "statistics": list(network[1].buffers())}
+    found = {"drawn": drawn, "frozen": frozen[-1:], "statistics": list(network[1].buffers())}
     return {name: processes.gather(value) for name, value in found.items()}
 
 

@@ -70,8 +70,8 @@ def test_two_processes_draw_other_numbers_and_end_with_the_same_statistics(
     # Two epochs of six steps of two pieces; what the network was tried with before does not count.
     first, second = (each[-24:] for each in own["drawn"])
     assert len(set(first + second)) == 48
-    statistics = own["statistics"]
-    assert len(statistics[0]) == 3 and all(map(torch.equal, *statistics))
+    for name, count in (("frozen", 1), ("statistics", 3)):
+        assert len(own[name][0]) == count and all(map(torch.equal, *own[name])), name
 
 
 def close(first: object, second: object) -> bool:

@@ -241,13 +241,16 @@ def test_the_network_moves_by_the_learning_rate_of_the_schedule(tmp_path: Path) 
 
 
 def test_out_of_memory_leaves_no_gradients(tmp_path: Path) -> None:
-    """Before the first try those of the step are given back, after the last one those of the tries."""
-    network = Greedy(4)
+    """The second piece of a batch fails: gradients of the first are given back, and those of the tries."""
+    network = Greedy(8)
     held: list[bool] = []
-    network.register_forward_pre_hook(
-        lambda module, x: held.append(any(each.grad is not None for each in module.parameters()))
-    )
+
+    def look(module: nn.Module, _: object) -> None:
+        held.append(any(each.grad is not None for each in module.parameters()))
+        network.fits = 8 if len(held) == 1 else 4
+
+    network.register_forward_pre_hook(look)
     with pytest.raises(SenetError, match="4 would fit"):
-        train_there(tmp_path, network)
-    assert held == [False] * 3
+        train_there(tmp_path, network, accumulate=2)
+    assert held == [False, True, False]
     assert all(each.grad is None for each in network.parameters())
