@@ -129,3 +129,18 @@ def test_sigterm_twice_saves(tmp_path: Path) -> None:
         small_train(tmp_path, progress=Twice())
     found = load_checkpoint(tmp_path / CHECKPOINT_NAME)
     assert found is not None and found[0]["position"]["step"] == 2
+
+
+def test_an_epochs_loss_is_the_mean_of_its_steps(tmp_path: Path) -> None:
+    _, result = small_train(tmp_path, small_recipe(epochs=2), execution=Execution(log=("csv",), log_steps=1))
+    rows = [row.split(",") for row in (tmp_path / "steps.csv").read_text().splitlines()[1:]]
+    for each in result.history:
+        losses = [float(row[3]) for row in rows if int(row[1]) == each.epoch]
+        assert len(losses) == 6 and each.train_loss == pytest.approx(sum(losses) / 6, rel=1e-9)
+
+
+def test_an_orphan_saves_and_stops(tmp_path: Path) -> None:
+    with pytest.raises(TrainingInterrupted, match="after batch 1 of 6"):
+        small_train(tmp_path, processes=Processes(parent=-1))
+    found = load_checkpoint(tmp_path / CHECKPOINT_NAME)
+    assert found is not None and found[0]["position"]["step"] == 1
