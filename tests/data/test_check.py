@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from pathlib import Path
@@ -9,13 +10,16 @@ import numpy as np
 import pytest
 
 from senet.data import check as room
-from senet.data.check import check_images
+from senet.data.check import CheckedImages, check_images
 from senet.data.folder import open_folder
+from senet.data.part import Part
 from senet.data.replaced import ReplacedImages
 from senet.data.source import ImageData, ImageSource
 from senet.data.statistics import channel_statistics
 from senet.data.transforms import EvalTransform
 from senet.errors import SenetError
+from senet.training.processes import Processes
+from tests.training.threads import in_threads
 
 from .pictures import SpySource, class_folders, encoded, names_of, noise, numbered_arrays, parquet, write
 
@@ -205,3 +209,41 @@ def test_a_sample_with_too_many_unreadable_images_is_refused() -> None:
 
 def test_images_that_are_all_looked_at_need_no_note(tmp_path: Path) -> None:
     assert check_images(folders(tmp_path), workers=0).note == ""
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_processes_that_share_the_checking_find_what_one_finds(tmp_path: Path, count: int) -> None:
+    """Of 240 training images in four tasks, damaged ones lie in the shares of several processes."""
+    data = folders(tmp_path, 150, 150)
+    for index in (0, 70, 130):
+        cut(tmp_path / data.train.name(index))
+    alone = check_images(data, workers=0)
+    assert len(alone.unreadable) == 3
+    told: dict[int, list[int]] = {number: [] for number in range(count)}
+
+    def work(processes: Processes) -> CheckedImages:
+        return check_images(
+            data,
+            workers=0,
+            progress=lambda done, total: told[processes.number].append(done),
+            part=Part(process=processes.number, processes=processes.count),
+            gather=processes.gather,
+        )
+
+    for shared in in_threads(count, work):
+        assert shared.unreadable == alone.unreadable
+        assert names_of(shared.data.train) == names_of(alone.data.train)
+        assert dataclasses.replace(shared, data=data) == dataclasses.replace(alone, data=data)
+    assert all(numbers == sorted(numbers) and max(numbers, default=0) <= 300 for numbers in told.values())
+    assert max(told[0]) > 150, "progress is that of all processes"
+
+
+def test_processes_that_share_an_array_look_at_it_once() -> None:
+    arrays = numbered_arrays(20, size=28)
+
+    def work(processes: Processes) -> CheckedImages:
+        part = Part(process=processes.number, processes=processes.count)
+        return check_images(data_of(arrays, arrays), workers=0, part=part, gather=processes.gather)
+
+    for shared in in_threads(2, work):
+        assert (shared.channels, shared.median_size, shared.unreadable) == (1, 28, ())

@@ -57,7 +57,7 @@ def train_there(
     recipe = small_recipe(**{"batch_size": 16, "epochs": 2, **changes})
     images = prepare_images(
         small_source(),
-        small_source(30, seed=1),
+        small_source(200, seed=1),  # four batches
         recipe,
         channels=1,
         mean=(0.4,),
@@ -102,12 +102,35 @@ def all_of_them(folder: Path, processes: Processes) -> dict[str, list[float]]:
     losses["sharded"] = train_there(folder / "sharded", network_with_se(), processes, execution, **changes)
     changes["precision"] = "bf16"
     losses["half"] = train_there(folder / "half", network_with_se(), processes, execution, **changes)
+    # A parameter that no loss depends on.
+    unused = no_dropout(small_network())
+    unused.register_parameter("unused", nn.Parameter(torch.ones(2)))
+    losses["unused"] = train_there(folder / "unused", unused, processes, sync_norm=True)
     return losses
+
+
+def what_differs(folder: Path, processes: Processes) -> dict[str, Any]:
+    """Return what is each process's own, of every process: what dropout draws, and BatchNorm's statistics."""
+    drawn: list[float] = []
+    frozen: list[torch.Tensor] = []
+
+    def draw(module: nn.Module, _: object) -> None:
+        if module.training:
+            drawn.append(torch.rand(()).item())
+            frozen.append(network[1].running_mean.clone())
+
+    network = small_network()
+    network.register_forward_pre_hook(draw)
+    changes = {"accumulate": 2, "freeze_norm_epochs": 1, "ema_decay": 0.9}
+    train_there(folder / "own", network, processes, **changes)
+    found = {"drawn": drawn, "frozen": frozen[-1:], "statistics": list(network[1].buffers())}
+    return {name: processes.gather(value) for name, value in found.items()}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with join_processes(60) as joined:
-        found = all_of_them(Path(sys.argv[1]), joined)
+        found: dict[str, Any] = dict(all_of_them(Path(sys.argv[1]), joined))
+        found["own"] = what_differs(Path(sys.argv[1]), joined)
         if joined.first:
             torch.save(found, Path(sys.argv[1]) / "losses.pt")

@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from senet.errors import SenetError
+from senet.experiments import single
+from senet.experiments.single import train_one
 from senet.training.lock import lock_folder
+from tests.small import small_photos, small_recipe
 
 HOLD = """
 import sys
+from functools import partial
 from pathlib import Path
 from senet.training.lock import lock_folder
 with lock_folder(Path(sys.argv[1])):
@@ -35,3 +40,21 @@ def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path) -> Non
         first.communicate()
     with lock_folder(tmp_path, patience_seconds=5):
         pass
+
+
+def test_a_process_that_does_not_use_the_folder_neither_makes_nor_waits_for_it(tmp_path: Path) -> None:
+    with lock_folder(tmp_path / "other", needed=False):
+        assert not (tmp_path / "other").exists()
+    with lock_folder(tmp_path), lock_folder(tmp_path, patience_seconds=0, needed=False):
+        pass
+
+
+def test_a_second_run_in_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(single, "lock_folder", partial(lock_folder, patience_seconds=0))
+    photos, out = small_photos(tmp_path / "photos"), tmp_path / "run"
+    with (
+        lock_folder(out),
+        pytest.raises(SenetError, match=f"Another senet is working in {out}: wait for it, or name another"),
+    ):
+        train_one(photos, model="resnet8", out=out, recipe=small_recipe(epochs=1), device="cpu", workers=0)
+    assert not (out / "checkpoint.pt").exists()

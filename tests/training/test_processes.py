@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,20 @@ import pytest
 import torch
 import torch.distributed
 from torch import nn
+from torch.distributed.distributed_c10d import PrefixStore
 
 from senet.blocks.sync_norm import CpuSyncBatchNorm, synchronise, unsynchronise
 from senet.errors import SenetError
+from senet.training import processes as room
 from senet.training.checkpoint import CHECKPOINT_NAME, load_checkpoint
 from senet.training.execution import Execution
-from senet.training.processes import ALONE, lost_processes_explained
+from senet.training.processes import (
+    ALONE,
+    Processes,
+    is_first_process,
+    join_processes,
+    lost_processes_explained,
+)
 from tests.small import small_network
 from tests.training.several import RECIPES, all_of_them, network_with_se, train_there
 
@@ -33,7 +42,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(folders: tuple[Path, Path]) -> None:
     one, two = (torch.load(folder / "losses.pt") for folder in folders)
-    assert one.keys() == two.keys()
+    assert two.keys() - {"own"} == one.keys()
     for name, losses in one.items():
         assert len(losses) == 12 and len(set(losses)) > 6
         # Seven digits are what single precision has, and less than three bfloat16.
@@ -42,7 +51,7 @@ def test_two_processes_give_the_losses_of_one(folders: tuple[Path, Path]) -> Non
 
 @pytest.mark.slow
 def test_two_processes_give_the_answers_of_one(folders: tuple[Path, Path]) -> None:
-    for name in (*RECIPES, "se", "sharded"):
+    for name in (*RECIPES, "se", "sharded", "unused"):
         one, two = (load_checkpoint(folder / name / CHECKPOINT_NAME) for folder in folders)
         assert one is not None and two is not None
         assert (one[0]["processes"], two[0]["processes"]) == (1, 2)
@@ -51,6 +60,18 @@ def test_two_processes_give_the_answers_of_one(folders: tuple[Path, Path]) -> No
         assert one[0]["optimiser"].keys() == two[0]["optimiser"].keys()
         for part in ("model", "optimiser", "average"):
             assert close(one[0][part], two[0][part]), (name, part)
+
+
+@pytest.mark.slow
+def test_two_processes_draw_other_numbers_and_end_with_the_same_statistics(
+    folders: tuple[Path, Path],
+) -> None:
+    own = torch.load(folders[1] / "losses.pt")["own"]
+    # Two epochs of six steps of two pieces; what the network was tried with before does not count.
+    first, second = (each[-24:] for each in own["drawn"])
+    assert len(set(first + second)) == 48
+    for name, count in (("frozen", 1), ("statistics", 3)):
+        assert len(own[name][0]) == count and all(map(torch.equal, *own[name])), name
 
 
 def close(first: object, second: object) -> bool:
@@ -126,3 +147,115 @@ def test_one_process_synchronises_with_itself_to_the_same_numbers(
 def test_what_is_no_lost_connection_stays_what_it_is() -> None:
     with pytest.raises(RuntimeError, match="shape"), lost_processes_explained():
         raise RuntimeError("shape '[2]' is invalid")
+
+
+PEER = "Connection closed by peer [127.0.0.1]:10639"
+MESSAGES = {
+    f"[/x/gloo/transport/tcp/pair.cc:553] {PEER}. This is typically the case if the process crashed.": PEER,
+    "[../third_party/gloo/gloo/transport/tcp/pair.cc:525] Read error [10.0.0.2]:4711: "
+    "Connection reset by peer": "Read error [10.0.0.2]:4711: Connection reset by peer",
+    "[/x/gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 60000ms for recv operation to "
+    "complete": "Timed out waiting 60000ms for recv operation to complete",
+    "[/x/gloo/transport/tcp/pair.cc:1] something unheard of": "something unheard of",
+    PEER: PEER,
+    "NCCL communicator was aborted on rank 1.\nmore": "NCCL communicator was aborted on rank 1",
+}
+
+
+@pytest.mark.parametrize(("text", "shown"), MESSAGES.items())
+def test_a_lost_process_is_one_sentence(monkeypatch: pytest.MonkeyPatch, text: str, shown: str) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    with pytest.raises(SenetError) as caught, lost_processes_explained():
+        raise RuntimeError(text)
+    assert str(caught.value) == (
+        f"Another process of this training ended or did not answer ({shown}): what was saved is kept, and "
+        "the same command goes on from there."
+    )
+
+
+def test_without_others_none_can_be_lost() -> None:
+    with pytest.raises(RuntimeError, match="Broken pipe") as caught, lost_processes_explained():
+        raise RuntimeError("Broken pipe")
+    assert not isinstance(caught.value, SenetError)
+
+
+def test_an_orphan_has_another_parent_than_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = Processes(number=1, count=2, parent=os.getppid())
+    assert not process.orphaned
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert process.orphaned
+    assert not ALONE.orphaned, "nobody watches over it"
+
+
+@pytest.mark.parametrize(
+    ("size", "rank", "first"), [(None, None, True), ("1", "0", True), ("2", "0", True), ("2", "1", False)]
+)
+def test_the_first_process_is_the_only_one_or_number_0(
+    monkeypatch: pytest.MonkeyPatch, size: str | None, rank: str | None, first: bool
+) -> None:
+    for name, value in (("WORLD_SIZE", size), ("RANK", rank)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert is_first_process() == first
+
+
+@pytest.fixture
+def as_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> torch.distributed.HashStore:
+    """Let this process find a store, and nobody else, as if torchrun had started it alone of one."""
+    store = torch.distributed.HashStore()
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(room, "rendezvous", lambda *_, **__: iter([(store, 0, 1)]))
+    return store
+
+
+@pytest.mark.parametrize(("restarts", "prefix"), [(None, "restart 0"), ("2", "restart 2")])
+def test_processes_started_again_do_not_meet_those_that_ended(
+    as_under_torchrun: torch.distributed.HashStore,
+    monkeypatch: pytest.MonkeyPatch,
+    restarts: str | None,
+    prefix: str,
+) -> None:
+    prefixes: list[str] = []
+
+    class Spy(PrefixStore):
+        def __init__(self, name: str, store: torch.distributed.Store) -> None:
+            prefixes.append(name)
+            super().__init__(name, store)
+
+    monkeypatch.setattr(room, "PrefixStore", Spy)
+    monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT", raising=False)
+    if restarts is not None:
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)
+    with join_processes(5) as joined:
+        assert (joined.number, joined.count, joined.parent) == (0, 1, os.getppid())
+        with join_processes(5) as again:  # those a caller has joined are his to leave
+            assert again == joined
+        assert torch.distributed.is_initialized()
+    assert not torch.distributed.is_initialized()
+    assert prefixes == [prefix]
+
+
+def test_processes_that_are_not_found_are_one_sentence(
+    as_under_torchrun: torch.distributed.HashStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(*_: object, **__: object) -> None:
+        raise RuntimeError("[/x/TCPStore.cpp:138] Timed out after 6 seconds. Really.")
+
+    monkeypatch.setattr(room, "rendezvous", nobody)
+    with (
+        pytest.raises(
+            SenetError,
+            match=r"Process 0 of 2 did not find the others within 5 seconds \(Timed out after 6 seconds\)",
+        ),
+        join_processes(5),
+    ):
+        pass
+
+
+def test_alone_there_is_nobody_to_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with join_processes(5) as joined:
+        assert joined is ALONE and not torch.distributed.is_initialized()

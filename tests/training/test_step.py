@@ -10,10 +10,12 @@ from senet.errors import SenetError, TrainingInterrupted
 from senet.insight.results import EpochMetrics
 from senet.training.checkpoint import CHECKPOINT_NAME, load_checkpoint
 from senet.training.execution import Execution
+from senet.training.loop import train
 from senet.training.optimiser import gradient_norm, make_optimiser
 from senet.training.progress import Silent
 from senet.training.recipe import Recipe
-from tests.small import same_state, small_network, small_recipe, small_train
+from senet.training.schedule import learning_rate
+from tests.small import same_state, small_images, small_network, small_recipe, small_train
 from tests.training.several import network_with_se, train_there
 from tests.training.test_loop import StopAt
 
@@ -151,11 +153,11 @@ class Greedy(nn.Module):
 @pytest.mark.parametrize(
     ("fits", "changes", "said"),
     [
-        (4, {}, r"16 images \(batch_size 16\); 4 would fit: .*accumulate 4,.*batch_size 4\."),
+        (4, {}, r"16 images \(batch_size 16\); 4 would fit: .*batch_size 4, .*accumulate 4,"),
         (5, {}, r"4 would fit: .*accumulate 4,"),
         (2, {"accumulate": 2}, r"8 images \(batch_size 16, accumulate 2\); 2 would fit: .*accumulate 8,"),
         (0, {}, r"16 images .*nor of two: choose a smaller image size"),
-        (4, {"batch_size": 12}, r"12 images .*; 3 would fit: .*accumulate 4,.*batch_size 3\."),
+        (4, {"batch_size": 12}, r"12 images .*; 3 would fit: .*batch_size 3, .*accumulate 4,"),
     ],
 )
 def test_out_of_memory_names_what_would_fit(
@@ -182,3 +184,73 @@ def test_another_error_of_a_network_is_not_taken_for_lack_of_memory(tmp_path: Pa
 def test_times_out_of_range_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(SenetError, match=next(iter(settings))):
         Execution(**settings)
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+def test_gradients_are_measured_and_clipped_without_the_scale_of_fp16(tmp_path: Path, clip: float) -> None:
+    norms: dict[str, list[float]] = {}
+    for precision in ("fp32", "fp16"):
+        network, execution = without_norm(), Execution(log=("csv",), log_steps=1)
+        changes = {"precision": precision, "clip_norm": clip, "epochs": 1, "learning_rate": 0.01}
+        train_there(tmp_path / precision, network, execution=execution, **changes)
+        rows = (tmp_path / precision / "steps.csv").read_text().splitlines()
+        assert rows[0].split(",")[-1] == "gradient_norm" and len(rows) == 7
+        norms[precision] = [float(row.split(",")[-1]) for row in rows[1:]]
+    assert norms["fp16"] == pytest.approx(norms["fp32"], rel=0.02)
+    assert min(norms["fp32"]) > 0.05, "before clipping"
+
+
+def test_the_learning_rate_of_a_step_is_that_of_the_schedule(tmp_path: Path) -> None:
+    recipe = small_recipe(epochs=2, warmup_epochs=1)
+    small_train(tmp_path, recipe, execution=Execution(log=("csv",), log_steps=1))
+    rows = [row.split(",") for row in (tmp_path / "steps.csv").read_text().splitlines()[1:]]
+    expected = [learning_rate(recipe, step, 6) for step in range(12)]
+    assert [float(row[2]) for row in rows] == pytest.approx(expected, rel=1e-12)
+    assert [(int(row[0]), int(row[1])) for row in rows] == [(n + 1, n // 6 + 1) for n in range(12)]
+
+
+def test_the_network_moves_by_the_learning_rate_of_the_schedule(tmp_path: Path) -> None:
+    """Without momentum a first step goes against the gradient, as far as the schedule says."""
+    network = without_norm()
+    recipe = small_recipe(epochs=1, momentum=0.0, weight_decay=0.0, warmup_epochs=0.5)
+    norms: list[float] = []
+
+    class After(Silent):
+        def __init__(self) -> None:
+            self.before = [each.detach().clone() for each in without_norm().parameters()]
+
+        def step(self, *, epoch: int, batch: int, loss: float, images: int, data_wait: float = 0.0) -> None:
+            now = [each.detach().clone() for each in network.parameters()]
+            moved = torch.cat([(a - b).flatten() for a, b in zip(now, self.before, strict=True)])
+            norms.append(moved.norm().item())
+            self.before = now
+
+    train(
+        network,
+        small_images(recipe),
+        recipe,
+        seed=0,
+        folder=tmp_path,
+        device=torch.device("cpu"),
+        progress=After(),
+        execution=Execution(log=("csv",), log_steps=1),
+    )
+    rows = [row.split(",") for row in (tmp_path / "steps.csv").read_text().splitlines()[1:]]
+    expected = [learning_rate(recipe, step, 6) * float(row[4]) for step, row in enumerate(rows)]
+    assert norms == pytest.approx(expected, rel=1e-3)
+
+
+def test_out_of_memory_leaves_no_gradients(tmp_path: Path) -> None:
+    """The second piece of a batch fails: gradients of the first are given back, and those of the tries."""
+    network = Greedy(8)
+    held: list[bool] = []
+
+    def look(module: nn.Module, _: object) -> None:
+        held.append(any(each.grad is not None for each in module.parameters()))
+        network.fits = 8 if len(held) == 1 else 4
+
+    network.register_forward_pre_hook(look)
+    with pytest.raises(SenetError, match="4 would fit"):
+        train_there(tmp_path, network, accumulate=2)
+    assert held == [False, True, False]
+    assert all(each.grad is None for each in network.parameters())

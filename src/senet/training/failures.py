@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def largest_that_fits(run: Callable[[int], None], images: int, device: torch.dev
         images: that did not fit.
         device: whose unused memory is given back between two tries.
     """
-    while images >= 4:
-        images //= 2
+    while images > 2:
+        images = max(2, images // 2)
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
@@ -45,7 +46,9 @@ def largest_that_fits(run: Callable[[int], None], images: int, device: torch.dev
     return 0
 
 
-def out_of_memory(recipe: Recipe, images: int, fits: int | None, device: torch.device) -> SenetError:
+def out_of_memory(
+    recipe: Recipe, images: int, fits: int | None, device: torch.device, processes: int
+) -> SenetError:
     """Return the error that says what to do.
 
     Args:
@@ -53,23 +56,27 @@ def out_of_memory(recipe: Recipe, images: int, fits: int | None, device: torch.d
         images: that one process had to hold at once.
         fits: how many would fit; ``None`` where that could not be tried.
         device: that is too small.
+        processes: how many share every batch.
     """
     what = f"The memory of {device} does not hold a step of {images} images (batch_size {recipe.batch_size}"
     what += f", accumulate {recipe.accumulate})" if recipe.accumulate > 1 else ")"
     if fits == 0:
         return SenetError(f"{what}, nor of two: choose a smaller image size or network, or recompute.")
     smaller = fits or max(1, images // 2)
-    accumulate = _dividing(recipe.batch_size, recipe.accumulate * -(-images // smaller))
     found = f"{smaller} would fit" if fits else f"{smaller} may fit"
-    return SenetError(
-        f"{what}; {found}: begin anew in another folder with accumulate {accumulate}, which takes the same "
-        f"steps in such parts, or with batch_size {recipe.batch_size * smaller // images}."
-    )
+    batch = smaller * recipe.accumulate * processes
+    advice = f"begin anew in another folder with batch_size {batch}"
+    # Every process cuts its share of a batch; where there are few images, that is less than batch_size says.
+    share = images * recipe.accumulate
+    accumulate = _dividing(math.gcd(recipe.batch_size, share), at_least=-(-share // smaller))
+    if accumulate is not None:
+        advice += f", or with accumulate {accumulate}, which takes the same steps in such parts"
+    return SenetError(f"{what}; {found}: {advice}.")
 
 
-def _dividing(batch: int, least: int) -> int:
-    """Return the smallest divisor of ``batch`` that is at least ``least``."""
-    return next(each for each in range(min(least, batch), batch + 1) if batch % each == 0)
+def _dividing(number: int, *, at_least: int) -> int | None:
+    """Return the smallest divisor of ``number`` that is at least so large, if there is one."""
+    return next((each for each in range(at_least, number + 1) if number % each == 0), None)
 
 
 def not_finite(

@@ -183,6 +183,7 @@ class _Loop:
                 self.interrupt()
         if self.average:
             self.model.load_state_dict(self.average.values)
+            self.network.copy_buffers_from_first()
         if self.processes.first:
             write_metrics(self.folder, position.curve())
         return position.result()

@@ -135,7 +135,8 @@ class Stepper:
             # On its own: the other processes take no part in this.
             self.network.forward = self.network.model
             fits = largest_that_fits(partial(self._try, piece), len(piece.labels), self.device)
-        return out_of_memory(self.recipe, len(piece.labels), fits, self.device)
+            self.optimiser.zero_grad(set_to_none=True)
+        return out_of_memory(self.recipe, len(piece.labels), fits, self.device, self.processes.count)
 
     def _try(self, piece: Batch, count: int) -> None:
         first = self.normalise(piece.images[:count])

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from senet.errors import SenetError, TrainingInterrupted
+from senet.training import loop as training_loop
+from senet.training import resume
+from senet.training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
+from senet.training.execution import Execution
+from senet.training.processes import Processes
+from senet.training.progress import Silent
+from senet.training.resume import Keeper
+from tests.small import same_state, small_network, small_recipe, small_train
+from tests.training.test_loop import StopAt
+from tests.training.threads import in_threads
+
+LOGGED = Execution(log=("csv",), log_steps=2)
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def changed(folder: Path, **values: Any) -> None:
+    found = load_checkpoint(folder / CHECKPOINT_NAME)
+    assert found is not None
+    save_checkpoint(folder / CHECKPOINT_NAME, {**found[0], **values})
+
+
+@pytest.mark.parametrize("version", [resume.FORMAT + 1, resume.FORMAT - 1, None])
+def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path, version: int | None) -> None:
+    small_train(tmp_path, small_recipe(epochs=1))
+    changed(tmp_path, format=version)
+    with pytest.raises(SenetError, match=r"checkpoint\.pt was written by another version of senet.*--out"):
+        small_train(tmp_path, small_recipe(epochs=1))
+
+
+def test_the_number_of_threads_is_restored_and_said(tmp_path: Path) -> None:
+    threads, notes = torch.get_num_threads(), Notes()
+    try:
+        small_train(tmp_path, small_recipe(epochs=1), progress=notes)
+        assert notes.texts == []
+        torch.set_num_threads(threads + 1)
+        small_train(tmp_path, small_recipe(epochs=1), progress=notes)
+        assert torch.get_num_threads() == threads
+        assert notes.texts == [f"Going on with {threads} threads, as {tmp_path} was begun."]
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("before", "said"), [(2, "2 processes and goes on with 1"), (4, "4 processes and")])
+def test_another_number_of_processes_is_said(tmp_path: Path, before: int, said: str) -> None:
+    small_train(tmp_path, small_recipe(epochs=1))
+    changed(tmp_path, processes=before)
+    notes = Notes()
+    small_train(tmp_path, small_recipe(epochs=1), progress=notes)
+    assert len(notes.texts) == 1 and said in notes.texts[0]
+
+
+@pytest.mark.parametrize("step", [3, 7])
+def test_logged_steps_go_on_where_the_checkpoint_stands(tmp_path: Path, step: int) -> None:
+    small_train(tmp_path / "whole", small_recipe(epochs=2), execution=LOGGED)
+    with pytest.raises(TrainingInterrupted):
+        small_train(tmp_path / "parts", small_recipe(epochs=2), execution=LOGGED, progress=StopAt(step))
+    notes = Notes()
+    small_train(tmp_path / "parts", small_recipe(epochs=2), execution=LOGGED, progress=notes)
+    assert notes.texts == [], "nothing begins anew"
+    whole, parts = ((tmp_path / name / "steps.csv").read_bytes() for name in ("whole", "parts"))
+    assert whole == parts and whole.count(b"\n") == 1 + 6
+
+
+@pytest.mark.parametrize("bad", [0, 1, None])
+def test_one_process_with_bad_weights_keeps_all_from_saving(tmp_path: Path, bad: int | None) -> None:
+    def work(processes: Processes) -> bool:
+        network = small_network()
+        if processes.number == bad:
+            with torch.no_grad():
+                network[0].weight[0, 0, 0, 0] = torch.nan
+        stepper: Any = SimpleNamespace(network=SimpleNamespace(model=network), device=torch.device("cpu"))
+        return Keeper(tmp_path, {}, stepper, None, processes, Silent()).finite()
+
+    assert in_threads(2, work) == [bad is None] * 2
+
+
+@pytest.mark.parametrize("between", [4, 5, 100])
+@pytest.mark.parametrize("step", [3, 9])
+def test_losses_read_now_and_then_end_in_the_same_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: int, step: int
+) -> None:
+    """As on a GPU, where a loss that is read makes it wait."""
+    recipe = small_recipe(epochs=2)
+    expected, whole = small_train(tmp_path / "whole", recipe, execution=LOGGED)
+    monkeypatch.setitem(training_loop._STEPS_BETWEEN_CHECKS, "cpu", between)
+    with pytest.raises(TrainingInterrupted):
+        small_train(tmp_path / "parts", recipe, execution=LOGGED, progress=StopAt(step))
+    found = load_checkpoint(tmp_path / "parts" / CHECKPOINT_NAME)
+    assert found is not None and found[0]["position"]["step"] == step, "alone it stops at once"
+    network, parts = small_train(tmp_path / "parts", recipe, execution=LOGGED)
+    assert same_state(expected, network)
+    timeless = [
+        [replace(row, train_seconds=0.0, data_wait=0.0) for row in result.history]
+        for result in (whole, parts)
+    ]
+    assert timeless[0] == timeless[1]
+    whole_steps, steps = ((tmp_path / name / "steps.csv").read_bytes() for name in ("whole", "parts"))
+    assert whole_steps == steps
+
+
+def test_sigterm_twice_saves(tmp_path: Path) -> None:
+    class Twice(Silent):
+        def step(self, *, epoch: int, batch: int, loss: float, images: int, data_wait: float = 0.0) -> None:
+            if batch == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(TrainingInterrupted, match="after batch 2 of 6; everything up to there is saved"):
+        small_train(tmp_path, progress=Twice())
+    found = load_checkpoint(tmp_path / CHECKPOINT_NAME)
+    assert found is not None and found[0]["position"]["step"] == 2
+
+
+def test_an_epochs_loss_is_the_mean_of_its_steps(tmp_path: Path) -> None:
+    _, result = small_train(tmp_path, small_recipe(epochs=2), execution=Execution(log=("csv",), log_steps=1))
+    rows = [row.split(",") for row in (tmp_path / "steps.csv").read_text().splitlines()[1:]]
+    for each in result.history:
+        losses = [float(row[3]) for row in rows if int(row[1]) == each.epoch]
+        assert len(losses) == 6 and each.train_loss == pytest.approx(sum(losses) / 6, rel=1e-9)
+
+
+def test_an_orphan_saves_and_stops(tmp_path: Path) -> None:
+    with pytest.raises(TrainingInterrupted, match="after batch 1 of 6"):
+        small_train(tmp_path, processes=Processes(parent=-1))
+    found = load_checkpoint(tmp_path / CHECKPOINT_NAME)
+    assert found is not None and found[0]["position"]["step"] == 1
