@@ -35,8 +35,10 @@ class CpuSyncBatchNorm(_BatchNorm):
             return super().forward(x)
         shape = (1, -1) + (1,) * (x.dim() - 2)
         dims = [0, *range(2, x.dim())]
-        mean = _mean_over_processes(x.mean(dims))
-        centred = x - mean.view(shape)
+        # Under autocast the maps are bf16 or fp16, which hold too few digits for statistics.
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean = _mean_over_processes(wide.mean(dims))
+        centred = wide - mean.view(shape)
         # In two passes: a difference of squares would lose digits where the mean is large.
         variance = _mean_over_processes(centred.square().mean(dims))
         count = x.numel() // x.shape[1] * torch.distributed.get_world_size()
@@ -44,7 +46,7 @@ class CpuSyncBatchNorm(_BatchNorm):
         y = centred * (variance + self.eps).rsqrt().view(shape)
         if self.weight is not None:
             y = y * self.weight.view(shape) + self.bias.view(shape)
-        return y
+        return y.to(x.dtype)
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
         """Move the running statistics towards a batch's, as BatchNorm does."""
