@@ -144,6 +144,25 @@ def test_one_process_synchronises_with_itself_to_the_same_numbers(
         torch.distributed.destroy_process_group()
 
 
+def test_synchronised_statistics_of_half_precision_are_kept_in_single(tmp_path: Path) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'rendezvous'}", rank=0, world_size=1
+    )
+    try:
+        x = (torch.randn(4, 3, 5, 5) + 30).bfloat16().requires_grad_()
+        plain, synchronised = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+        synchronise(synchronised, torch.device("cpu"))
+        expected, y = plain(x), synchronised(x)
+        assert y.dtype == expected.dtype == torch.bfloat16
+        assert torch.allclose(y, expected, rtol=2e-2, atol=2e-2)
+        for wanted, found in zip(plain.buffers(), synchronised.buffers(), strict=True):
+            assert wanted.dtype == found.dtype and torch.allclose(wanted, found, rtol=1e-5)
+        y.sum().backward()
+        assert x.grad is not None and x.grad.dtype == torch.bfloat16
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def test_what_is_no_lost_connection_stays_what_it_is() -> None:
     with pytest.raises(RuntimeError, match="shape"), lost_processes_explained():
         raise RuntimeError("shape '[2]' is invalid")
