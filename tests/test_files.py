@@ -89,3 +89,14 @@ def test_what_cannot_be_written_is_a_sentence_and_leaves_nothing(
     with pytest.raises(SenetError, match="disk is full"):
         write_once(tmp_path / "x", "text")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_read_only_file_system_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    # There, opening fails, and so does removing a file that does not exist.
+    monkeypatch.setattr(Path, "open", read_only)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(SenetError, match=r"x could not be written \(Read-only"):
+        write_once(tmp_path / "x", "text")

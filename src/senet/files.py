@@ -94,7 +94,8 @@ def write_once(path: Path, content: str) -> bool:
     except OSError as error:
         raise SenetError(_explain(error, path)) from error
     finally:
-        own.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # missing, or on a file system that became read-only
+            own.unlink()
 
 
 def make_folder(path: Path) -> None:

@@ -92,7 +92,10 @@ def test_help_tells_every_setting_with_its_default(capsys: pytest.CaptureFixture
         (["compare", "nowhere"], "'nowhere' is neither a file nor a folder here"),
         (["compare", "photos", "--epochs", "-1"], "epochs is -1; it must be a whole number of at least 1"),
         (["compare", "photos", "--epochs", "many"], "invalid int value: 'many'"),
-        (["compare", "photos", "--epoch-s", "1"], "Unrecognized arguments: --epoch-s"),
+        (
+            ["compare", "photos", "--epoch-s", "1"],
+            "Unrecognized arguments: --epoch-s; 'senet compare --help'",
+        ),
         (["compare", "photos", "--model", "resnet51"], "'resnet51'.*Did you mean '?resnet"),
         (["compare", "photos", "--reduction", "0"], "reduction must be .*at least 1, not 0"),
         (["compare", "photos", "--reduction", "64"], "64 is larger than the 16 channels"),

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
 from senet.data.source import ArraySource, Indices
 from senet.errors import SenetError
 from senet.experiments.images import _fingerprint, fit_recipe, ready_images
+from senet.experiments.single import train_one
+from senet.training.execution import Execution
 from senet.training.recipe import Recipe
 
 
@@ -81,3 +86,18 @@ def test_groups_are_part_of_the_fingerprint() -> None:
         source.groups = groups
         found.add(_fingerprint(source))
     assert len(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"recipe": Recipe(batch_size=4096, accumulate=4096)}, "cannot be cut into 4096 equal parts"),
+        ({"execution": Execution(shard=True)}, "shard has no effect .*: leave it out"),
+    ],
+)
+def test_what_cannot_be_shared_out_is_refused_before_there_is_a_folder(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SenetError, match=said):
+        train_one(model="resnet8", out=tmp_path / "run", workers=0, **changes)
+    assert not (tmp_path / "run").exists()

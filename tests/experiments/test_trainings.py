@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-import errno
-import fcntl
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from senet.errors import SenetError
-from senet.experiments.trainings import Training, locked, share_of, trainings_of
+from senet.experiments.trainings import Training, share_of, trainings_of
 
 
 def test_trainings_go_seed_by_seed() -> None:
@@ -53,12 +49,3 @@ def test_identities_differ_by_training_and_share_the_checksum() -> None:
     plain, se = (Training(1, variant).identity({"model": "x"}) for variant in ("plain", "se"))
     assert plain["checksum"] == se["checksum"] and plain != se
     assert plain["checksum"] != Training(1, "plain").identity({"model": "y"})["checksum"]
-
-
-def test_a_file_system_without_locks_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_locks(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    with pytest.raises(SenetError, match=r"cannot be locked \(No locks available\).*--out"), locked(tmp_path):
-        pass

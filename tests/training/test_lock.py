@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import subprocess
 import sys
 from functools import partial
@@ -58,3 +60,33 @@ def test_a_second_run_in_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest
     ):
         train_one(photos, model="resnet8", out=out, recipe=small_recipe(epochs=1), device="cpu", workers=0)
     assert not (out / "checkpoint.pt").exists()
+
+def test_a_file_system_without_locks_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with (
+        pytest.raises(SenetError, match=r"cannot be locked \(No locks available\).*--out"),
+        lock_folder(tmp_path),
+    ):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "open", read_only)
+    with (
+        pytest.raises(SenetError, match=r"cannot be locked \(Read-only.*may write to"),
+        lock_folder(tmp_path),
+    ):
+        pass
+
+
+def test_what_goes_wrong_under_the_lock_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="something else"), lock_folder(tmp_path):
+        raise OSError(errno.EIO, "something else")

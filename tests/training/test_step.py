@@ -139,13 +139,13 @@ def test_recomputing_needs_a_network_that_knows_how(tmp_path: Path) -> None:
 class Greedy(nn.Module):
     """Finds memory for so many images and no more."""
 
-    def __init__(self, fits: int) -> None:
+    def __init__(self, fits: int, words: str = "DefaultCPUAllocator: can't allocate memory") -> None:
         super().__init__()
-        self.network, self.fits = small_network(), fits
+        self.network, self.fits, self.words = small_network(), fits, words
 
     def forward(self, x: Tensor) -> Tensor:
         if len(x) > self.fits:
-            raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory")
+            raise RuntimeError(f"[enforce fail at alloc_cpu.cpp:1] {self.words}")
         scores: Tensor = self.network(x)
         return scores
 
@@ -167,6 +167,11 @@ def test_out_of_memory_names_what_would_fit(
         train_there(tmp_path, Greedy(fits), **changes)
     assert str(caught.value).count(". ") == 0, "one sentence"
     assert not (tmp_path / CHECKPOINT_NAME).exists()
+
+
+def test_out_of_memory_in_the_words_of_onednn(tmp_path: Path) -> None:
+    with pytest.raises(SenetError, match="4 would fit"):
+        train_there(tmp_path, Greedy(4, "could not create a primitive"))
 
 
 def test_another_error_of_a_network_is_not_taken_for_lack_of_memory(tmp_path: Path) -> None:

@@ -20,6 +20,13 @@ class Parser(argparse.ArgumentParser):
         command = self.prog if self.prog != "senet" else "senet"
         raise SenetError(f"{message[:1].upper()}{message[1:]}; '{command} --help' lists what is allowed.")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Complain of unknown options here, so that the sentence names the command they were given to."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
 
 def add_settings(
     parser: argparse.ArgumentParser, title: str, settings: type, *, skip: Sequence[str] = ()

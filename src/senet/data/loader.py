@@ -230,14 +230,8 @@ def make_loader(
             "Balanced sampling needs images of all classes at any time, and streamed images come shard by "
             "shard: leave out sampling or streaming."
         )
-    pieces = part.accumulate * part.processes
-    if train and min(batch_size, len(source)) % pieces:
-        few = f" of at most {len(source)}" if batch_size > len(source) else ""
-        raise SenetError(
-            f"A batch of {min(batch_size, len(source))} images cannot be cut into {pieces} equal parts "
-            f"({part.processes} processes, each in {part.accumulate}): choose a batch size{few} that "
-            f"{pieces} divides."
-        )
+    if train:
+        part.check_batch(batch_size, len(source))
     return ImageLoader(
         _TransformedImages(source, transform, seed),
         batch_size=batch_size,

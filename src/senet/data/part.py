@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from senet.errors import SenetError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -21,6 +23,25 @@ class Part:
     process: int = 0
     processes: int = 1
     accumulate: int = 1
+
+    def check_batch(self, batch_size: int, images: int) -> None:
+        """Do nothing where every batch can be cut into equal parts.
+
+        Args:
+            batch_size: images per batch, over all processes.
+            images: to train on; a batch never holds more.
+
+        Raises:
+            SenetError: it cannot.
+        """
+        pieces = self.accumulate * self.processes
+        if min(batch_size, images) % pieces:
+            few = f" of at most {images}" if batch_size > images else ""
+            raise SenetError(
+                f"A batch of {min(batch_size, images)} images cannot be cut into {pieces} equal parts "
+                f"({self.processes} processes, each in {self.accumulate}): choose a batch size{few} that "
+                f"{pieces} divides."
+            )
 
 
 WHOLE = Part()

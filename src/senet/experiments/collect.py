@@ -26,7 +26,7 @@ from senet.experiments.images import ReadyImages, ready_images, usual_workers
 from senet.experiments.plan import Plan, identity_of
 from senet.experiments.progress import ComparisonProgress, SilentComparison
 from senet.experiments.run_folder import SETTINGS_NAME, claim
-from senet.experiments.trainings import locked, trainings_of
+from senet.experiments.trainings import trainings_of
 from senet.experiments.twins import build_twins
 from senet.files import make_folder, written_whole
 from senet.insight.results import Comparison
@@ -34,6 +34,7 @@ from senet.training.checkpoint import CHECKPOINT_NAME
 from senet.training.device import choose_device
 from senet.training.execution import Execution
 from senet.training.identity import differences
+from senet.training.lock import lock_folder
 from senet.training.processes import ALONE, started_by_torchrun
 from senet.training.recipe import Recipe
 
@@ -186,7 +187,7 @@ def _copy(found: Found, folder: Path) -> None:
     source = found.folder / folder.name
     if source == folder:
         return
-    with locked(folder):
+    with lock_folder(folder):
         for path in sorted(source.rglob("*")):
             if (
                 path.is_file()

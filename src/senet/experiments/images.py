@@ -127,6 +127,7 @@ def ready_images(
     part = Part(process=processes.number, processes=processes.count)
     checked = check_images(data, workers=workers, progress=progress, part=part, gather=processes.gather)
     fitted = fit_recipe(recipe, checked.median_size, len(checked.data.train))
+    replace(part, accumulate=recipe.accumulate).check_batch(recipe.batch_size, len(checked.data.train))
     mean, std = channel_statistics(
         checked.data.train, test_transform(fitted, checked.channels), workers=workers
     )

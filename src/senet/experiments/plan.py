@@ -140,6 +140,7 @@ def make_plan(
     """
     if workers is not None and workers < 0:
         raise SenetError(f"workers is {workers}; it must be 0 (no extra processes) or more.")
+    execution.check_processes(processes.count)
     chosen = choose_device(device)
     if model is not None:  # what is wrong is told before all images are looked at
         wanted = name_of_plain(model)

@@ -133,7 +133,8 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
         settings["identity"].items()
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise SenetError(
-            f"{path} cannot be read: name a new folder with --out, or delete this one."
+            f"{path} cannot be read: begin anew in another folder with --out, or go on by putting here the "
+            f"{SETTINGS_NAME} that the same command writes there."
         ) from error
     return settings
 

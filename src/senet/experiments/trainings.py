@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,7 +94,7 @@ def train_here(plan: Plan, training: Training, progress: TrainingProgress) -> No
         TrainingInterrupted: Ctrl-C; the state has been saved.
     """
     folder = plan.folder / training.name
-    with locked(folder, needed=plan.processes.first), _threads(plan.threads):
+    with lock_folder(folder, needed=plan.processes.first), _threads(plan.threads):
         train(
             plan.networks(training.seed)[VARIANTS.index(training.variant)],
             plan.images.loaders(seed=training.seed, workers=plan.workers, processes=plan.processes),
@@ -130,28 +130,6 @@ def finished_run(plan: Plan, training: Training) -> TrainingRun | None:
         folder=training.name,
         in_top5=stored.result.in_top5,
     )
-
-
-@contextmanager
-def locked(folder: Path, *, needed: bool = True) -> Iterator[None]:
-    """Hold the folder of one training, so that several jobs can share a run folder.
-
-    Args:
-        folder: of the training.
-        needed: as for `lock_folder`.
-
-    Raises:
-        SenetError: another process holds it, or its file system knows no locks.
-    """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(lock_folder(folder, needed=needed))
-        except OSError as error:
-            raise SenetError(
-                f"The folder {folder} cannot be locked ({error.strerror}), so two jobs could work in it at "
-                "once: name a folder on another file system with --out."
-            ) from error
-        yield
 
 
 @contextmanager

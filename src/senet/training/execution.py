@@ -61,3 +61,15 @@ class Execution:
         if self.log_steps < 1:
             raise SenetError(f"log_steps is {self.log_steps}; it must be 1 or above.")
         refuse_missing(self.log or ())
+
+    def check_processes(self, count: int) -> None:
+        """Do nothing where a training of ``count`` processes can be run so.
+
+        Raises:
+            SenetError: it cannot.
+        """
+        if self.shard and count == 1:
+            raise SenetError(
+                "shard has no effect in a training of one process: leave it out, or start several with "
+                "torchrun."
+            )

@@ -12,15 +12,21 @@ import torch
 from senet.errors import SenetError
 from senet.training.recipe import Recipe
 
+# The CPU's allocator has no error class of its own, and oneDNN, which runs convolutions there, only says what it
+# could not make.
+_SIGNS_ON_A_CPU = (
+    "DefaultCPUAllocator",
+    "can't allocate memory",
+    "could not create a primitive",
+    "could not create a memory",
+)
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether ``error`` means that a tensor found no place."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # The CPU's allocator has no error class of its own.
-    return isinstance(error, RuntimeError) and (
-        "DefaultCPUAllocator" in str(error) or "can't allocate memory" in str(error)
-    )
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS_ON_A_CPU)
 
 
 def largest_that_fits(run: Callable[[int], None], images: int, device: torch.device) -> int:

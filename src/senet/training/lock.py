@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from senet.errors import SenetError
 from senet.files import make_folder
@@ -25,7 +26,7 @@ def lock_folder(folder: Path, *, patience_seconds: float = 10.0, needed: bool = 
     patience. Windows has no such locks; there nothing is held.
 
     Raises:
-        SenetError: another process holds the folder.
+        SenetError: another process holds the folder, it cannot be written, or its file system knows no locks.
     """
     if not needed:
         yield
@@ -34,18 +35,29 @@ def lock_folder(folder: Path, *, patience_seconds: float = 10.0, needed: bool = 
     if sys.platform == "win32":
         yield
         return
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context((folder / ".lock").open("w"))
+            _lock(stream, folder, patience_seconds)
+        except OSError as error:
+            raise SenetError(
+                f"The folder {folder} cannot be locked ({error.strerror}), so two runs could work in it at "
+                "once: name a folder that you may write to, on a file system with locks, with --out."
+            ) from error
+        yield
+
+
+def _lock(stream: TextIO, folder: Path, patience_seconds: float) -> None:
     import fcntl
 
-    with (folder / ".lock").open("w") as stream:
-        deadline = time.monotonic() + patience_seconds
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    raise SenetError(
-                        f"Another senet is working in {folder}: wait for it, or name another with --out."
-                    ) from error
-                time.sleep(0.2)
-        yield
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise SenetError(
+                    f"Another senet is working in {folder}: wait for it, or name another with --out."
+                ) from error
+            time.sleep(0.2)

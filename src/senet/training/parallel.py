@@ -46,8 +46,7 @@ class TrainedNetwork:
         processes: Processes,
         device: torch.device,
     ) -> None:
-        if execution.shard and processes.count == 1:
-            raise SenetError("shard has no effect in a training of one process: start several with torchrun.")
+        execution.check_processes(processes.count)
         if recipe.sync_norm and processes.count > 1:
             self._synchronised = synchronise(model, device)
         else:
