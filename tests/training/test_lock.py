@@ -61,6 +61,7 @@ def test_a_second_run_in_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest
         train_one(photos, model="resnet8", out=out, recipe=small_recipe(epochs=1), device="cpu", workers=0)
     assert not (out / "checkpoint.pt").exists()
 
+
 def test_a_file_system_without_locks_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
