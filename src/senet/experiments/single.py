@@ -13,9 +13,9 @@ from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
 from senet.experiments.plan import Plan, make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
-from senet.experiments.trainings import locked
 from senet.experiments.twins import name_of_plain, name_of_twin
 from senet.training.execution import Execution
+from senet.training.lock import lock_folder
 from senet.training.loop import TrainingResult, train
 from senet.training.processes import join_processes
 from senet.training.progress import TrainingProgress
@@ -124,7 +124,7 @@ def train_one(
 
 def _train(plan: Plan, seed: int, progress: TrainingProgress) -> tuple[nn.Module, TrainingResult]:
     """Train the last of the planned networks, in the run folder itself."""
-    with locked(plan.folder, needed=plan.processes.first):
+    with lock_folder(plan.folder, needed=plan.processes.first):
         network = plan.networks(seed)[-1]
         result = train(
             network,
