@@ -219,7 +219,7 @@ def test_what_is_no_run_of_a_comparison_is_refused(
     with pytest.raises(SenetError, match=r"settings\.json lacks arguments"):
         collect(copies)
     (copies[0] / "settings.json").write_text("{half")
-    with pytest.raises(SenetError, match=r"settings\.json is damaged"):
+    with pytest.raises(SenetError, match=r"settings\.json cannot be read"):
         collect(copies)
 
 

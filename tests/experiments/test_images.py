@@ -91,10 +91,7 @@ def test_groups_are_part_of_the_fingerprint() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (
-            {"recipe": Recipe(batch_size=8192, accumulate=64)},
-            "batch of 5000 images cannot be cut into 64 equal",
-        ),
+        ({"recipe": Recipe(batch_size=9973, accumulate=9973)}, "cannot be cut into 9973 equal parts"),
         ({"execution": Execution(shard=True)}, "shard has no effect .*: leave it out"),
     ],
 )

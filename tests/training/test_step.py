@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,22 @@ def test_out_of_memory_names_what_would_fit(
 def test_out_of_memory_in_the_words_of_onednn(tmp_path: Path) -> None:
     with pytest.raises(SenetError, match="4 would fit"):
         train_there(tmp_path, Greedy(4, "could not create a primitive"))
+
+
+def test_what_fits_is_tried_when_the_failed_step_is_out_of_memory(tmp_path: Path) -> None:
+    class Holding(Greedy):
+        held: weakref.ref[Tensor] | None = None
+
+        def forward(self, x: Tensor) -> Tensor:
+            maps = x * 2
+            if self.held is None and len(x) > self.fits:
+                self.held = weakref.ref(maps)
+            elif self.held is not None:
+                assert self.held() is None, "the maps of the failed step are still there"
+            return super().forward(maps)
+
+    with pytest.raises(SenetError, match="4 would fit"):
+        train_there(tmp_path, Holding(4))
 
 
 def test_another_error_of_a_network_is_not_taken_for_lack_of_memory(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
         settings["identity"].items()
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise SenetError(
-            f"{path} is damaged: begin anew in another folder with --out, or go on by putting here the "
+            f"{path} cannot be read: begin anew in another folder with --out, or go on by putting here the "
             f"{SETTINGS_NAME} that the same command writes there."
         ) from error
     return settings

@@ -12,8 +12,8 @@ import torch
 from senet.errors import SenetError
 from senet.training.recipe import Recipe
 
-# The CPU's allocator has no error class of its own, and oneDNN, which runs convolutions there, only says
-# what it could not make.
+# The CPU's allocator has no error class of its own, and oneDNN, which runs convolutions there, only says what
+# it could not make.
 _SIGNS_ON_A_CPU = (
     "DefaultCPUAllocator",
     "can't allocate memory",

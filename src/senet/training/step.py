@@ -83,7 +83,8 @@ class Stepper:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise self._out_of_memory(pieces[0]) from error
+        # Only here is the error gone, and with it what the failed step kept in memory.
+        raise self._out_of_memory(pieces[0])
 
     def _step(
         self, pieces: Sequence[Batch], step: int, rate: float, freeze_norm: bool, wants_norm: bool
