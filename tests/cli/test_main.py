@@ -94,7 +94,7 @@ def test_help_tells_every_setting_with_its_default(capsys: pytest.CaptureFixture
         (["compare", "photos", "--epochs", "many"], "invalid int value: 'many'"),
         (
             ["compare", "photos", "--epoch-s", "1"],
-            "Unrecognized arguments: --epoch-s; 'senet compare --help'",
+            "Unrecognized arguments: --epoch-s 1; 'senet compare --help'",
         ),
         (["compare", "photos", "--model", "resnet51"], "'resnet51'.*Did you mean '?resnet"),
         (["compare", "photos", "--reduction", "0"], "reduction must be .*at least 1, not 0"),
