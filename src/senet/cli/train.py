@@ -9,8 +9,9 @@ from senet.cli.shared import FOREIGN_NAMES, add_shared_arguments, shared_argumen
 NAME = "train"
 SUMMARY = "train one network"
 DESCRIPTION = (
-    "Trains one network with the engine that 'senet compare' uses. Writes checkpoint.pt, metrics.csv "
-    "and settings.json to the run folder. The same command goes on after an interruption."
+    "Trains one network with the engine that 'senet compare' uses. Writes checkpoint.pt, metrics.csv, "
+    "steps.csv, speed.csv, settings.json and, with that package, tensorboard/ to the run folder. The same "
+    "command goes on after an interruption. Under 'torchrun -m senet train' all processes share the training."
 )
 
 

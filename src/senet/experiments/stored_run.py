@@ -103,9 +103,10 @@ def read_run(path: Path) -> StoredRun:
     assert settings is not None, f"{path} is no run"
     images = settings.get("images")
     if not images:
+        command = f" ({settings['command']})" if settings.get("command") else ""
         raise SenetError(
             f"{folder} does not tell its classes, mean and std, as an older senet wrote it: run its command "
-            f"once more, which adds them ({settings.get('command')})."
+            f"once more, which adds them{command}."
         )
     found = load_checkpoint(folder / CHECKPOINT_NAME)
     if found is None:
