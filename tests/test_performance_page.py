@@ -90,7 +90,17 @@ def test_what_fell_short_is_explained_and_nothing_else() -> None:
 
 def test_the_page_names_nothing_of_the_machine_it_was_made_on() -> None:
     assert not re.search(r"(^|[\s`(])/(work|tmp|home|root|usr)\b", PAGE)
-    on_other_pages = {"insertion", "fine_tune"}  # see test_insertion_page.py
+    # See test_insertion_page.py and test_training_page.py.
+    on_other_pages = {
+        "insertion",
+        "fine_tune",
+        "chaos",
+        "checkpoint",
+        "data_path",
+        "loop",
+        "scaling",
+        "sources",
+    }
     names = {path.stem for path in RESULTS.glob("*.csv")}
     assert names - on_other_pages <= {*tool.CPU_FILES, *tool.GPU_FILES}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,11 +9,18 @@ import torch
 from senet.data.loader import make_loader
 from senet.data.part import Part
 from senet.data.transforms import EvalTransform
+from senet.training import failures
 from senet.training.failures import largest_that_fits, out_of_memory
 from senet.training.recipe import Recipe
 from tests.data.pictures import numbered_arrays
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def nothing_to_collect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the collection of garbage, which takes a second in a process that has run many tests."""
+    monkeypatch.setattr(failures, "gc", SimpleNamespace(collect=lambda: 0))
 
 
 @pytest.mark.parametrize("fits", [None, 1, 2, 3, 4, 5, 7, 12])

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from senet.errors import SenetError, TrainingInterrupted
 from senet.insight.results import EpochMetrics
+from senet.training import failures
 from senet.training.checkpoint import CHECKPOINT_NAME, load_checkpoint
 from senet.training.execution import Execution
 from senet.training.loop import train
@@ -126,8 +129,11 @@ def test_how_it_is_computed_changes_no_bit(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_compiled_network_trains_to_the_same_numbers(tmp_path: Path) -> None:
-    compiled, usual = network_with_se(), network_with_se()
+    compiled, usual = small_network(), small_network()
+    torch._dynamo.reset()
+    frames = counters["frames"]["ok"]
     losses = train_there(tmp_path / "compiled", compiled, execution=Execution(compile=True), epochs=1)
+    assert counters["frames"]["ok"] > frames, "nothing was compiled"
     assert compiled._compiled_call_impl is None, "the network is given back as it came"
     assert losses == pytest.approx(train_there(tmp_path / "usual", usual, epochs=1), rel=1e-4)
 
@@ -162,8 +168,10 @@ class Greedy(nn.Module):
     ],
 )
 def test_out_of_memory_names_what_would_fit(
-    tmp_path: Path, fits: int, changes: dict[str, object], said: str
+    tmp_path: Path, fits: int, changes: dict[str, object], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A second each time in a process that has run many tests.
+    monkeypatch.setattr(failures, "gc", SimpleNamespace(collect=lambda: 0))
     with pytest.raises(SenetError, match=said) as caught:
         train_there(tmp_path, Greedy(fits), **changes)
     assert str(caught.value).count(". ") == 0, "one sentence"

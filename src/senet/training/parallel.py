@@ -94,6 +94,8 @@ class TrainedNetwork:
 
     def release(self) -> None:
         """Give the network back as it came, trained."""
+        # DDP holds the connections to the other processes, which are closed soon.
+        self.forward = self.model
         unsynchronise(self._synchronised)
         if self._compiled:
             self.model._compiled_call_impl = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -133,6 +134,8 @@ def join_processes(timeout_seconds: float) -> Iterator[Processes]:
     try:
         yield _present()
     finally:
+        # Whatever still held a connection when the program ends would abort it, all work done.
+        gc.collect()
         torch.distributed.destroy_process_group()
 
 
