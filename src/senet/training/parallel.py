@@ -61,10 +61,10 @@ class TrainedNetwork:
         self.norms = [each for each in model.modules() if isinstance(each, _BatchNorm)]
         self.sharded = execution.shard
         self._processes, self.device = processes, device
-        if execution.compile:
-            model.compile()
-        self._compiled = execution.compile
-        self.forward: Callable[[Tensor], Tensor] = model
+        # The network itself stays as it is: only training calls the compiled one.
+        # Sizes change seldom, and code for any size is slower where it compiles at all.
+        self._callable: nn.Module = torch.compile(model, dynamic=False) if execution.compile else model  # type: ignore[assignment]
+        self.forward: Callable[[Tensor], Tensor] = self._callable
 
     def share(self, first_batch: Callable[[Callable[[Tensor], Tensor]], None]) -> None:
         """Share the training among the processes.
@@ -81,7 +81,7 @@ class TrainedNetwork:
                 first_batch(self.model)
                 unused = any(each.grad is None for each in self.model.parameters() if each.requires_grad)
             self.forward = DistributedDataParallel(
-                self.model,
+                self._callable,
                 device_ids=[self.device] if self.device.type == "cuda" else None,
                 **_LOCAL_BUFFERS,
                 find_unused_parameters=unused,
@@ -97,8 +97,6 @@ class TrainedNetwork:
         # DDP holds the connections to the other processes, which are closed soon.
         self.forward = self.model
         unsynchronise(self._synchronised)
-        if self._compiled:
-            self.model._compiled_call_impl = None
         if self._recomputes:
             recompute(self.model, False)
 
