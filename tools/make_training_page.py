@@ -36,19 +36,20 @@ def timings(name: str) -> str:
 
 
 def _timings(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]], int]:
-    titles = ("what", "", "ms (20 % to 80 %)", "rounds", "ratio (20 % to 80 %)", "to")
-    lines = [
-        (
+    titles = ["what", "", "ms (20 % to 80 %)", "rounds", "ratio (20 % to 80 %)", "to"]
+    sized = any(row["bytes"] for row in rows)
+    lines = []
+    for row in rows:
+        line = [
             row["benchmark"],
             row["name"],
             _spread(row, "ms") if row["p50_ms"] else row["note"],
             row["n"],
             _spread(row, "ratio") if row["ratio_to"] else "",
             row["ratio_to"],
-        )
-        for row in rows
-    ]
-    return titles, lines, 2
+        ]
+        lines.append((*line, f"{int(row['bytes']) / 1e6:,.0f}") if sized else tuple(line))
+    return tuple([*titles, "MB"] if sized else titles), lines, 2
 
 
 def _spread(row: Row, what: str) -> str:
