@@ -56,7 +56,11 @@ def _spread(row: Row, what: str) -> str:
     low, middle, high = (
         float(row[f"p{share}_ms" if what == "ms" else f"ratio_p{share}"]) for share in (20, 50, 80)
     )
-    return f"{middle:.3g} ({low:.3g} to {high:.3g})"
+    return f"{_digits(middle)} ({_digits(low)} to {_digits(high)})"
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _where(rows: Sequence[Row]) -> str:
