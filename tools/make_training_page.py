@@ -73,14 +73,16 @@ def _where(rows: Sequence[Row]) -> str:
 def data_path() -> str:
     """Return photographs a second of one core, senet beside others."""
     rows = read("data_path")
-    lines = []
+    lines, sets = [], {}
     for row in rows:
         rate = f"{1000 / float(row['p50_ms']):.0f}" if row["p50_ms"] else "–"
-        lines.append(
-            (row["shape"], row["name"], rate, _spread(row, "ratio") if row["ratio_to"] else "", row["note"])
-        )
-    titles = ("photographs", "path", "images/s", "time against Pillow decoding all", "note")
-    return f"{_where(rows)}\n\n{table(titles, lines, 2, text=1)}"
+        ratio = f"{_spread(row, 'ratio')} of {row['ratio_to']}'s" if row["ratio_to"] else ""
+        photographs, _, difference = row["note"].rpartition("; ")
+        sets.setdefault(row["shape"], photographs)
+        lines.append((row["shape"], row["name"], rate, ratio, difference))
+    titles = ("photographs", "path", "images/s", "time", "pixels")
+    named = "\n".join(f"* {shape}: {photographs}." for shape, photographs in sets.items())
+    return f"{named}\n\n{_where(rows)}\n\n{table(titles, lines, 2, text=2)}"
 
 
 def core_rate() -> float:
