@@ -98,7 +98,7 @@ def all_of_them(folder: Path, processes: Processes) -> dict[str, list[float]]:
     losses["se"] = train_there(folder / "se", network_with_se(), processes, sync_norm=True)
     # One process cannot share its weights out; the numbers must be the same.
     execution = Execution(shard=processes.count > 1)
-    changes = {"sync_norm": True, "ema_decay": 0.9, "clip_norm": 0.5}
+    changes = {"sync_norm": True, "ema_decay": 0.9, "clip_norm": 0.05}
     losses["sharded"] = train_there(folder / "sharded", network_with_se(), processes, execution, **changes)
     changes["precision"] = "bf16"
     losses["half"] = train_there(folder / "half", network_with_se(), processes, execution, **changes)
@@ -132,5 +132,7 @@ if __name__ == "__main__":
     with join_processes(60) as joined:
         found: dict[str, Any] = dict(all_of_them(Path(sys.argv[1]), joined))
         found["own"] = what_differs(Path(sys.argv[1]), joined)
+        # What each process holds for the number of the first.
+        found["first"] = joined.gather(float(joined.from_first(joined.number)))
         if joined.first:
             torch.save(found, Path(sys.argv[1]) / "losses.pt")

@@ -5,7 +5,9 @@ import math
 import os
 import signal
 from dataclasses import fields
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,11 +15,14 @@ from torch import Tensor, nn
 
 from senet.errors import SenetError, TrainingInterrupted
 from senet.insight.results import EpochMetrics
+from senet.training import loop
 from senet.training.checkpoint import load_checkpoint
 from senet.training.execution import Execution
 from senet.training.loop import CHECKPOINT_NAME, train
+from senet.training.position import Position
 from senet.training.progress import Silent
 from senet.training.recipe import Recipe
+from senet.training.resume import Keeper
 from tests.small import same_state, small_images, small_network, small_recipe, small_source, small_train
 
 CPU = torch.device("cpu")
@@ -98,6 +103,22 @@ def test_saves_within_an_epoch_when_time_has_passed(tmp_path: Path) -> None:
 
     small_train(tmp_path, small_recipe(epochs=1), progress=Look(), execution=Execution(checkpoint_seconds=0))
     assert saved == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_clock_begins_anew_with_each_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = count()
+    monkeypatch.setattr(
+        loop, "time", SimpleNamespace(monotonic=lambda: next(ticks), perf_counter=lambda: 0.0)
+    )
+    saved: list[int] = []
+
+    def save(keeper: Keeper, position: Position, log_state: object) -> None:
+        saved.append(position.step)
+
+    monkeypatch.setattr(Keeper, "save", save)
+    # Each step looks at the clock once, and so does each checkpoint.
+    small_train(tmp_path, small_recipe(epochs=1), execution=Execution(checkpoint_seconds=2.5))
+    assert saved == [3, 6]
 
 
 def test_seeds_of_dropout_come_from_the_step(tmp_path: Path) -> None:

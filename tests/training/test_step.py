@@ -199,6 +199,30 @@ def test_what_fits_is_tried_when_the_failed_step_is_out_of_memory(tmp_path: Path
         train_there(tmp_path, Holding(4))
 
 
+class GreedyBackward(nn.Module):
+    """Finds memory for any forward, and for the backward of four images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = small_network()
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.network(x)
+        count = len(x)
+
+        def no_place(gradient: Tensor) -> None:
+            if count > 4:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+        scores.register_hook(no_place)
+        return scores
+
+
+def test_what_would_fit_is_tried_with_its_backward(tmp_path: Path) -> None:
+    with pytest.raises(SenetError, match=r"4 would fit"):
+        train_there(tmp_path, GreedyBackward())
+
+
 def test_another_error_of_a_network_is_not_taken_for_lack_of_memory(tmp_path: Path) -> None:
     class Wrong(Greedy):
         def forward(self, x: Tensor) -> Tensor:

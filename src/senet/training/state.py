@@ -64,7 +64,7 @@ def set_optimiser_state(
     for name, parameter in model.named_parameters():
         if name in state:
             optimiser.state[parameter] = {
-                # Momentum lies in memory as its parameter does, whose layout decides how sums are formed.
+                # In memory as its parameter, or the optimiser could not take all of them at once.
                 key: torch.empty_like(parameter).copy_(shared_like(value, parameter))
                 if isinstance(value, Tensor) and value.shape == parameter.shape
                 else value
