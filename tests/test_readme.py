@@ -19,7 +19,7 @@ from tests.references import import_timm, import_torchvision
 
 pytestmark = pytest.mark.slow
 
-# The example as it stands, on every tenth of the embedded images and timed briefly; `make demo` takes all.
+# For the second example: the embedded images in short.
 IN_SHORT = """
 import dataclasses
 import functools
@@ -76,7 +76,7 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     example = blocks("python")[0]
     assert len(example.strip().splitlines()) <= 12
     done = subprocess.run(
-        [sys.executable, "-c", IN_SHORT + example],
+        [sys.executable, "-c", example],
         cwd=tmp_path,
         capture_output=True,
         text=True,

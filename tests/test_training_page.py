@@ -39,7 +39,7 @@ def test_the_loop_adds_no_more_than_three_percent() -> None:
     assert float(row["ratio_p50"]) <= 1.03
 
 
-def test_large_photographs_are_read_at_least_1_7_times_as_fast() -> None:
+def test_photographs_of_a_megapixel_and_more_are_together_read_1_7_times_as_fast() -> None:
     rows = [row for row in tool.read("data_path") if row["name"].startswith("Pillow, all decoded")]
     ratios = {row["shape"]: float(row["ratio_p50"]) for row in rows if row["ratio_to"] == tool.SENET}
     assert len(ratios) == 3

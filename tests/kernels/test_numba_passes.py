@@ -113,9 +113,7 @@ def test_gradient_sums(shape, last, kind, shared):
 @pytest.mark.parametrize("kind", ["none", "output", "affine"])
 def test_gradient_apply(shape, last, kind):
     grad, y, centre = maps(shape, last, 8), maps(shape, last), table(shape[1], 2)
-    # Each combination of arguments is compiled anew: eight of 32, in which every pair has all four values.
-    for shared, inside, of_batch in itertools.product((True, False), repeat=3):
-        rest, shortcut = shared ^ inside, shared ^ of_batch
+    for shared, inside, of_batch, rest, shortcut in itertools.product((True, False), repeat=5):
         mask = masks(shape, last, shared)[kind]
         size = shape[1:2] if shared else shape[:2]
         given = (

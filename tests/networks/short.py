@@ -10,15 +10,7 @@ import torch
 from torch import Tensor
 
 from senet.blocks import SqueezeExcitation
-from senet.networks import (
-    BNInceptionSpec,
-    GoogLeNetSpec,
-    InceptionV3Spec,
-    NetworkSpec,
-    VGGSpec,
-    network_spec,
-)
-from senet.networks.build import build_network
+from senet.networks import BNInceptionSpec, GoogLeNetSpec, NetworkSpec, VGGSpec, network_spec
 from senet.networks.network import Network
 
 CLASSES = 7
@@ -39,8 +31,6 @@ def shortened(spec: NetworkSpec) -> NetworkSpec:
     if isinstance(spec, GoogLeNetSpec | BNInceptionSpec):
         kept = tuple(each for each in spec.modules if each[0] in ("3a", "3c", "4a", "4e", "5b"))
         return dataclasses.replace(spec, modules=kept)
-    if isinstance(spec, InceptionV3Spec):
-        return dataclasses.replace(spec, projections=spec.projections[:1], factorised=spec.factorised[:1])
     depths = getattr(spec, "depths", None)
     if depths is None:
         return spec
@@ -76,23 +66,6 @@ def distinct(names: Iterable[str]) -> list[str]:
     for name in names:
         first.setdefault(nameless(shortened(network_spec(name))), name)
     return list(first.values())
-
-
-def of_every_kind(names: Iterable[str]) -> list[str]:
-    """Return networks that together have every kind of layer, some of them with SE and some without.
-
-    Small networks come first.
-    """
-    seen: dict[bool, set[type]] = {True: set(), False: set()}
-    kept = []
-    for name in sorted(names, key=lambda name: network_spec(name).input_size):
-        spec = shortened(network_spec(name))
-        with torch.device("meta"):
-            kinds = {type(module) for module in build_network(spec).modules()}
-        if not kinds <= seen[spec.se is None]:
-            kept.append(name)
-        seen[spec.se is None] |= kinds
-    return kept
 
 
 def side_of(spec: NetworkSpec) -> int:

@@ -17,16 +17,7 @@ import torch
 from senet.blocks.cost import Cost
 from senet.networks import PreResNetSpec, list_models, network_spec
 from senet.networks.build import build_features, build_network
-from tests.networks.short import (
-    CLASSES,
-    distinct,
-    few_classes,
-    images,
-    of_every_kind,
-    se_blocks,
-    shortened,
-    side_of,
-)
+from tests.networks.short import CLASSES, distinct, few_classes, images, se_blocks, shortened, side_of
 from tests.references import randomise
 
 pytestmark = pytest.mark.slow
@@ -41,8 +32,6 @@ def contract_spec(name):
 
 # One case for all names that are the same when shortened; the first name stands for them.
 CASES = NAMES if FULL_DEPTH else distinct(NAMES)
-# What torch.compile and torch.export read is the code of the layers, whatever their number and width.
-KINDS = NAMES if FULL_DEPTH else of_every_kind(CASES)
 
 
 @lru_cache(maxsize=1)
@@ -84,8 +73,6 @@ def test_every_parameter_gets_a_gradient_and_every_se_parameter_lives(name):
     # stands before it; drawn anew, each is heard of.
     if isinstance(spec, PreResNetSpec):
         for _ in range(11):
-            if not silent:
-                break
             for block in se_blocks(model).values():
                 block.reset_parameters()
             silent &= silent_after_a_step(model, spec)
@@ -95,7 +82,7 @@ def test_every_parameter_gets_a_gradient_and_every_se_parameter_lives(name):
         assert model.eval()(images(spec, 1, larger)).isfinite().all()
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", CASES)
 def test_compiles_as_one_graph_also_for_training(name):
     torch._dynamo.reset()
     model = copy.deepcopy(network(name)).train()
@@ -112,7 +99,7 @@ def test_compiles_as_one_graph_also_for_training(name):
         assert torch.allclose(results[1][key], gradient, rtol=1e-3, atol=1e-3 * gradient.abs().max()), key
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", CASES)
 def test_exports_for_any_number_of_images(name):
     model = copy.deepcopy(network(name)).eval()
     x = images(model.spec, 2)

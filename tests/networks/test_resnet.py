@@ -114,7 +114,7 @@ def test_gradients_and_statistics_of_training_are_timms(name):
     ours = build_network(spec).double().train()
     randomise(theirs)
     ours.load_state_dict(converted(theirs.state_dict(), ours, from_timm))
-    x = torch.randn(4, 3, 33, 33, dtype=torch.float64)
+    x = torch.randn(4, 3, 48, 48, dtype=torch.float64)
     for model in (ours, theirs):
         torch.nn.functional.cross_entropy(model(x), torch.arange(4)).backward()
     gradients = {key: p.grad for key, p in theirs.named_parameters()}

@@ -61,6 +61,11 @@ def test_two_processes_give_the_answers_of_one(folders: tuple[Path, Path]) -> No
         assert one[0]["optimiser"].keys() == two[0]["optimiser"].keys()
         for part in ("model", "optimiser", "average"):
             assert close(one[0][part], two[0][part]), (name, part)
+        se = [each for parameter, each in two[0]["optimiser"].items() if ".se." in parameter]
+        assert bool(se) == (name in ("se", "sharded")), name
+        for each in se:
+            momentum = each["momentum_buffer"]
+            assert torch.isfinite(momentum).all() and momentum.abs().max() > 0, "a block that never learnt"
 
 
 @pytest.mark.slow
