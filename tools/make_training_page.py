@@ -76,7 +76,7 @@ def data_path() -> str:
     lines, sets = [], {}
     for row in rows:
         rate = f"{1000 / float(row['p50_ms']):.0f}" if row["p50_ms"] else "–"
-        ratio = f"{_spread(row, 'ratio')} of {row['ratio_to']}'s" if row["ratio_to"] else ""
+        ratio = f"{_spread(row, 'ratio')} × {row['ratio_to']}" if row["ratio_to"] else ""
         photographs, _, difference = row["note"].rpartition("; ")
         sets.setdefault(row["shape"], photographs)
         lines.append((row["shape"], row["name"], rate, ratio, difference))
