@@ -191,6 +191,8 @@ class DataSummary:
         train_counts: training images of each class, in class order.
         image_size: side in pixels of what the network sees.
         channels: 1 for greyscale, 3 for RGB.
+        warnings: sentences about the images that a verdict must carry, such as test images that are also
+            training images.
     """
 
     name: str
@@ -202,6 +204,7 @@ class DataSummary:
     image_size: int
     channels: int
     unreadable: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

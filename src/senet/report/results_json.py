@@ -19,12 +19,12 @@ from typing import Any, Literal
 
 from senet.errors import SenetError
 from senet.files import write_text
-from senet.insight.results import SCHEMA_VERSION, Comparison, EpochMetrics, Variant
+from senet.insight.results import SCHEMA_VERSION, Comparison, DataSummary, EpochMetrics, Variant
 
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _VARIANTS: tuple[Variant, Variant] = ("plain", "se")
 # Files written before these were measured go without them.
-_ADDED_LATER = {(EpochMetrics, "data_wait")}
+_ADDED_LATER = {(EpochMetrics, "data_wait"), (DataSummary, "warnings")}
 _AGAIN = "run the comparison again, or update senet"
 
 
