@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from senet.data.split import listed, stratified_split, without_test_images
+from senet.data.split import listed, part_of, stratified_split, without_test_images
 from senet.errors import SenetError
 
 LABELS = np.array([0] * 50 + [1] * 10 + [2] * 31)
@@ -70,3 +70,31 @@ def test_classes_without_test_images_are_named() -> None:
 def test_long_lists_are_cut() -> None:
     assert listed(["a", "b"]) == "'a', 'b'"
     assert listed([str(number) for number in range(12)]) == "'0', '1', '2', '3', '4' and 7 more"
+
+
+@pytest.mark.parametrize(
+    ("part", "names"),
+    [
+        (
+            "train",
+            "train Train TRAINING trn training_set train_set train_images images_train TrainingData train-data "
+            "dataset_train seg_train train2017 my_train_data split=train trainset traindata X_train trainval "
+            "train-00000-of-00002 imagenet-train-00 TrainSet trainingSet imgTrain 01_train train.final Train(1)",
+        ),
+        (
+            "val",
+            "val Valid validation Dev dev_set val_images ValidationData eval evaluation_images valset val2017",
+        ),
+        (
+            "test",
+            "test Testing test_set TEST my_test_data holdout testset imagesTest split=test cats_test tst",
+        ),
+        (
+            None,
+            "trains contest testament latest retrain training_and_test train_test_split trainer device devil "
+            "evaluated invalid valley bus 犬 0 attest protest greatest medieval trainee testimony",
+        ),
+    ],
+)
+def test_the_part_a_name_tells(part: str | None, names: str) -> None:
+    assert {name: part_of(name) for name in names.split()} == dict.fromkeys(names.split(), part)

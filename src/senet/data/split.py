@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +17,33 @@ TRAIN_NAMES = ("train", "training")
 TEST_NAMES = ("val", "valid", "validation", "test", "testing")
 
 MOST_NAMED = 5
+
+PartName = Literal["train", "val", "test"]
+PART_WORDS: dict[str, PartName] = {
+    **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "eval", "evaluation"), "val"),
+    **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout"), "test"),
+}
+# Written without a separator as well: trainset, valdata, imagestest.
+GLUED = "set|sets|data|dataset|images|image|imgs|img|pictures|photos|pics|folder|dir|split|part|files"
+PART_WORD = re.compile(rf"(?:{GLUED})?({'|'.join(PART_WORDS)})(?:{GLUED})?")
+CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def part_of(name: str) -> PartName | None:
+    """Return the part of the images that a file's or folder's own name tells, or ``None``.
+
+    One word of the name must be a part's, in any case: ``train``, ``seg_train``, ``TrainingData``,
+    ``val-images``, ``my_testset_v2``, ``split=test``. A name with the words of two parts
+    (``train_test_split``) tells none. So may a class be called, such as ``train`` beside ``bus``: whoever
+    asks looks at what lies beside it.
+
+    Args:
+        name: without folders above it; everything in it counts, so leave out a suffix such as ``.tar``.
+    """
+    words = re.findall(r"[^\W\d_]+", CAMEL_CASE.sub(" ", name).lower())
+    found = {PART_WORDS[match[1]] for word in words if (match := PART_WORD.fullmatch(word))}
+    return found.pop() if len(found) == 1 else None
 
 
 def stratified_split(
