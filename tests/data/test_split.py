@@ -77,13 +77,16 @@ def test_long_lists_are_cut() -> None:
     [
         (
             "train",
-            "train Train TRAINING trn training_set train_set train_images images_train TrainingData train-data "
-            "dataset_train seg_train train2017 my_train_data split=train trainset traindata X_train trainval "
-            "train-00000-of-00002 imagenet-train-00 TrainSet trainingSet imgTrain 01_train train.final Train(1)",
+            "train Train TRAINING trn training_set train_set train_images images_train TrainingData "
+            "train-data dataset_train seg_train train2017 my_train_data split=train trainset traindata "
+            "X_train trainval "
+            "train-00000-of-00002 imagenet-train-00 TrainSet trainingSet imgTrain 01_train train.final "
+            "Train(1)",
         ),
         (
             "val",
-            "val Valid validation Dev dev_set val_images ValidationData eval evaluation_images valset val2017",
+            "val Valid validation Dev dev_set val_images ValidationData eval evaluation_images valset "
+            "val2017",
         ),
         (
             "test",
