@@ -30,7 +30,7 @@ ROOMS = [
     "cli",
 ]
 # What any room may use.
-FOUNDATIONS = {"errors", "files", "randomness"}
+FOUNDATIONS = {"errors", "files", "randomness", "text"}
 MAY_IMPORT = {
     "kernels": set(),
     "blocks": {"kernels"},

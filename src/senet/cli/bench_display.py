@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from senet.cli.terminal import Console
 from senet.errors import SenetError
 from senet.files import make_folder
 from senet.insight.bench import FIRST_USE, BenchSettings
@@ -48,7 +48,7 @@ class BenchDisplay:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or Console()
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from senet.cli.terminal import Console, plain
 from senet.insight.results import Comparison, EpochMetrics, Variant
 from senet.training.processes import is_first_process
 
@@ -35,7 +35,7 @@ class Display:
     def __init__(
         self, console: Console | None = None, *, clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        self.console = console or Console(highlight=False, quiet=not is_first_process())
+        self.console = console or Console(quiet=not is_first_process())
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -76,7 +76,7 @@ class Display:
         """Print what is about to be trained."""
         table = Table.grid(padding=(0, 2))
         for label, text in facts.items():
-            table.add_row(f"[dim]{label}[/dim]", _plain(text))
+            table.add_row(f"[dim]{label}[/dim]", plain(text))
         self.console.print(table)
         self.console.print()
 
@@ -155,7 +155,7 @@ class Display:
 
     def note(self, text: str) -> None:
         """Print a sentence."""
-        self.console.print(_plain(text))
+        self.console.print(plain(text))
 
     # The end
 
@@ -166,11 +166,11 @@ class Display:
         self.console.print()
         self.console.print(as_rich(rows(comparison)))
         for note in notes(comparison):
-            self.console.print(f"[dim]{_plain(note)}[/dim]")
+            self.console.print(f"[dim]{plain(note)}[/dim]")
         self.console.print()
-        self.console.print(f"[bold]{_plain(comparison.verdict.sentence)}[/bold]")
+        self.console.print(f"[bold]{plain(comparison.verdict.sentence)}[/bold]")
         self._name_skipped(comparison.data.unreadable)
-        self.console.print(f"\nThe page to look at: {_plain(str(page))}", soft_wrap=True)
+        self.console.print(f"\nThe page to look at: {plain(str(page))}", soft_wrap=True)
 
     def trained(self, network: TrainedNetwork) -> None:
         """Print the last epoch's errors and where the checkpoint is."""
@@ -180,13 +180,13 @@ class Display:
             f"\n[bold]Test error after epoch {last.epoch}: top-1 {last.top1_error:.2f} %{top5}[/bold]"
         )
         self._name_skipped(network.unreadable)
-        self.console.print(f"Checkpoint and metrics: {_plain(str(network.folder))}", soft_wrap=True)
+        self.console.print(f"Checkpoint and metrics: {plain(str(network.folder))}", soft_wrap=True)
 
     def _name_skipped(self, skipped: tuple[tuple[str, str], ...]) -> None:
         if skipped:
             self.console.print(f"\nSkipped as unreadable: {len(skipped)}")
             for name, reason in skipped[:MOST_NAMED]:
-                self.console.print(f"  {_plain(name)}: {_plain(reason)}", soft_wrap=True)
+                self.console.print(f"  {plain(name)}: {plain(reason)}", soft_wrap=True)
             if len(skipped) > MOST_NAMED:
                 self.console.print(f"  and {len(skipped) - MOST_NAMED} more, all named in the results")
 
@@ -251,10 +251,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _plain(text: str) -> str:
-    """Return ``text`` with nothing in it taken for markup: a file may be called [red]."""
-    from rich.markup import escape
-
-    return escape(text)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Self
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from senet.cli.terminal import Console, plain
 from senet.experiments.evaluation_report import EvaluationReport
 
 WORST_SHOWN = 10
@@ -19,7 +18,7 @@ class EvaluationDisplay:
     """Draws one live line in a terminal, and prints tables at the end."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or Console()
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -47,7 +46,7 @@ class EvaluationDisplay:
         """Print what is about to be evaluated."""
         table = Table.grid(padding=(0, 2))
         for label, text in facts.items():
-            table.add_row(f"[dim]{label}[/dim]", escape(text))
+            table.add_row(f"[dim]{label}[/dim]", plain(text))
         self.console.print(table)
         self.console.print()
 
@@ -69,14 +68,14 @@ class EvaluationDisplay:
             table.add_column(name, justify="right" if name == "images" else "left")
         for each in shown:
             taken = f"{each.mistaken_for[0]} ({each.mistaken_for[1]})" if each.mistaken_for else ""
-            table.add_row(escape(each.name), f"{each.top1.images:,}", str(each.top1), escape(taken))
+            table.add_row(plain(each.name), f"{each.top1.images:,}", str(each.top1), plain(taken))
         self.console.print(table)
         self._print_confusions(report)
         for note in report.notes:
             self.console.print(f"* {note}", markup=False, soft_wrap=True)
         self._name_skipped(report)
         if out is not None:
-            self.console.print(f"Written to {escape(out)}", soft_wrap=True)
+            self.console.print(f"Written to {plain(out)}", soft_wrap=True)
 
     def _print_confusions(self, report: EvaluationReport) -> None:
         confusions = report.confusions()[:WORST_SHOWN]
@@ -87,7 +86,7 @@ class EvaluationDisplay:
         for name in ("class", "taken for", "images", "of"):
             table.add_column(name, justify="right" if name in ("images", "of") else "left")
         for each in confusions:
-            table.add_row(escape(each.name), escape(each.guess), f"{each.count:,}", f"{each.images:,}")
+            table.add_row(plain(each.name), plain(each.guess), f"{each.count:,}", f"{each.images:,}")
         self.console.print(table)
         self.console.print()
 
@@ -95,7 +94,7 @@ class EvaluationDisplay:
         if report.unreadable:
             self.console.print(f"Skipped as unreadable: {len(report.unreadable)}")
             for name, reason in report.unreadable[:MOST_NAMED]:
-                self.console.print(f"  {escape(name)}: {escape(reason)}", soft_wrap=True)
+                self.console.print(f"  {plain(name)}: {plain(reason)}", soft_wrap=True)
 
     def _draw(self, title: str, done: int, total: int) -> None:
         if title not in self.tasks:

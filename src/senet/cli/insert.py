@@ -179,6 +179,6 @@ def _write(arguments: argparse.Namespace, model: Any, settings: dict[str, Any]) 
 
 
 def _print(text: str) -> None:
-    from rich.console import Console
+    from senet.cli.terminal import Console
 
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    Console().print(text, markup=False, soft_wrap=True)

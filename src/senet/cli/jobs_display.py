@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from senet.cli.display import VARIANT_NAMES, Display
+from senet.cli.terminal import Console
 from senet.insight.results import EpochMetrics, Variant
 
 if TYPE_CHECKING:

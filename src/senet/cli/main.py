@@ -19,6 +19,7 @@ from senet import __version__
 from senet.cli import bench, compare, evaluate, insert, models, recipes, train
 from senet.cli.options import Parser
 from senet.errors import SenetError, TrainingInterrupted
+from senet.text import printable
 
 COMMANDS = (compare, train, evaluate, recipes, insert, models, bench)
 EXIT_BAD_INPUT = 2
@@ -93,12 +94,12 @@ class _CtrlC:
 def _complain(text: str) -> None:
     number = os.environ.get("RANK", "0")
     if number == "0":
-        print(f"senet: {text}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"senet: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201
         return
     # What all processes of torchrun complain of, the first one says; torchrun then ends the others. What only
     # this one complains of must be said here.
     time.sleep(_SECONDS_FOR_THE_FIRST)
-    print(f"senet, process {number}: {text}", file=sys.stderr, flush=True)  # noqa: T201
+    print(f"senet, process {number}: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

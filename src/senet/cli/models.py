@@ -10,9 +10,9 @@ from senet.blocks.se_config import require_positive
 from senet.errors import SenetError, nearest
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
+    from senet.cli.terminal import Console
     from senet.networks.specs import NetworkSpec
 
 NAME = "models"
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print one line per network, or with ``--cost`` one for the plain network and one for its twin."""
-    from rich.console import Console
+    from senet.cli.terminal import Console
 
     size = arguments.input_size
     if size is not None:
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
             f"Multiply-adds of convolutions and fully connected layers, for one image of {pixels}. "
             f"The twin of NAME is se_NAME{_other_twins(specs)}."
         )
-    console.print(note, markup=False, highlight=False)
+    console.print(note, markup=False)
 
 
 def _matching(pattern: str) -> list[NetworkSpec]:

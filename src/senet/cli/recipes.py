@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from senet.errors import SenetError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from senet.cli.terminal import Console
     from senet.training.recipe_files import RecipeFile
 
 NAME = "recipes"
@@ -33,11 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print one line per recipe, the values of one, or its file."""
-    from rich.console import Console
-
+    from senet.cli.terminal import Console
     from senet.training.recipe_files import read_recipe_file
 
-    console = Console(highlight=False)
+    console = Console()
     if arguments.recipe is None:
         if arguments.toml:
             raise SenetError(
@@ -69,8 +67,9 @@ def _print_list(console: Console) -> None:
 
 
 def _print_values(console: Console, file: RecipeFile) -> None:
-    from rich.markup import escape
     from rich.table import Table
+
+    from senet.cli.terminal import plain
 
     for text in (file.description, f"For: {file.purpose}" if file.purpose else ""):
         if text:
@@ -79,7 +78,7 @@ def _print_values(console: Console, file: RecipeFile) -> None:
     for title in ("setting", "value", "status", "source"):
         table.add_column(title, no_wrap=title != "source", overflow="fold")
     for name, each in file.values.items():
-        table.add_row(name, shown(each.value), each.status, escape(each.source))
+        table.add_row(name, shown(each.value), each.status, plain(each.source))
     console.print()
     console.print(table)
     console.print("\nSettings that are not named here keep the defaults that 'senet train --help' tells.")

@@ -112,11 +112,10 @@ def _chosen_recipe(arguments: argparse.Namespace) -> Recipe:
         return with_given(Recipe(), arguments)
     recipe, consequences = read_recipe_file(arguments.recipe).recipe(**given_settings(arguments, Recipe))
     if consequences:
-        from rich.console import Console
-
+        from senet.cli.terminal import Console
         from senet.training.processes import is_first_process
 
-        console = Console(highlight=False, quiet=not is_first_process())
+        console = Console(quiet=not is_first_process())
         for sentence in consequences:
             console.print(sentence, markup=False, soft_wrap=True)
     return recipe

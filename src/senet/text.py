@@ -1,0 +1,54 @@
+"""Text that is shown to people: names of files and classes made harmless, and counted nouns."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Control and format characters (a right-to-left mark turns a name around), halves of characters, and what
+# some terminals take for the end of a line.
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+# Emoji and several scripts are written with them.
+_JOINERS = "\u200c\u200d"
+# Python reads a byte of a file name that is not UTF-8 as the half of a character.
+_BYTES = range(0xDC80, 0xDD00)
+
+
+def printable(text: object, *, lines: bool = False) -> str:
+    r"""Return ``text`` with everything escaped that a terminal would obey instead of show.
+
+    ``printable("a\x1b[2Jb")`` is ``"a\\x1b[2Jb"``; a byte that is not UTF-8 becomes ``\\xe9``.
+
+    Args:
+        text: whatever is shown, such as the name of a file.
+        lines: keep the ends of lines, for text of several lines.
+    """
+    whole = str(text)
+    if whole.isascii() and whole.isprintable():
+        return whole
+    return "".join(each if _harmless(each, lines) else _escaped(each) for each in whole)
+
+
+def _harmless(character: str, lines: bool) -> bool:
+    if lines and character == "\n":
+        return True
+    return character in _JOINERS or unicodedata.category(character) not in _UNPRINTABLE
+
+
+def _escaped(character: str) -> str:
+    if ord(character) in _BYTES:
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return ``"1 image"`` or ``"1,200 images"``.
+
+    Args:
+        number: of things.
+        noun: for one of them.
+        plural: for none or several, where it is not made by an s, as in "classes".
+    """
+    if plural is None:
+        plural = re.sub(r"(?<=[^aeiou])y$", "ie", noun) + ("es" if noun.endswith(("s", "x", "ch")) else "s")
+    return f"{number:,} {noun if number == 1 else plural}"
