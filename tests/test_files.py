@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from senet.errors import SenetError
-from senet.files import put_in_place, write_once, written_whole
+from senet.files import put_in_place, write_once, write_text, written_whole
 
 
 def test_a_large_file_takes_its_place_at_the_end(tmp_path: Path) -> None:
@@ -100,3 +101,11 @@ def test_a_read_only_file_system_is_a_sentence(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Path, "unlink", read_only)
     with pytest.raises(SenetError, match=r"x could not be written \(Read-only"):
         write_once(tmp_path / "x", "text")
+
+
+def test_a_name_that_is_not_utf8_is_written_as_an_escape_that_json_reads_back(tmp_path: Path) -> None:
+    text = json.dumps({"name": "\udcff.png", "other": "é"}, ensure_ascii=False)
+    write_text(tmp_path / "a.json", text)
+    assert (tmp_path / "a.json").read_bytes() == b'{"name": "\\udcff.png", "other": "\xc3\xa9"}'
+    assert json.loads((tmp_path / "a.json").read_text())["name"] == "\udcff.png"
+    assert write_once(tmp_path / "b.json", text)

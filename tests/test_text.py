@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from senet.text import counted, printable
+from senet.text import counted, csv_cell, printable, shortened
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,26 @@ def test_nouns_are_counted(number: int, noun: str, text: str) -> None:
 
 def test_an_irregular_plural_is_given() -> None:
     assert counted(2, "person", "people") == "2 people"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "  =1"])
+def test_formulas_become_text(text: str) -> None:
+    assert csv_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("value", ["cat", "", "-1.5", "+2", "1e5", 3, -4.5, None, True, "a=b", "résumé"])
+def test_other_cells_stay(value: object) -> None:
+    assert csv_cell(value) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("short", "short"),
+        ("a\n b", "a b"),
+        ("Greater spotted warbler, plate 007", "Greater spot…, plate 007"),
+    ],
+)
+def test_shortened_keeps_both_ends(name: str, text: str) -> None:
+    assert shortened(name) == text
+    assert len(shortened(name)) <= 24

@@ -71,8 +71,13 @@ def put_in_place(temporary: Path, path: Path) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write UTF-8 text as `write_bytes` writes bytes."""
-    write_bytes(path, content.encode())
+    """Write UTF-8 text as `write_bytes` writes bytes; `encoded` says what of names that are not UTF-8."""
+    write_bytes(path, encoded(content))
+
+
+def encoded(content: str) -> bytes:
+    r"""Return UTF-8; what of a name is not UTF-8 becomes an escape such as ``\udcff``, valid in JSON."""
+    return content.encode("utf-8", "backslashreplace")
 
 
 def write_once(path: Path, content: str) -> bool:
@@ -87,7 +92,7 @@ def write_once(path: Path, content: str) -> bool:
     own = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}")
     try:
         with own.open("wb") as stream:
-            stream.write(content.encode())
+            stream.write(encoded(content))
             stream.flush()
             os.fsync(stream.fileno())
         return _link(own, path)

@@ -12,6 +12,8 @@ _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"
 # Python reads a byte of a file name that is not UTF-8 as the half of a character.
 _BYTES = range(0xDC80, 0xDD00)
+# A spreadsheet takes a cell that begins with one of these for a formula and runs it.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def printable(text: object, *, lines: bool = False) -> str:
@@ -52,3 +54,27 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     if plural is None:
         plural = re.sub(r"(?<=[^aeiou])y$", "ie", noun) + ("es" if noun.endswith(("s", "x", "ch")) else "s")
     return f"{number:,} {noun if number == 1 else plural}"
+
+
+def shortened(name: str, most: int = 24) -> str:
+    """Return ``name`` in one line, its middle left out where it is longer than ``most`` characters."""
+    name = " ".join(name.split())
+    if len(name) <= most:
+        return name
+    tail = (most - 1) // 2
+    return f"{name[: most - 1 - tail]}…{name[-tail:]}"
+
+
+def csv_cell(value: object) -> object:
+    """Return a cell for a CSV file that no spreadsheet takes for a formula.
+
+    Text that begins like a formula gets an apostrophe in front, by which spreadsheets know text; numbers
+    stay as they are, negative ones in digits as well.
+    """
+    if not isinstance(value, str) or not value.lstrip(" ").startswith(_FORMULA_STARTS):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value

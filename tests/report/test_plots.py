@@ -96,16 +96,3 @@ def test_curves_hold_every_seed_and_both_means():
 def test_a_loss_that_exploded_leaves_the_rest_drawn():
     svg = plots.loss_curves(factory.diverged())
     assert "stroke: var(--se)" in svg and "nan" not in svg.split("</desc>")[1].lower()
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("short", "short"),
-        ("a\n b", "a b"),
-        ("Greater spotted warbler, plate 007", "Greater spot…, plate 007"),
-    ],
-)
-def test_shortened_keeps_both_ends(name, text):
-    assert plots.shortened(name) == text
-    assert len(plots.shortened(name)) <= 24

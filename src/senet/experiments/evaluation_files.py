@@ -12,6 +12,7 @@ from typing import Any
 from senet.errors import SenetError
 from senet.experiments.evaluation_report import METHOD, Error, EvaluationReport, EvaluationRow
 from senet.files import make_folder, write_text
+from senet.text import csv_cell
 
 REPORT, PER_CLASS, PREDICTIONS = "evaluation.json", "per_class.csv", "predictions.csv"
 
@@ -105,5 +106,5 @@ def _table(titles: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(titles)
-    writer.writerows(lines)
+    writer.writerows(map(csv_cell, line) for line in lines)
     return text.getvalue()

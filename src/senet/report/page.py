@@ -23,6 +23,7 @@ from senet.report.by_class import (
     most_changed,
     most_confused,
 )
+from senet.text import shortened
 
 MOST_CLASSES_DRAWN = 20
 MOST_CLASSES_IN_MATRIX = 30
@@ -55,7 +56,7 @@ def page(comparison: Comparison) -> str:
         lstrip_blocks=True,
     )
     environment.filters["signed"] = signed
-    environment.filters["shortened"] = plots.shortened
+    environment.filters["shortened"] = shortened
     environment.filters["unbroken"] = _unbroken
     environment.tests["tiny"] = _is_tiny
     script = _template_text("page.js")

@@ -16,6 +16,7 @@ from senet.insight.results import Comparison, EpochMetrics, Interval, TrainingRu
 from senet.report.by_class import ClassError
 from senet.report.svg import INK, LINE, MUTED, PLAIN, SE, SURFACE, drawing, inline, new_figure
 from senet.report.table import last_errors, percent
+from senet.text import shortened
 
 Counts = NDArray[np.int64]
 
@@ -162,15 +163,6 @@ def confusion_change(change: Counts, classes: Sequence[str]) -> str:
     gained = int(np.trace(change))
     description = f"SE gave {signed(gained, 0)} right answers compared with plain, over all seeds."
     return inline(figure, "confusion-change", "Change from plain to SE", description)
-
-
-def shortened(name: str, most: int = 24) -> str:
-    """Return ``name`` in one line, its middle left out where it is longer than ``most`` characters."""
-    name = " ".join(name.split())
-    if len(name) <= most:
-        return name
-    tail = (most - 1) // 2
-    return f"{name[: most - 1 - tail]}…{name[-tail:]}"
 
 
 def _curves(comparison: Comparison, value: Callable[[EpochMetrics], float], label: str) -> Figure:

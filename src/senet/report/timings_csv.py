@@ -11,6 +11,7 @@ from senet.errors import SenetError
 from senet.files import write_text
 from senet.insight.results import Spread
 from senet.insight.results_timing import Machine, Timing
+from senet.text import csv_cell
 
 COLUMNS = (
     *("benchmark", "name", "shape", "batch", "precision", "layout", "mode"),
@@ -77,7 +78,9 @@ def _cells(timing: Timing) -> dict[str, object]:
         cells |= {"n": time.count, "p20_ms": time.p20, "p50_ms": time.median, "p80_ms": time.p80}
     if ratio is not None:
         cells |= {"ratio_p20": ratio.p20, "ratio_p50": ratio.median, "ratio_p80": ratio.p80}
-    return {name: f"{cell:.6g}" if isinstance(cell, float) else cell for name, cell in cells.items()}
+    return {
+        name: f"{cell:.6g}" if isinstance(cell, float) else csv_cell(cell) for name, cell in cells.items()
+    }
 
 
 def _timing(row: dict[str, str]) -> Timing:
