@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pyarrow as pa
-
+from senet.data.ipc import mapped_table
 from senet.data.labels import StoredLabels, from_column
 from senet.data.parquet import visible_files
 from senet.data.parts import SplitFiles, files_named, make_parts, split_files
@@ -32,8 +31,6 @@ from senet.data.tables import (
 )
 from senet.errors import SenetError
 
-# What the file format begins with; the stream format does not.
-FILE_MAGIC = b"ARROW1"
 # Results of `map`, and files being written, which lie beside the data in the cache of `datasets`.
 BESIDE = ("cache-", "tmp")
 
@@ -129,8 +126,8 @@ def _contents_and_paths(root: Path, files: Sequence[str]) -> tuple[Any, Any]:
 def _map(root: Path, files: Sequence[str]) -> _Mapped:
     contents, paths, labels, rows, names = [], [], [], [], []
     for file in files:
-        table = _table(root / file)
-        image_column, label_column = columns_of(table.schema, file)
+        table = mapped_table(root / file, lambda schema, file=file: columns_of(schema, file))
+        image_column, label_column = table.schema.names
         of_file, paths_of_file = contents_and_paths(table[image_column], file)
         contents.append(of_file)
         paths.append(paths_of_file)
@@ -140,14 +137,3 @@ def _map(root: Path, files: Sequence[str]) -> _Mapped:
         described = feature_class_names(info, LABEL_COLUMNS)
         names.append(schema_class_names(table.schema, label_column) or described)
     return _Mapped(joined(contents), joined(paths), labels, rows, names)
-
-
-def _table(path: Path) -> Any:
-    try:
-        stream = pa.memory_map(str(path))
-        if stream.read(len(FILE_MAGIC)) == FILE_MAGIC:
-            return pa.ipc.open_file(stream).read_all()
-        stream.seek(0)
-        return pa.ipc.open_stream(stream).read_all()
-    except (pa.ArrowException, OSError) as error:
-        raise SenetError(f"{path} cannot be read as an Arrow file ({short(error)}).") from error
