@@ -87,7 +87,7 @@ def test_a_dictionary_of_parts(tmp_path: Path) -> None:
         "test/data-00000-of-00001.arrow row 0 (0.png)",
         "test/data-00000-of-00001.arrow row 1 (1.png)",
     ]
-    assert data.train.labels.tolist() == [0, 1, 1, 0] and "Not used: 'extra/data-0" in data.split
+    assert data.train.labels.tolist() == [0, 1, 1, 0] and "Ignored: 'extra/data-0" in data.split
 
 
 def test_what_datasets_keeps_beside_its_data_is_passed_over(tmp_path: Path) -> None:

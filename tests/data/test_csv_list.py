@@ -36,7 +36,7 @@ def test_paths_and_labels(tmp_path: Path) -> None:
     assert data.train.labels.tolist() == [1, 0] and data.test.labels.tolist() == [0]
     assert np.array_equal(np.asarray(data.train.read(1)), np.asarray(noise(5, 4, 1)))
     assert data.test.read(0).mode == "L"
-    assert "There is no test image of 'dog'. Not used: 'test'." in data.split
+    assert "There is no test image of 'dog'. Ignored: 'test'." in data.split
 
 
 @pytest.mark.parametrize("image", ["path", "image", "File", " filename "])
@@ -48,10 +48,10 @@ def test_headers(tmp_path: Path, image: str, label: str, mark: str) -> None:
     assert "0.25 of each class" in data.split and not data.own_test
 
 
-def test_numbers_are_sorted_as_numbers_unless_one_is_a_name(tmp_path: Path) -> None:
-    assert listed(tmp_path, "path,label\n" + rows(*["10", "9", "2"] * 2)).classes == ("2", "9", "10")
+def test_numbers_are_in_the_order_of_folders(tmp_path: Path) -> None:
+    assert listed(tmp_path, "path,label\n" + rows(*["10", "9", "2"] * 2)).classes == ("10", "2", "9")
     assert listed(tmp_path, "path,label\n" + rows(*["10", "9", "02"] * 2)).classes == ("02", "10", "9")
-    with pytest.raises(SenetError, match=r"2 labels in list.csv lie outside .*the first is -1"):
+    with pytest.raises(SenetError, match=r"2 labels in list.csv are negative \(the first is -1"):
         listed(tmp_path, "path,label\n" + rows(*["1", "0", "-1"] * 2))
 
 

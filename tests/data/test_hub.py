@@ -137,7 +137,7 @@ def test_the_repositorys_own_files_are_downloaded_and_opened(hub: Hub) -> None:
         "data/train-00000-of-00001.parquet",
         "data/validation-00000-of-00001.parquet",
     ]
-    assert "Not used: 'data/test-00000-of-00001.parquet'." in data.split
+    assert "Ignored: 'data/test-00000-of-00001.parquet'." in data.split
 
 
 def test_otherwise_the_hubs_parquet_copy_is_used(hub: Hub) -> None:

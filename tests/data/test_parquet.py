@@ -83,8 +83,8 @@ def test_labels_may_be_names(tmp_path: Path, label_type: pa.DataType) -> None:
 
 def test_numbers_without_names_are_their_own_names(tmp_path: Path) -> None:
     data = two_parts(tmp_path, [10, 2, 1], [2, 10])
-    assert data.classes == ("1", "2", "10")
-    assert data.train.labels.tolist() == [2, 1, 0] and data.test.labels.tolist() == [1, 2]
+    assert data.classes == ("1", "10", "2")
+    assert data.train.labels.tolist() == [1, 2, 0] and data.test.labels.tolist() == [2, 1]
 
 
 def test_the_mapping_comes_from_the_training_part(tmp_path: Path) -> None:
@@ -98,14 +98,14 @@ def test_the_mapping_comes_from_the_training_part(tmp_path: Path) -> None:
     [
         ([0, 1], [-1, -1], {"names": ["a", "b"]}, "2 labels in test-.* outside 0 to 1 .*the first is -1"),
         ([0, 2], [0, 1], {"names": ["a", "b"]}, "1 labels in train-.* outside 0 to 1 .*the first is 2"),
-        ([-1, 0, 1], [0, 1], {}, "1 labels in train-.* outside 0 to 1 .*the first is -1"),
+        ([-1, 0, 1], [0, 1], {}, "1 labels in train-.* are negative .*the first is -1"),
         ([0, 1], [0, 7], {}, "test-.* has images of '7' and the training part has none"),
         (["a", "b"], ["c"], {}, "test-.* has images of 'c' and the training part has none"),
         ([0, 1], [0], {"names": ["a", "b", "c"]}, "No image in train-.* belongs to 'c'"),
         ([3, 3], [3], {}, "only the class '3'"),
         ([0.5, 1.5], [0.5], {}, "Labels in train-.* are of type double"),
         ([[0], [1]], [[0]], {}, "Labels in train-.* are of type list"),
-        ([0, None], [0], {}, "1 images in train-.* have no label"),
+        ([0, None], [0], {}, "1 image in train-.* has no label"),
     ],
 )
 def test_bad_labels_are_refused(

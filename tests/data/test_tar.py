@@ -143,8 +143,8 @@ def test_class_names_beside(tmp_path: Path) -> None:
     assert opened(tmp_path).train.labels.tolist() == (1 - data.train.labels).tolist()
     for text, said in [
         ("bee\ncow\n", r"has images of 'ant', which the list of classes in .* does not name"),
-        ("bee\nant\nant\n", "names a class twice"),
-        ("bee\n\nant\n", "leaves a line empty"),
+        ("bee\nant\nant\n", "names the class 'ant' twice"),
+        ("bee\n\nant\n", "leaves a class without a name"),
         ("bee\nant\ncow\n", "No image in a.tar belongs to 'cow'"),
     ]:
         (tmp_path / "classes.txt").write_text(text)

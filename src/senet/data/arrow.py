@@ -5,8 +5,7 @@ They are mapped from disk, so that data sets larger than memory are read in any 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -19,14 +18,15 @@ from senet.data.parts import SplitFiles, files_named, make_parts, split_files
 from senet.data.source import ImageData
 from senet.data.split import listed
 from senet.data.tables import (
-    LABEL_COLUMNS,
     TablePart,
     agreeing,
+    class_names,
     columns_of,
     contents_and_paths,
-    feature_class_names,
+    features_in,
+    features_of,
     joined,
-    schema_class_names,
+    read_json,
     short,
 )
 from senet.errors import SenetError
@@ -41,7 +41,7 @@ def open_arrow_folder(root: Path, *, test_fraction: float, seed: int) -> ImageDa
     Raises:
         SenetError: as `open_arrow_files`, or files of one part lie in several folders.
     """
-    found = [file for file in visible_files(root, "*.arrow") if _belongs(root, file)]
+    found = [file for file in visible_files(root, ".arrow") if _belongs(root, file)]
     if not found:
         raise SenetError(
             f"{root} holds Arrow files, but only those kept beside a data set (cache-….arrow): "
@@ -79,17 +79,16 @@ def _belongs(root: Path, file: str) -> bool:
             f"The data set in {path.parent} chooses its rows by a file of indices, as old versions of "
             "`datasets` wrote it: load it with `datasets` and write it again with save_to_disk."
         )
-    return path.name in {str(each.get("filename")) for each in state.get("_data_files") or ()}
+    listed_files = state.get("_data_files")
+    files = listed_files if isinstance(listed_files, list) else []
+    return path.name in {str(each.get("filename")) for each in files if isinstance(each, Mapping)}
 
 
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
+def _json(path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return read_json(path.read_bytes(), str(path)) if path.is_file() else {}
+    except OSError as error:
         raise SenetError(f"{path} cannot be read ({short(error)}): repair or remove it.") from error
-    return content if isinstance(content, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -101,18 +100,19 @@ class _Mapped:
     labels: list[Any]
     rows: list[int]
     names: list[tuple[str, ...] | None]
+    note: str
 
 
 def _read(root: Path, files: Sequence[str]) -> TablePart:
     mapped = _map(root, files)
-    class_names = agreeing(files, mapped.names, mapped.labels, "Arrow")
+    agreed = agreeing(files, mapped.names, mapped.labels, "Arrow")
     where = files_named(files)
     values = from_column(joined(mapped.labels), where)
     return TablePart(
         contents=mapped.contents,
         paths=mapped.paths,
         places=list(zip(files, mapped.rows, strict=True)),
-        stored=StoredLabels(values=values, class_names=class_names, where=where),
+        stored=StoredLabels(values=values, class_names=agreed, where=where, note=mapped.note),
         outside=root,
         reopen=partial(_contents_and_paths, root, files),
     )
@@ -124,16 +124,28 @@ def _contents_and_paths(root: Path, files: Sequence[str]) -> tuple[Any, Any]:
 
 
 def _map(root: Path, files: Sequence[str]) -> _Mapped:
-    contents, paths, labels, rows, names = [], [], [], [], []
+    contents, paths, labels, rows, names, notes = [], [], [], [], [], []
     for file in files:
-        table = mapped_table(root / file, lambda schema, file=file: columns_of(schema, file))
-        image_column, label_column = table.schema.names
-        of_file, paths_of_file = contents_and_paths(table[image_column], file)
+        table, schema = mapped_table(root / file, partial(_wanted, file))
+        columns = columns_of(schema, file)
+        of_file, paths_of_file = contents_and_paths(table[columns.image], file)
         contents.append(of_file)
         paths.append(paths_of_file)
-        labels.append(table[label_column])
+        labels.append(table[columns.label])
         rows.append(table.num_rows)
-        info = _json((root / file).parent / "dataset_info.json")
-        described = feature_class_names(info, LABEL_COLUMNS)
-        names.append(schema_class_names(table.schema, label_column) or described)
-    return _Mapped(joined(contents), joined(paths), labels, rows, names)
+        notes.append(columns.note)
+        names.append(_class_names(schema, columns.label, root / file))
+    return _Mapped(joined(contents), joined(paths), labels, rows, names, notes[0])
+
+
+def _wanted(file: str, schema: Any) -> tuple[str, str]:
+    columns = columns_of(schema, file)
+    return columns.image, columns.label
+
+
+def _class_names(schema: Any, label: str, path: Path) -> tuple[str, ...] | None:
+    """Return the class names from the schema, or else from the description beside the file."""
+    own = class_names(features_of(schema, path.name).get(label), f"The description of columns in {path.name}")
+    beside = path.parent / "dataset_info.json"
+    described = features_in(_json(beside), str(beside)).get(label)
+    return own or class_names(described, str(beside))

@@ -64,7 +64,7 @@ def open_csv(path: Path, *, test_fraction: float, seed: int) -> ImageData:
     def part(names: tuple[str, ...]) -> _CsvPart:
         chosen = [row for row in rows if row.part in names]
         where = f"{path.name} ({names[0]})" if names[0] else path.name
-        values = from_texts([row.label for row in chosen])
+        values = from_texts([row.label for row in chosen], where)
         return _CsvPart(path.parent, chosen, StoredLabels(values=values, class_names=None, where=where))
 
     return make_parts(path, files, part, test_fraction=test_fraction, seed=seed)

@@ -15,7 +15,7 @@ from urllib.request import getproxies
 from senet.data.parquet import open_parquet_files
 from senet.data.parts import split_files
 from senet.data.source import ImageData
-from senet.data.split import TEST_NAMES, TRAIN_NAMES, listed
+from senet.data.split import listed, part_of
 from senet.data.stream import open_stream
 from senet.errors import SenetError, nearest
 
@@ -96,7 +96,7 @@ def _of_config(files: list[str], wanted: str | None, repository: str) -> list[st
     configs: dict[str, list[str]] = {}
     for file in sorted(files):
         folders = PurePosixPath(file).parts[:-1]
-        unnamed = not folders or folders[0].lower() in ("data", *TRAIN_NAMES, *TEST_NAMES)
+        unnamed = not folders or folders[0].lower() == "data" or part_of(folders[0]) is not None
         configs.setdefault("default" if unnamed else folders[0], []).append(file)
     if wanted is None and len(configs) == 1:
         return next(iter(configs.values()))

@@ -6,6 +6,7 @@ puts a column where other bytes lie.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from senet.errors import SenetError
 
 # What the file format begins with; the stream format, which it contains, does not.
 FILE_MAGIC = b"ARROW1\0\0"
+# Cut off between two batches, a stream would pass as a shorter one.
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 # Between two buffers lies at most what fills them up to a multiple of 64 bytes.
 MOST_PADDING = 63
 
 
-def mapped_table(path: Path, columns: Callable[[Any], Sequence[str]]) -> Any:
+def mapped_table(path: Path, columns: Callable[[Any], Sequence[str]]) -> tuple[Any, Any]:
     """Return some columns of an Arrow file, of the stream or the file format, mapped from disk.
 
     Args:
@@ -28,7 +31,7 @@ def mapped_table(path: Path, columns: Callable[[Any], Sequence[str]]) -> Any:
         columns: returns the names of the columns that are wanted, from the schema.
 
     Returns:
-        A pyarrow table, every length, place and text of which was checked.
+        A pyarrow table of them, every length, place and text of which was checked, and the file's schema.
 
     Raises:
         SenetError: the file is damaged, or as ``columns``.
@@ -47,7 +50,7 @@ def mapped_table(path: Path, columns: Callable[[Any], Sequence[str]]) -> Any:
         raise SenetError(
             f"{path} cannot be read as an Arrow file ({reason}): it is damaged, so copy or download it again."
         ) from error
-    return table
+    return table, schema
 
 
 def _batches(content: Any) -> tuple[list[Any], Any]:
@@ -61,7 +64,7 @@ def _batches(content: Any) -> tuple[list[Any], Any]:
         footer = pa.ipc.open_file(pa.BufferReader(content))
         if footer.num_record_batches != len(batches) or not footer.schema.equals(reader.schema, True):
             raise pa.ArrowInvalid("its beginning and its end differ")
-    elif end != content.size or content.slice(max(end - 4, 0)).to_pybytes() != bytes(4):
+    elif end != content.size or content.slice(max(end - 8, 0)).to_pybytes() != END_OF_STREAM:
         raise pa.ArrowInvalid(f"it ends at byte {end:,} of {content.size:,} without the mark of an end")
     return batches, reader.schema
 
@@ -72,7 +75,7 @@ def _require_apart(batch: Any, content: Any) -> None:
     inside = [b for b in found if content.address <= b.address < content.address + content.size and b.size]
     # Those of a compressed file were unpacked elsewhere.
     complete = len(inside) == sum(1 for buffer in found if buffer.size)
-    for before, behind in zip(inside, inside[1:], strict=False):
+    for before, behind in itertools.pairwise(inside):
         gap = behind.address - (before.address + before.size)
         if gap < 0 or (complete and gap > MOST_PADDING):
             raise pa.ArrowInvalid("its columns lie over or far from each other")

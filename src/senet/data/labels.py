@@ -15,7 +15,9 @@ from senet.data.source import Indices, require_labels_in_range
 from senet.data.split import listed, require_every_class, require_two_classes
 from senet.errors import SenetError
 
-WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d*")
+# Digits of ASCII that fit into 64 bits.
+WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+TEXT_TYPES = ("string", "large_string", "string_view")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +25,16 @@ class StoredLabels:
     """The labels of one part, as stored.
 
     Attributes:
-        values: (N,) int64 numbers, or (N,) strings.
+        values: (N,) int64 numbers, or (N,) Python strings.
         class_names: what the numbers stand for, where that is stored too.
         where: in which file or files, for errors.
+        note: a sentence on what was read and what was not, or ``""``.
     """
 
     values: npt.NDArray[Any]
     class_names: tuple[str, ...] | None
     where: str
+    note: str = ""
 
     @property
     def are_indices(self) -> bool:
@@ -41,6 +45,8 @@ class StoredLabels:
 def training_labels(stored: StoredLabels) -> tuple[tuple[str, ...], Indices]:
     """Return the class names, which the training part decides, and its labels, (N,) int64.
 
+    Classes without stored names are in the order of their text, as folders are: 1, 10, 2.
+
     Raises:
         SenetError: numbers outside the stored names or below 0, a class without images, or one class only.
     """
@@ -48,17 +54,31 @@ def training_labels(stored: StoredLabels) -> tuple[tuple[str, ...], Indices]:
     if stored.are_indices:
         assert stored.class_names is not None
         classes, labels = stored.class_names, values
-        require_labels_in_range(labels, classes, stored.where)
+        _require_indices(values, classes, stored.where)
         require_every_class(labels, classes, stored.where)
     else:
-        if values.dtype.kind == "i" and len(values):
-            # Without names the numbers themselves are the names; only negative ones mean "no class".
-            require_labels_in_range(values, range(int(values.max()) + 1), stored.where)
+        if values.dtype.kind == "i" and (values < 0).any():
+            raise SenetError(
+                f"{np.count_nonzero(values < 0):,} labels in {stored.where} are negative (the first is "
+                f"{values[values < 0][0]}): an image without a class can be neither trained on nor tested, "
+                "so remove those rows."
+            )
         distinct, positions = np.unique(values, return_inverse=True)
-        classes = tuple(str(value) for value in distinct)
-        labels = positions.astype(np.int64)
+        names = [str(value) for value in distinct]
+        order = sorted(range(len(names)), key=names.__getitem__)
+        classes = tuple(names[number] for number in order)
+        labels = np.argsort(order).astype(np.int64)[positions]
     require_two_classes(classes, stored.where)
     return classes, labels
+
+
+def _require_indices(values: Indices, classes: tuple[str, ...], where: str) -> None:
+    if len(values) and values.min() == 1 and values.max() == len(classes):
+        raise SenetError(
+            f"The labels in {where} run from 1 to {len(classes)}, but its {len(classes)} class names are "
+            f"numbered from 0: subtract 1 from every label, so that 0 is {classes[0]!r}."
+        )
+    require_labels_in_range(values, classes, where)
 
 
 def labels_of_test(stored: StoredLabels, classes: tuple[str, ...]) -> Indices:
@@ -73,7 +93,7 @@ def labels_of_test(stored: StoredLabels, classes: tuple[str, ...]) -> Indices:
             raise SenetError(
                 f"{stored.where} names other classes than the training part, and they must agree."
             )
-        require_labels_in_range(values, classes, stored.where)
+        _require_indices(values, classes, stored.where)
         labels: Indices = values
         return labels
     position = {name: index for index, name in enumerate(classes)}
@@ -84,30 +104,51 @@ def labels_of_test(stored: StoredLabels, classes: tuple[str, ...]) -> Indices:
 
 
 def from_column(column: Any, where: str) -> npt.NDArray[Any]:
-    """Return a column of an Arrow table as int64 or as strings, one per image.
+    """Return a column of an Arrow table as int64 or as Python strings, one per image.
 
     Raises:
-        SenetError: labels of another type, or rows without one.
+        SenetError: labels of another type or too large, or rows without one.
     """
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column, kind = column.cast(kind.value_type), kind.value_type
-    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    is_number = pa.types.is_integer(kind)
+    if not (is_number or pa.types.is_boolean(kind) or str(kind) in TEXT_TYPES):
         raise SenetError(
             f"Labels in {where} are of type {kind}: one whole number or name per image is needed."
         )
+    column = column.cast(kind if is_number else pa.large_string())
     if column.null_count:
-        raise SenetError(f"{column.null_count:,} images in {where} have no label: remove those rows.")
-    if pa.types.is_integer(kind):
-        return np.asarray(column.to_numpy()).astype(np.int64)
-    return np.array(column.to_pylist(), dtype=str)
+        raise _without_label(column.null_count, where)
+    if not is_number:
+        return _texts([text.strip() for text in column.to_pylist()], where)
+    numbers = np.asarray(column.to_numpy())
+    if len(numbers) and numbers.max() > np.iinfo(np.int64).max:
+        raise SenetError(
+            f"The label {numbers.max()} in {where} is too large for a class number: count classes from 0, "
+            "or write their names."
+        )
+    return numbers.astype(np.int64)
 
 
-def from_texts(texts: Sequence[str]) -> npt.NDArray[Any]:
+def from_texts(texts: Sequence[str], where: str) -> npt.NDArray[Any]:
     """Return labels read from text: int64 where every one is a whole number such as ``7``, else strings.
 
-    ``007`` is a name: as a number it would become another one, ``7``.
+    ``007`` is a name, as a number it would become another one, ``7``; so is a number of 19 digits.
+
+    Raises:
+        SenetError: rows without a label.
     """
     if texts and all(WHOLE_NUMBER.fullmatch(text) for text in set(texts)):
-        return np.array(texts, dtype=np.int64)
-    return np.array(texts, dtype=str)
+        return np.array([int(text) for text in texts], dtype=np.int64)
+    return _texts(texts, where)
+
+
+def _texts(texts: Sequence[str], where: str) -> npt.NDArray[Any]:
+    if "" in texts:
+        raise _without_label(texts.count(""), where)
+    # NumPy's own strings would lose a NUL at their end, and take the space of the longest each.
+    return np.array(texts, dtype=object)
+
+
+def _without_label(count: int, where: str) -> SenetError:
+    images = "1 image in {} has" if count == 1 else f"{count:,} images in {{}} have"
+    return SenetError(f"{images.format(where)} no label: remove such rows or fill in their labels.")

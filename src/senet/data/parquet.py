@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,13 +18,17 @@ from senet.data.source import ImageData
 from senet.data.tables import (
     TablePart,
     agreeing,
+    class_names,
     columns_of,
     contents_and_paths,
+    features_of,
     joined,
-    schema_class_names,
     short,
 )
 from senet.errors import SenetError
+
+# A name or a text that is not UTF-8 is a ValueError.
+READ_ERRORS = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 def open_parquet_folder(root: Path, *, test_fraction: float, seed: int) -> ImageData:
@@ -32,14 +37,22 @@ def open_parquet_folder(root: Path, *, test_fraction: float, seed: int) -> Image
     Raises:
         SenetError: as `open_parquet_files`.
     """
-    files = split_files(visible_files(root, "*.parquet"), "parquet")
+    files = split_files(visible_files(root, ".parquet"), "parquet")
     return open_parquet_files(root, files, test_fraction=test_fraction, seed=seed)
 
 
-def visible_files(root: Path, pattern: str) -> list[str]:
-    """Return the files of this pattern at any depth, relative to ``root``, none of them hidden."""
-    found = [path.relative_to(root) for path in root.rglob(pattern)]
-    return [path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)]
+def visible_files(root: Path, suffix: str) -> list[str]:
+    """Return the files of this suffix at any depth, relative to ``root``, none of them hidden.
+
+    Raises:
+        SenetError: there are none.
+    """
+    found = [path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() == suffix]
+    visible = [path for path in found if not any(part.startswith(".") for part in path.parts)]
+    files = sorted(path.as_posix() for path in visible if (root / path).is_file())
+    if not files:
+        raise SenetError(f"There are no {suffix} files in {root}, only folders or links of that name.")
+    return files
 
 
 def open_parquet_files(root: Path, files: SplitFiles, *, test_fraction: float, seed: int) -> ImageData:
@@ -54,28 +67,55 @@ def open_parquet_files(root: Path, files: SplitFiles, *, test_fraction: float, s
 
 
 def _read(root: Path, files: Sequence[str]) -> TablePart:
-    contents, paths, labels, places, names = [], [], [], [], []
+    contents, paths, labels, places, names, notes = [], [], [], [], [], []
     for file in files:
         try:
             schema = pq.read_schema(root / file)
-            image_column, label_column = columns_of(schema, file)
-            table = pq.read_table(root / file, columns=[image_column, label_column])
-        except (pa.ArrowException, OSError) as error:
-            raise SenetError(f"{root / file} cannot be read as a parquet file ({short(error)}).") from error
-        of_file, paths_of_file = contents_and_paths(table[image_column], file)
+            columns = columns_of(schema, file)
+            # Text that is none passes otherwise.
+            table = _read_columns(root / file, [columns.image, columns.label])
+            table.validate(full=True)
+        except READ_ERRORS as error:
+            raise _unreadable(root / file, error) from error
+        of_file, paths_of_file = contents_and_paths(table[columns.image], file)
+        if table.num_rows and of_file.null_count == table.num_rows:
+            raise SenetError(
+                f"The image column of {file} holds no pictures, only {_example(paths_of_file)}: write the "
+                "file again with the bytes of the pictures in it."
+            )
         contents.append(of_file)
         paths.append(paths_of_file)
-        labels.append(table[label_column])
+        labels.append(table[columns.label])
         places.append((file, table.num_rows))
-        names.append(schema_class_names(schema, label_column))
-    class_names = agreeing(files, names, labels, "parquet")
+        feature = features_of(schema, file).get(columns.label)
+        names.append(class_names(feature, f"The description of its columns in {file}"))
+        notes.append(columns.note)
+    agreed = agreeing(files, names, labels, "parquet")
     where = files_named(files)
     values = from_column(joined(labels), where)
     return TablePart(
         contents=joined(contents),
         paths=joined(paths),
         places=places,
-        stored=StoredLabels(values=values, class_names=class_names, where=where),
+        stored=StoredLabels(values=values, class_names=agreed, where=where, note=notes[0]),
+    )
+
+
+def _read_columns(path: Path, columns: list[str]) -> Any:
+    # One row group after the other: `read_table` looks for more in the names of folders (split=train/).
+    with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
+        return parquet.read(columns=columns)
+
+
+def _example(paths: Any) -> str:
+    named = paths.drop_null()
+    return f"paths such as {named[0].as_py()}" if len(named) else "empty values"
+
+
+def _unreadable(path: Path, error: Exception) -> SenetError:
+    return SenetError(
+        f"{path} cannot be read as a parquet file ({short(error)}): it is damaged, so copy or download it "
+        "again."
     )
 
 
@@ -84,8 +124,8 @@ def _require_memory(root: Path, files: Sequence[str]) -> None:
     for file in files:
         try:
             metadata = pq.read_metadata(root / file)
-        except (pa.ArrowException, OSError) as error:
-            raise SenetError(f"{root / file} cannot be read as a parquet file ({short(error)}).") from error
+        except READ_ERRORS as error:
+            raise _unreadable(root / file, error) from error
         needed += sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
     free = available_memory()
     if free is not None and needed > free:

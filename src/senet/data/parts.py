@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,11 +9,8 @@ from typing import Protocol
 
 from senet.data.labels import StoredLabels, labels_of_test, training_labels
 from senet.data.source import ImageData, ImageSource, Indices, Subset
-from senet.data.split import TEST_NAMES, TRAIN_NAMES, listed, stratified_split, without_test_images
+from senet.data.split import PartName, listed, part_of, stratified_split, without_test_images
 from senet.errors import SenetError
-
-# The numbers behind the word, as in imagenet-train-00000-of-00294.
-NUMBERS = re.compile(r"([^a-z]|-of-)*$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +36,8 @@ class StoredPart(Protocol):
 def split_files(files: Sequence[str], kind: str) -> SplitFiles:
     """Sort files into parts by their names, as in ``data/train-00000-of-00002.parquet``.
 
-    The file's own first word counts, or the last before its numbers (``imagenet-train-00.tar``), then
-    the folders from the nearest up. A validation part is preferred over a test part. Files without any
-    such word are one whole.
+    The file's own name counts, then the folders from the nearest up, as `part_of` reads them. A
+    validation part is preferred over a test part. Files without any such word are one whole.
 
     Args:
         files: paths with ``/``.
@@ -54,30 +49,23 @@ def split_files(files: Sequence[str], kind: str) -> SplitFiles:
     roles = {file: role_of(file) for file in sorted(files)}
     if not any(roles.values()):
         return SplitFiles(train=tuple(roles), test=(), others=())
-    train = tuple(file for file, role in roles.items() if role in TRAIN_NAMES)
+    train = tuple(file for file, role in roles.items() if role == "train")
     if not train:
         suffix = PurePosixPath(files[0]).suffix
         raise SenetError(
             f"None of the {kind} files {listed(list(roles))} is a training part: name it train-…{suffix}."
         )
-    test_role = next((role for role in TEST_NAMES if role in roles.values()), None)
-    test = tuple(file for file, role in roles.items() if test_role is not None and role == test_role)
+    # A test part is often published without labels.
+    test_role = "val" if "val" in roles.values() else "test"
+    test = tuple(file for file, role in roles.items() if role == test_role)
     return SplitFiles(train=train, test=test, others=tuple(f for f in roles if f not in train + test))
 
 
-def role_of(file: str) -> str | None:
-    """Return the word that tells a file's part, one of `TRAIN_NAMES` or `TEST_NAMES`, or ``None``."""
-    path = PurePosixPath(file.lower())
-    # What comes behind the first full stop is not the name: train-0.tar, mnist-train.arrow.
-    stem = path.name.split(".")[0]
-    before_numbers = NUMBERS.sub("", stem)
-    words = [_first_word(stem), re.split(r"[^a-z]", before_numbers)[-1]]
-    words += [_first_word(folder) for folder in reversed(path.parts[:-1])]
-    return next((word for word in words if word in TRAIN_NAMES + TEST_NAMES), None)
-
-
-def _first_word(text: str) -> str:
-    return re.split(r"[^a-z]", text, maxsplit=1)[0]
+def role_of(file: str) -> PartName | None:
+    """Return the part that a file's name tells, or else the nearest of its folders that tells one."""
+    path = PurePosixPath(file)
+    names = (path.stem, *reversed(path.parts[:-1]))
+    return next((part for name in names if (part := part_of(name)) is not None), None)
 
 
 def make_parts(
@@ -100,13 +88,17 @@ def make_parts(
         wrap: put around the images of each part.
 
     Raises:
-        SenetError: as ``read``, `training_labels`, `labels_of_test` and `stratified_split`.
+        SenetError: a part has no images, or as ``read``, `training_labels`, `labels_of_test` and
+            `stratified_split`.
     """
     part = read(files.train)
+    _require_rows(part)
+    note = part.stored.note
     classes, labels = training_labels(part.stored)
     train = part.source(labels, classes)
     if files.test:
         part = read(files.test)
+        _require_rows(part)
         labels = labels_of_test(part.stored, classes)
         test = part.source(labels, classes)
         sentence = (
@@ -117,16 +109,21 @@ def make_parts(
         chosen, rest, sentence = stratified_split(labels, classes, test_fraction=test_fraction, seed=seed)
         train, test = Subset(train, chosen), Subset(train, rest)
     if files.others:
-        sentence += f" Not used: {listed(files.others)}."
+        sentence += f" Ignored: {listed(files.others)}."
     return ImageData(
         name=root.name,
         location=str(root),
         train=wrap(train),
         test=wrap(test),
         classes=classes,
-        split=sentence,
+        split=sentence + note,
         own_test=bool(files.test),
     )
+
+
+def _require_rows(part: StoredPart) -> None:
+    if not len(part.stored.values):
+        raise SenetError(f"There are no images in {part.stored.where}: add some or leave it out.")
 
 
 def files_named(files: Sequence[str]) -> str:

@@ -27,11 +27,19 @@ from senet.data.parts import SplitFiles, files_named, make_parts
 from senet.data.replaced import ReplacedImages
 from senet.data.shard_cache import ShardCache
 from senet.data.source import EncodedSource, ImageData, Indices
-from senet.data.tables import agreeing, columns_of, contents_and_paths, joined, schema_class_names, short
+from senet.data.tables import (
+    agreeing,
+    class_names,
+    columns_of,
+    contents_and_paths,
+    features_of,
+    joined,
+    short,
+)
 from senet.errors import SenetError
 
 # Changes whenever what is kept would come out differently.
-VERSION = 1
+VERSION = 2
 AT_A_TIME = 16
 PAUSES = (1.0, 10.0)
 # Shards a process keeps open: those that are mixed, and as many of the test images.
@@ -171,13 +179,13 @@ def open_stream(
     def read(names: tuple[str, ...]) -> _StreamedPart:
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             described = list(pool.map(partial(_describe, file_system, root), names))
-        shards = [shard for shard, _, _ in described]
+        shards = [shard for shard, _, _, _ in described]
         _require_room(shards, cache_gb)
-        labels = [column for _, column, _ in described]
-        class_names = agreeing(names, [given for _, _, given in described], labels, "parquet")
+        labels = [column for _, column, _, _ in described]
+        agreed = agreeing(names, [given for _, _, given, _ in described], labels, "parquet")
         where = files_named(names)
         values = from_column(joined(labels), where)
-        stored = StoredLabels(values=values, class_names=class_names, where=where)
+        stored = StoredLabels(values=values, class_names=agreed, where=where, note=described[0][3])
         return _StreamedPart(shards, stored, open_files, cache)
 
     return make_parts(Path(root), files, read, test_fraction=test_fraction, seed=seed, wrap=ReplacedImages)
@@ -192,15 +200,17 @@ def _require_room(shards: Sequence[RemoteShard], cache_gb: float | None) -> None
         )
 
 
-def _describe(file_system: Any, root: str, file: str) -> tuple[RemoteShard, Any, tuple[str, ...] | None]:
-    """Return a shard, its label column and its class names."""
+def _describe(file_system: Any, root: str, file: str) -> tuple[RemoteShard, Any, tuple[str, ...] | None, str]:
+    """Return a shard, its label column, its class names and a note on its columns."""
     path = f"{root}/{file}"
     version = _patiently(path, lambda: file_system.ukey(path))
     key = hashlib.blake2b(f"{VERSION}\0{path}\0{version}".encode(), digest_size=16).hexdigest()
     table = kept_table("labels", key, lambda: _patiently(path, lambda: _read_labels(file_system, path, file)))
     size = int(table.schema.metadata[b"image bytes"])
     shard = RemoteShard(file=file, path=path, key=key, rows=table.num_rows, size=size)
-    return shard, table.column(0), schema_class_names(table.schema, table.schema.names[0])
+    feature = features_of(table.schema, file).get(table.schema.names[0])
+    names = class_names(feature, f"The description of its columns in {file}")
+    return shard, table.column(0), names, table.schema.metadata[b"note"].decode()
 
 
 def _read_labels(file_system: Any, path: str, file: str) -> Any:
@@ -208,11 +218,12 @@ def _read_labels(file_system: Any, path: str, file: str) -> Any:
     # Without a cache exactly the parts that are needed are asked for.
     with file_system.open(path, "rb", cache_type="none") as stream:
         parquet = pq.ParquetFile(stream)
-        image_column, label_column = columns_of(parquet.schema_arrow, file)
-        contents_and_paths(parquet.schema_arrow.empty_table()[image_column], file)
-        table = parquet.read(columns=[label_column])
-        size = sum(size for _, size in _image_chunks(parquet.metadata, image_column))
-    return table.replace_schema_metadata({**(table.schema.metadata or {}), "image bytes": str(size)})
+        columns = columns_of(parquet.schema_arrow, file)
+        contents_and_paths(parquet.schema_arrow.empty_table()[columns.image], file)
+        table = parquet.read(columns=[columns.label])
+        size = sum(size for _, size in _image_chunks(parquet.metadata, columns.image))
+    kept = {"image bytes": str(size), "note": columns.note}
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), **kept})
 
 
 def _image_chunks(metadata: Any, image_column: str) -> list[tuple[str, int]]:
@@ -235,7 +246,7 @@ def _fetch(open_files: OpenFiles, shard: RemoteShard, target: BinaryIO) -> None:
         return pq.ParquetFile(stream, metadata=metadata)
 
     first = _patiently(shard.path, open_parquet)
-    image_column, _ = columns_of(first.schema_arrow, shard.file)
+    image_column = columns_of(first.schema_arrow, shard.file).image
     chunks = _image_chunks(first.metadata, image_column)
     leaf = chunks[0][0] if chunks else image_column
 

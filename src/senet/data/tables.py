@@ -6,18 +6,19 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from senet.data.decode import UnreadableImage
-from senet.data.labels import StoredLabels
+from senet.data.labels import TEXT_TYPES, StoredLabels
 from senet.data.source import EncodedSource, Indices
 from senet.data.split import listed
 from senet.errors import SenetError
 
+# In any case; of several, the first is taken.
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 
@@ -113,23 +114,60 @@ class TablePart:
         return TableSource(self, labels, classes)
 
 
-def columns_of(schema: Any, file: str) -> tuple[str, str]:
-    """Return the names of the image column and of the label column.
+class Columns(NamedTuple):
+    """What is read of a table.
+
+    Attributes:
+        image: name of the column of pictures.
+        label: name of the column of labels.
+        note: a sentence on both and on what is ignored.
+    """
+
+    image: str
+    label: str
+    note: str
+
+
+def columns_of(schema: Any, file: str) -> Columns:
+    """Return the columns of pictures and of labels.
+
+    They are known by their names, or else by being the only ones that hold pictures (a struct of bytes) and
+    Hugging Face's class labels.
 
     Raises:
-        SenetError: there is none of the names that are allowed.
+        SenetError: there are none, or several of one name.
     """
-    return _column(schema, IMAGE_COLUMNS, "image", file), _column(schema, LABEL_COLUMNS, "label", file)
+    pictures = [field.name for field in schema if _field_type(field.type, "bytes") is not None]
+    features = features_of(schema, file)
+    labels = [name for name, each in features.items() if _is(each, "ClassLabel") and name in schema.names]
+    image = _column(schema, IMAGE_COLUMNS, pictures, "image", file)
+    label = _column(schema, LABEL_COLUMNS, labels, "label", file)
+    others = [name for name in schema.names if name not in (image, label)]
+    ignored = f"; ignored: {listed(others)}" if others else ""
+    return Columns(image, label, f" Columns used: {listed([image, label])}{ignored}.")
 
 
-def _column(schema: Any, allowed: Sequence[str], kind: str, file: str) -> str:
-    for name in allowed:
-        if name in schema.names:
-            return name
-    raise SenetError(
-        f"{file} has no {kind} column: its columns are {listed(schema.names)}, and one of {listed(allowed)} "
-        "is needed."
-    )
+def _column(schema: Any, allowed: Sequence[str], typed: Sequence[str], kind: str, file: str) -> str:
+    named = [name for wanted in allowed for name in schema.names if name.lower() == wanted]
+    found = named or (typed if len(typed) == 1 else [])
+    if not found:
+        raise SenetError(
+            f"{file} has no {kind} column: its columns are {listed(schema.names)}, and one of "
+            f"{listed(allowed)} is needed."
+        )
+    if schema.names.count(found[0]) > 1:
+        raise SenetError(f"{file} has several columns {found[0]!r}: give each a name of its own.")
+    return found[0]
+
+
+def _field_type(kind: Any, name: str) -> Any:
+    """Return the type of a struct's field, or ``None``."""
+    index = kind.get_field_index(name) if pa.types.is_struct(kind) else -1
+    return kind.field(index).type if index >= 0 else None
+
+
+def _is(feature: object, kind: str) -> bool:
+    return isinstance(feature, Mapping) and feature.get("_type") == kind
 
 
 def contents_and_paths(column: Any, file: str) -> tuple[Any, Any]:
@@ -139,42 +177,92 @@ def contents_and_paths(column: Any, file: str) -> tuple[Any, Any]:
         SenetError: the column is of another type.
     """
     kind = column.type
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        contents = pc.struct_field(column, "bytes")
-        if kind.get_field_index("path") >= 0:
-            return contents, pc.struct_field(column, "path").cast(pa.string())
-        column = contents
+    paths = pa.chunked_array([pa.nulls(len(column), pa.string())])
+    if _field_type(kind, "bytes") is not None:
+        if str(_field_type(kind, "path")) in TEXT_TYPES:
+            paths = pc.struct_field(column, "path").cast(pa.string())
+        column = pc.struct_field(column, "bytes")
+    if pa.types.is_null(column.type):
+        column = column.cast(pa.binary())
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        return column, pa.chunked_array([pa.nulls(len(column), pa.string())])
+        return column, paths
     raise SenetError(
         f"The image column of {file} is of type {kind}, and the Hugging Face image layout is needed: "
         "struct<bytes: binary, path: string>."
     )
 
 
-def schema_class_names(schema: Any, label_column: str) -> tuple[str, ...] | None:
-    """Return the names that Hugging Face's ClassLabel wrote into the schema."""
+def read_json(text: str | bytes, where: str) -> Mapping[str, Any]:
+    """Return a description in JSON.
+
+    Raises:
+        SenetError: it is damaged, nested too deeply, or no JSON object.
+    """
     try:
-        description = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    except ValueError:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SenetError(f"{where} cannot be read as JSON ({short(error)}): repair or remove it.") from error
+    return _object(content, where)
+
+
+def _object(content: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(content, Mapping):
+        raise SenetError(
+            f"{where} has a {type(content).__name__} where a JSON object belongs: repair or remove it."
+        )
+    return content
+
+
+def features_of(schema: Any, file: str) -> Mapping[str, Any]:
+    """Return what Hugging Face's `datasets` wrote into a schema about each column.
+
+    Raises:
+        SenetError: it is damaged.
+    """
+    where = f"The description of its columns in {file} (metadata 'huggingface')"
+    text = (schema.metadata or {}).get(b"huggingface")
+    return {} if text is None else features_in(read_json(text, where).get("info"), where)
+
+
+def features_in(info: object, where: str) -> Mapping[str, Any]:
+    """Return the part on columns of Hugging Face's description of a data set (``dataset_info.json``).
+
+    Raises:
+        SenetError: it has another shape.
+    """
+    features = None if info is None else _object(info, where).get("features")
+    return {} if features is None else _object(features, where)
+
+
+def class_names(feature: object, where: str) -> tuple[str, ...] | None:
+    """Return the class names in Hugging Face's description of a column, or ``None``.
+
+    Raises:
+        SenetError: they are no list of names, or a name is there twice or empty.
+    """
+    names = feature.get("names") if isinstance(feature, Mapping) else None
+    if names is None or names == []:
         return None
-    return feature_class_names(description.get("info"), (label_column,))
+    if not isinstance(names, list) or any(isinstance(n, bool) or not isinstance(n, str | int) for n in names):
+        raise SenetError(f"{where} gives class names that are no list of names: repair or remove it.")
+    texts = tuple(str(name) for name in names)
+    require_distinct_names(texts, where)
+    return texts
 
 
-def feature_class_names(info: object, columns: Sequence[str]) -> tuple[str, ...] | None:
-    """Return the class names in Hugging Face's description of a data set (``dataset_info.json``)."""
-    features = info.get("features") if isinstance(info, Mapping) else None
-    for column in columns:
-        feature = features.get(column) if isinstance(features, Mapping) else None
-        names = feature.get("names") if isinstance(feature, Mapping) else None
-        if isinstance(names, list) and names:
-            return tuple(str(name) for name in names)
-    return None
+def require_distinct_names(names: Sequence[str], where: str) -> None:
+    """Raise `SenetError` when a class has no name or that of another."""
+    twice = next((name for number, name in enumerate(names) if not name or name in names[:number]), None)
+    if twice is not None:
+        problem = f"names the class {twice!r} twice" if twice else "leaves a class without a name"
+        raise SenetError(f"{where} {problem}: one name per class is needed.")
 
 
 def joined(columns: Sequence[Any]) -> Any:
-    """Put columns one after the other without copying them."""
-    return pa.chunked_array([chunk for column in columns for chunk in column.chunks], columns[0].type)
+    """Put columns, of text or bytes where they differ, one after the other without copying their values."""
+    kinds = {column.type for column in columns}
+    kind = columns[0].type if len(kinds) == 1 else pa.large_binary()
+    return pa.chunked_array([chunk for column in columns for chunk in column.cast(kind).chunks], kind)
 
 
 def agreeing(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -21,7 +20,14 @@ from senet.data.parquet import visible_files
 from senet.data.parts import SplitFiles, files_named, make_parts, split_files
 from senet.data.source import EncodedSource, ImageData, Indices
 from senet.data.split import listed
-from senet.data.tables import LABEL_COLUMNS, feature_class_names, short
+from senet.data.tables import (
+    LABEL_COLUMNS,
+    class_names,
+    features_in,
+    read_json,
+    require_distinct_names,
+    short,
+)
 from senet.data.tar_index import ShardIndex, shard_index
 from senet.errors import SenetError
 
@@ -127,7 +133,7 @@ def open_tar_folder(root: Path, *, test_fraction: float, seed: int) -> ImageData
     Raises:
         SenetError: as `open_tar_files`.
     """
-    files = split_files(visible_files(root, "*.tar"), "tar")
+    files = split_files(visible_files(root, ".tar"), "tar")
     return open_tar_files(root, files, test_fraction=test_fraction, seed=seed)
 
 
@@ -157,30 +163,32 @@ def class_names_beside(root: Path) -> tuple[str, ...] | None:
             lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
             names = tuple(line.strip() for line in lines)
         elif (path := root / INFO_FILE).is_file():
-            names = feature_class_names(json.loads(path.read_text(encoding="utf-8")), (*LABEL_COLUMNS, "cls"))
-    except (OSError, ValueError) as error:
+            features = features_in(read_json(path.read_bytes(), str(path)), str(path))
+            found = (class_names(features.get(field), str(path)) for field in (*LABEL_COLUMNS, "cls"))
+            names = next((each for each in found if each), None)
+    except (OSError, UnicodeDecodeError) as error:
         raise SenetError(f"{path} cannot be read ({short(error)}): repair or remove it.") from error
-    if names and (len(set(names)) < len(names) or "" in names):
-        raise SenetError(f"{path} names a class twice or leaves a line empty: one name per class is needed.")
+    if names:
+        require_distinct_names(names, str(path))
     return names
 
 
-def _read(root: Path, class_names: tuple[str, ...] | None, shards: tuple[str, ...]) -> _TarPart:
+def _read(root: Path, given: tuple[str, ...] | None, shards: tuple[str, ...]) -> _TarPart:
     missing = next((shard for shard in shards if not (root / shard).is_file()), None)
     if missing is not None:
         raise SenetError(f"There is no {root / missing}: correct the name or fetch the shard.")
     indices = [shard_index(root / shard) for shard in shards]
-    values = from_texts([label for index in indices for label in index.labels.to_pylist()])
     where = files_named(shards)
-    if class_names is not None and values.dtype.kind != "i":
-        position = {name: number for number, name in enumerate(class_names)}
+    values = from_texts([label for index in indices for label in index.labels.to_pylist()], where)
+    if given is not None and values.dtype.kind != "i":
+        position = {name: number for number, name in enumerate(given)}
         unknown = sorted(set(values.tolist()) - set(position))
         if unknown:
             raise SenetError(
                 f"{where} has images of {listed(unknown)}, which the list of classes in {root} does not name."
             )
         values = np.array([position[label] for label in values.tolist()], dtype=np.int64)
-    return _TarPart(root, shards, indices, StoredLabels(values=values, class_names=class_names, where=where))
+    return _TarPart(root, shards, indices, StoredLabels(values=values, class_names=given, where=where))
 
 
 def expand_braces(pattern: str) -> list[str]:

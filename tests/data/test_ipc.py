@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from senet.data.arrow import open_arrow_folder
+from senet.data.ipc import mapped_table
+from senet.errors import SenetError
+
+CLASSES = ["cat", "dog", "eel"]
+PICTURE = b"\x89PNG" + bytes(range(56, 96))
+# A child reads each damaged file as training would; what ends it by a signal leaves no line.
+CHILD = """
+import sys
+from pathlib import Path
+from senet.data.arrow import open_arrow_files
+from senet.data.parts import SplitFiles
+from senet.errors import SenetError
+root = Path(sys.argv[1])
+content = (root / "whole").read_bytes()
+for bit in map(int, sys.stdin.read().split()):
+    damaged = bytearray(content)
+    damaged[bit // 8] ^= 1 << bit % 8
+    (root / "a.arrow").write_bytes(damaged)
+    files = SplitFiles(train=("a.arrow",), test=(), others=())
+    try:
+        data = open_arrow_files(root, files, test_fraction=0.25, seed=0)
+        for part in (data.train, data.test):
+            for index in range(len(part)):
+                bytes(part.source.content(int(part.indices[index]))), part.name(index)
+        print(bit, *data.classes, *(len(part) for part in (data.train, data.test)), sep=",", flush=True)
+    except SenetError as error:
+        print(bit, "refused", sep=",", flush=True)
+"""
+
+
+def table(label: Any = None) -> Any:
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rows = [{"bytes": PICTURE + bytes([row]), "path": f"{row}.png"} for row in range(24)]
+    labels = pa.array([row % 3 for row in range(24)]) if label is None else label
+    feature = {"info": {"features": {"label": {"names": CLASSES, "_type": "ClassLabel"}}}}
+    found = pa.table({"image": pa.array(rows, kind), "label": labels})
+    return found if label is not None else found.replace_schema_metadata({"huggingface": json.dumps(feature)})
+
+
+def written(path: Path, content: Any, *, stream: bool = False, **options: Any) -> bytes:
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(
+        path, content.schema, options=pa.ipc.IpcWriteOptions(**options)
+    ) as writer:
+        writer.write_table(content, max_chunksize=12)
+    return path.read_bytes()
+
+
+def damaged_everywhere(folder: Path, kind: str, flips: int) -> list[str]:
+    """Flip bits outside the pictures, one in each copy, and return what a child says of each copy."""
+    label = pa.array([CLASSES[row % 3] for row in range(24)]).dictionary_encode() if kind == "names" else None
+    options = {"compression": "lz4"} if kind == "lz4" else {}
+    content = written(folder / "whole", table(label), stream=kind == "stream", **options)
+    places = [b for b in range(len(content)) if PICTURE[4:12] not in content[max(b - 40, 0) : b + 8]]
+    bits = [8 * place + place % 8 for place in places[:: max(len(places) // flips, 1)]]
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CHILD, str(folder)],
+        input=" ".join(map(str, bits)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, (ran.returncode, ran.stderr[-500:])
+    answers = [line.split(",", 1)[1] for line in ran.stdout.splitlines()]
+    assert len(answers) == len(bits) >= flips
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("kind", "flips"),
+    [("file", 120), ("stream", 120)]
+    + [pytest.param(kind, 1500, marks=pytest.mark.slow) for kind in ("file", "stream", "names", "lz4")],
+)
+def test_no_flipped_bit_ends_the_process(tmp_path: Path, kind: str, flips: int) -> None:
+    answers = damaged_everywhere(tmp_path, kind, flips)
+    assert answers.count("refused") > flips / 3
+    # No row is lost without a word.
+    assert all(sum(map(int, each.split(",")[-2:])) == 24 for each in answers if each != "refused")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_file_that_lacks_its_last_rows_is_refused(tmp_path: Path, stream: bool) -> None:
+    content = written(tmp_path / "a.arrow", table(), stream=stream)
+    one = written(tmp_path / "one", table().slice(0, 12), stream=stream)
+    # Cut between two batches, which a reader of streams takes for the end.
+    (tmp_path / "a.arrow").write_bytes(content[: len(one) - 8] if stream else content[:-6])
+    with pytest.raises(SenetError, match=r"a\.arrow cannot be read as an Arrow file .*copy or download it"):
+        mapped_table(tmp_path / "a.arrow", lambda schema: schema.names)
+
+
+def test_names_that_differ_between_beginning_and_end_are_refused(tmp_path: Path) -> None:
+    content = written(tmp_path / "a.arrow", table())
+    assert content.count(b'"dog"') == 2
+    (tmp_path / "a.arrow").write_bytes(content.replace(b'"dog"', b'"dot"', 1))
+    with pytest.raises(SenetError, match="its beginning and its end differ"):
+        open_arrow_folder(tmp_path, test_fraction=0.25, seed=0)
