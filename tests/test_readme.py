@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from tools.make_docs import README, readme_with_results
 
-from senet.cli.main import build_parser, main
+from senet.cli.commands import build_parser
+from senet.cli.main import main
 from senet.training.recipe_files import list_recipes
 from tests.references import import_timm, import_torchvision
 

@@ -56,7 +56,7 @@ def test_all_classes(capsys: pytest.CaptureFixture[str]) -> None:
         ("w.safetensors photos --data photos", "named twice"),
         ("w.safetensors photos --crops 3", "crops is 3"),
         ("w.safetensors photos --fuse", "no effect on one image size"),
-        ("w.safetensors photos --split val", "invalid choice: 'val'"),
+        ("w.safetensors photos --split val", "'val' is not one of test, train, all"),
         ("w.safetensors nowhere", "nowhere"),
         ("w.safetensors", "a class 'T-shirt/top'"),
         ("", "arguments are required: MODEL"),

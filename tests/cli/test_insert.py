@@ -147,7 +147,7 @@ def test_an_older_file_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:
         ("--model nets:tiny --num-classes 3 --dry-run --kind nothing", "'nothing'"),
         ("--model nets:tiny --num-classes 3 --dry-run --reduction 0", "reduction must be"),
         ("--model nets:tiny --num-classes 3 --reduction 17 --out x.safetensors", "17.*16 channels"),
-        ("--model nets:tiny --num-classes 3 --dry-run --placement up", "invalid choice: 'up'"),
+        ("--model nets:tiny --num-classes 3 --dry-run --placement up", "'up' is not one of standard"),
         ("--model nets:plain_vgg --num-classes 3 --out x.safetensors", ""),
         ("--model nets:extra --num-classes 3 --out x.safetensors", "keeps a dict as '_extra_state'"),
         ("--model timm:resnet5O --dry-run", "Did you mean 'resnet50'"),

@@ -132,7 +132,7 @@ def test_another_input_size(printed: Callable[..., Lines]) -> None:
         ),
         (["--input-size", "0"], "The input size must be a whole number of at least 1, not 0"),
         (["--input-size", "-5"], "at least 1, not -5"),
-        (["--input-size", "big"], "invalid int value: 'big'"),
+        (["--input-size", "big"], "'big' is not a whole number"),
         (["--cost", "resnet5O"], "No network is called 'resnet5O'; 'senet models' lists all"),
     ],
 )

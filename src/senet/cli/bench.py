@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from senet.cli.options import number, one_of, whole_number
+
 NAME = "bench"
 SUMMARY = "measure speed on this machine: plain, SE, and other packages beside it"
 DESCRIPTION = (
@@ -26,13 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--batch-size",
-        type=int,
+        type=whole_number,
         metavar="N",
         help=f"images at a time (default: {CPU_BATCH}, on CUDA {CUDA_BATCH})",
     )
     parser.add_argument(
         "--image-size",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="measure on images of N×N pixels (default: what the network was designed for)",
     )
@@ -40,14 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         default="fp32",
-        choices=("fp32", "bf16"),
-        metavar="fp32|bf16",
+        **one_of(("fp32", "bf16")),
         help="arithmetic; bf16 uses autocast (default: fp32)",
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="of PyTorch on the CPU (default: all cores)")
+    parser.add_argument(
+        "--threads", type=whole_number, metavar="N", help="of PyTorch on the CPU (default: all cores)"
+    )
     parser.add_argument(
         "--seconds",
-        type=float,
+        type=number,
         default=60.0,
         metavar="X",
         help="how long to measure in all; building networks and compiling kernels come on top (default: 60)",

@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import Any
 
-from senet.cli.options import Parser
+from senet.cli.options import Parser, whole_number
 from senet.cli.shared import FOREIGN_NAMES, add_shared_arguments, shared_arguments
 from senet.errors import SenetError
 
@@ -26,12 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"network (default: resnet8 for images up to 64 pixels, else resnet18); {FOREIGN_NAMES}",
     )
-    parser.add_argument("--seeds", type=int, metavar="N", help="trainings of each network (default: 3)")
+    parser.add_argument(
+        "--seeds", type=whole_number, metavar="N", help="trainings of each network (default: 3)"
+    )
     add_shared_arguments(parser)
     group = parser.add_argument_group("many trainings at once")
     group.add_argument(
         "--parallel",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="run N trainings at once, on a GPU each or sharing the threads of the processor (default: 1)",
     )
@@ -77,7 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what `senet.compare` and `senet.compare_job` take alike."""
     # The whole comparison has one command, whichever of its jobs writes it down.
-    arguments.command = re.sub(r" --j(?:ob?)?[ =]\S+", "", arguments.command)
+    arguments.command = re.sub(r" --job[ =]\S+", "", arguments.command)
     given = {name: getattr(arguments, name) for name in ("seeds", "parallel")}
     return {
         **shared_arguments(arguments),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from senet.cli.options import add_settings, given_settings
+from senet.cli.options import add_settings, given_settings, number, one_of, whole_number
 from senet.cli.shared import data_of
 from senet.experiments.view_settings import ViewSettings
 
@@ -45,13 +45,12 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="FILE|NAME", help="weights of the network named as MODEL")
     parser.add_argument(
         "--split",
-        choices=["test", "train", "all"],
-        metavar="test|train|all",
+        **one_of(("test", "train", "all")),
         help="which images (default: the test part where there is one or a run made one, else all)",
     )
     parser.add_argument(
         "--test-fraction",
-        type=float,
+        type=number,
         metavar="X",
         help="share of the images to test on where they come without a test part "
         "(default: as a run did, or 0.2)",
@@ -62,7 +61,7 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute")
     parser.add_argument(
         "--workers",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="processes that decode images (default: one per core, up to 8)",
     )

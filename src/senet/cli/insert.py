@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from senet.blocks.se_config import Placement, Start, require_positive
+from senet.cli.options import one_of, whole_number
 from senet.errors import SenetError
 
 NAME = "insert"
@@ -37,16 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"write the state dict of the network with SE to this {SUFFIX} file; an older one is replaced",
     )
     parser.add_argument("--pretrained", action="store_true", help="take the weights the package released")
-    parser.add_argument("--num-classes", type=int, metavar="N", help="outputs (default: the network's own)")
+    parser.add_argument(
+        "--num-classes", type=whole_number, metavar="N", help="outputs (default: the network's own)"
+    )
     parser.add_argument(
         "--in-channels",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="of the images (default: the network's own)",
     )
     parser.add_argument(
         "--input-size",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="count multiply-adds for images of N×N pixels (default: what the package made the network for)",
     )
@@ -57,18 +60,19 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("squeeze and excitation")
     group.add_argument(
         "--reduction",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="reduction ratio r: the hidden layer has channels / r units (default: 16)",
     )
     group.add_argument("--kind", metavar="KIND", help="the block that is put in (default: se)")
     group.add_argument(
         "--placement",
-        choices=get_args(Placement),
-        metavar="|".join(get_args(Placement)),
+        **one_of(get_args(Placement)),
         help="where SE sits in a unit (default: standard, the end of the branch)",
     )
-    group.add_argument("--stages", type=int, nargs="+", metavar="N", help="stages that get SE (default: all)")
+    group.add_argument(
+        "--stages", type=whole_number, nargs="+", metavar="N", help="stages that get SE (default: all)"
+    )
     group.add_argument(
         "--where",
         nargs="+",
@@ -78,8 +82,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--start",
-        choices=get_args(Start),
-        metavar="|".join(get_args(Start)),
+        **one_of(get_args(Start)),
         help="identity: all gates are exactly 1 until trained, so the network computes what it did; random: "
         "as in the paper (default: identity)",
     )

@@ -1,94 +1,95 @@
-"""The ``senet`` command.
+"""The ``senet`` command: runs one command and says in one sentence what ended it.
 
-Imports no torch before a command needs it, so that ``senet --help`` answers at once.
+Little is imported here, so that Ctrl-C is answered from the first moment and ``senet --help`` at once.
 """
 
 from __future__ import annotations
 
 import os
-import shlex
-import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
-from types import FrameType
-from typing import Self
+from pathlib import Path
 
-from senet import __version__
-from senet.cli import bench, compare, evaluate, insert, models, recipes, train
-from senet.cli.options import Parser
+from senet.cli.stop import Stop
+from senet.cli.streams import Streams
 from senet.errors import SenetError, TrainingInterrupted
 from senet.text import printable
 
-COMMANDS = (compare, train, evaluate, recipes, insert, models, bench)
 EXIT_BAD_INPUT = 2
+EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
+# What these put out is in their files as well, so they go on where nobody can read it any more.
+_WRITE_FILES = {"train", "compare", "bench", "insert"}
 _SECONDS_FOR_THE_FIRST = 2.0
 
 
-def build_parser() -> Parser:
-    """Return the parser of all commands."""
-    parser = Parser(
-        prog="senet",
-        description="Squeeze-and-Excitation for PyTorch: put it in, prove what it buys, pay nothing for it.",
-        epilog="'senet COMMAND --help' tells more. 'senet compare' alone runs the main job in minutes.",
-    )
-    parser.add_argument("--version", action="version", version=f"senet {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    for command in COMMANDS:
-        sub = commands.add_parser(command.NAME, help=command.SUMMARY, description=command.DESCRIPTION)
-        command.add_arguments(sub)
-        sub.set_defaults(run=command.run)
-    return parser
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 for bad input, 130 for Ctrl-C."""
+    """Run one command and return its exit code: 0, 2 for bad input, 70 for a defect, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
-    command = shlex.join(["senet", *words])
-    with _CtrlC() as ctrl_c:
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    told = bool(words) and words[0] in _WRITE_FILES
+    with Stop(ends=argv is None) as stop, Streams(_complain, told=told) as streams:
         try:
-            arguments = build_parser().parse_args(words)
-            arguments.command = command
-            arguments.run(arguments)
-        except TrainingInterrupted as stop:
-            _complain(f"{stop} To go on: {command}")
-            return EXIT_INTERRUPTED
-        except SenetError as error:
-            _complain(str(error))
-            return EXIT_BAD_INPUT
-        except BrokenPipeError:
-            # Whoever read the output, `head` for example, has seen enough.
-            sys.stderr.close()
-            return 0
-        except BaseException:
-            # An interrupted import, for one, ends as an ImportError.
-            if not ctrl_c.pressed:
-                raise
-            _complain(f"Stopped. What was finished is kept. To go on: {command}")
-            return EXIT_INTERRUPTED
-    return 0
+            _run(words)
+        except SystemExit:  # help was printed
+            if streams.lost():
+                return EXIT_BAD_INPUT
+            raise
+        except BaseException as error:  # noqa: BLE001 -- the last net: whatever it is ends as one sentence
+            return _answer(error, words, stopped=stop.stopped, debug=debug)
+        return EXIT_BAD_INPUT if streams.lost() else 0
 
 
-class _CtrlC:
-    """Remembers that Ctrl-C was pressed, besides raising `KeyboardInterrupt` as usual."""
+def _run(words: list[str]) -> None:
+    from senet.cli.commands import parse
 
-    def __init__(self) -> None:
-        self.pressed = False
+    arguments = parse(words)
+    arguments.command = _command(words)
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise SenetError("The working directory has been deleted: change to another with cd.") from error
+    try:
+        arguments.run(arguments)
+    except SystemExit as end:
+        raise SenetError(
+            f"Code outside senet called sys.exit({end.code!r}): in a module of yours, guard what runs as a "
+            "script with if __name__ == '__main__'."
+        ) from end
 
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._press)
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._previous)
+def _answer(error: BaseException, words: list[str], *, stopped: bool, debug: bool) -> int:
+    """Say in one sentence what ended the command, and return the exit code."""
+    if isinstance(error, TrainingInterrupted):
+        _complain(f"{error} To resume: {_command(words)}")
+        return EXIT_INTERRUPTED
+    if isinstance(error, SenetError):
+        _complain(str(error))
+        return EXIT_BAD_INPUT
+    # An interrupted import, for one, ends as an ImportError.
+    if stopped or isinstance(error, KeyboardInterrupt):
+        _complain(f"Stopped. What was finished is kept. To resume: {_command(words)}")
+        return EXIT_INTERRUPTED
+    from senet.cli.crash import describe, expected
 
-    def _press(self, number: int, frame: FrameType | None) -> None:
-        self.pressed = True
-        raise KeyboardInterrupt
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    sentence = expected(error)
+    if sentence is not None:
+        _complain(sentence)
+        return EXIT_BAD_INPUT
+    _complain(describe(error, _command(words)))
+    return EXIT_DEFECT
+
+
+def _command(words: list[str]) -> str:
+    import shlex
+
+    return shlex.join(["senet", *words])
 
 
 def _complain(text: str) -> None:

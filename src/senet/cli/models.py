@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from senet.blocks.se_config import require_positive
+from senet.cli.options import whole_number
 from senet.errors import SenetError, nearest
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--input-size",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="count for images of N×N pixels, such as 320 for senet154 (default: what each was designed for)",
     )

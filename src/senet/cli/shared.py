@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from senet.blocks.se_config import SEConfig
-from senet.cli.options import add_settings, given_settings, with_given
+from senet.cli.options import add_settings, given_settings, number, whole_number, with_given
 from senet.errors import SenetError
 from senet.training.execution import Execution
 from senet.training.recipe import Recipe
@@ -51,13 +51,13 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to train")
     parser.add_argument(
         "--workers",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="processes that decode images (default: one per core, up to 8)",
     )
     parser.add_argument(
         "--test-fraction",
-        type=float,
+        type=number,
         metavar="X",
         help="share of the images to test on where they come without a split (default: 0.2)",
     )

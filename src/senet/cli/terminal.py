@@ -14,6 +14,7 @@ from senet.text import printable
 
 # COLUMNS may say anything, and a window be a few columns wide.
 LEAST_WIDTH = 20
+_USUAL_WIDTH = 80
 
 
 class Console(rich_console.Console):
@@ -23,7 +24,7 @@ class Console(rich_console.Console):
         # A class may be called :cat:, which rich would draw.
         super().__init__(**{"highlight": False, "emoji": False, **settings})
         if self.width < LEAST_WIDTH and "width" not in settings:
-            self.width = LEAST_WIDTH
+            self.width = LEAST_WIDTH if self.width else _USUAL_WIDTH
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield what is drawn, whatever it is made of, with its control characters escaped."""

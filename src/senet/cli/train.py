@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from senet.cli.options import whole_number
 from senet.cli.shared import FOREIGN_NAMES, add_shared_arguments, shared_arguments
 
 NAME = "train"
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--se", action="store_true", help="train its twin with SE instead: se_resnet20 for resnet20"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="decides every random choice (default: 0)"
+        "--seed", type=whole_number, default=0, metavar="N", help="decides every random choice (default: 0)"
     )
     parser.add_argument(
         "--weights",

@@ -1,18 +1,19 @@
-"""Ctrl-C and SIGTERM, turned into a request that the loop answers between two steps."""
+"""Ctrl-C, SIGTERM and SIGHUP, turned into a request that the loop answers between two steps."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 
 class StopRequest:
-    """While open, Ctrl-C or SIGTERM only sets ``requested``; a second Ctrl-C stops at once.
+    """While open, Ctrl-C, SIGTERM or a closed terminal (SIGHUP) only sets ``requested``.
 
-    A second SIGTERM does not: torchrun sends it to all processes when one of them has ended, and a
-    checkpoint may be on its way.
+    A second Ctrl-C is passed on to whoever answered it before, in Python by `KeyboardInterrupt`. A second
+    SIGTERM is not: torchrun sends it to all processes when one of them has ended, and a checkpoint may be on
+    its way.
 
     Stopping between two steps lets the loop save its state first. Outside the main thread Python
     allows no signal handlers, so nothing is caught there.
@@ -20,19 +21,30 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: dict[signal.Signals, object] = {}
+        self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _answered():
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:
+            before = self._previous.get(signal.SIGINT)
+            if callable(before):
+                before(number, frame)
             raise KeyboardInterrupt
         self.requested = True
+
+
+def _answered() -> list[signal.Signals]:
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none, and nohup has it ignored
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        numbers.append(hangup)
+    return numbers
