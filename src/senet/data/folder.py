@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from senet.data.decode import SUFFIXES, UnreadableImage
+from senet.data.decode import UnreadableImage
+from senet.data.listing import (
+    Ignored,
+    entries,
+    is_foreign_folder,
+    open_regular,
+    pictures_below,
+    printable,
+    subfolders,
+)
+from senet.data.part_folders import (
+    LAYOUT,
+    PartFolder,
+    class_name,
+    only_part,
+    part_folders,
+    pictures_in,
+    refuse_parts_as_classes,
+    refuse_parts_below,
+    refuse_train_beside_classes,
+)
 from senet.data.source import EncodedSource, ImageData, Indices, Subset
 from senet.data.split import (
-    TEST_NAMES,
-    TRAIN_NAMES,
     listed,
+    part_of,
     require_two_classes,
     stratified_split,
     without_test_images,
 )
 from senet.errors import SenetError
 
-LAYOUT = (
-    "What is expected is one folder per class (cats/1.jpg, dogs/2.jpg), or such folders inside train/ and "
-    "val/ (or test/); picture files end in " + ", ".join(SUFFIXES) + "."
-)
-# Folders that operating systems and archives leave behind.
-IGNORED_NAMES = ("__MACOSX", "@eaDir")
+# One encoded picture; what is larger is something else, such as a sparse file behind a link.
+MOST_BYTES = 1 << 30
 
 
 class FileSource(EncodedSource):
@@ -50,19 +66,25 @@ class FileSource(EncodedSource):
         """Return the bytes of one file."""
         path = self.root / os.fsdecode(self._files[index].as_py())
         try:
-            return path.read_bytes()
+            with os.fdopen(open_regular(path), "rb") as stream:
+                size = os.fstat(stream.fileno()).st_size
+                if size > MOST_BYTES:
+                    raise UnreadableImage(
+                        self.name(index), f"the file has {size:,} bytes and at most {MOST_BYTES:,} are read"
+                    )
+                return stream.read()
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise UnreadableImage(self.name(index), f"the file cannot be opened ({reason})") from error
 
     def name(self, index: int) -> str:
         """Return the file's path, below the root unless it is absolute."""
-        return str(self._files[index].as_py().decode(errors="replace"))
+        return str(self._files[index].as_py().decode(errors="backslashreplace"))
 
     def names(self, indices: Indices) -> list[str]:
         """Return the names of many images at once."""
         files = self._files.take(pa.array(indices)).to_pylist()
-        return [file.decode(errors="replace") for file in files]
+        return [file.decode(errors="backslashreplace") for file in files]
 
 
 class FolderSource(FileSource):
@@ -84,146 +106,182 @@ def open_folder(root: Path, *, test_fraction: float, seed: int) -> ImageData:
     """Open a folder of class folders.
 
     Classes are the sorted names of the training folders; pictures inside a class are found at any
-    depth, in the order of their paths. Hidden files and files that are not pictures are passed over.
+    depth, in the order of their paths. Hidden files are passed over; what else is no picture is counted.
 
     Raises:
-        SenetError: no pictures, one class only, an empty class, a class too small to split, or a class
-            among the test images that the training images lack.
+        SenetError: no pictures, one class only, an empty class, a class too small to split, a class
+            among the test images that the training images lack, or folders of which it is not clear
+            whether they are parts or classes.
     """
-    parts = _class_folders(root)
-    train_parts = [name for name in parts if name.lower() in TRAIN_NAMES and _holds_classes(root / name)]
-    if not train_parts:
-        if parts and all(name.lower() in TRAIN_NAMES + TEST_NAMES for name in parts):
-            raise SenetError(
-                f"{root} is divided into {listed(parts)}, but there is no train/ with class folders. {LAYOUT}"
-            )
+    names = subfolders(root)
+    parts = part_folders(root, names)
+    train = only_part([part for part in parts if part.part == "train"], root)
+    tests = [part for part in parts if part.part != "train"]
+    if train is None:
+        refuse_parts_as_classes(root, names, tests)
         return _open_undivided(root, root, test_fraction=test_fraction, seed=seed)
-    train_part = train_parts[0]
-    by_role = {name.lower(): name for name in parts}
-    test_part = next((by_role[role] for role in TEST_NAMES if role in by_role), None)
-    if test_part is None:
-        return _open_undivided(root, root / train_part, test_fraction=test_fraction, seed=seed)
-    return _open_divided(root, train_part, test_part)
+    flat = [
+        name
+        for name in names
+        if part_of(name) in ("val", "test") and name not in {test.name for test in tests}
+    ]
+    if not tests and flat:
+        raise SenetError(
+            f"{root / flat[0]} has no class folders: add them, or give {train.folder} alone, which is "
+            "then split."
+        )
+    if not tests:
+        others = [name for name in names if name != train.name]
+        refuse_train_beside_classes(root, train, others)
+        return _open_undivided(root, train.folder, test_fraction=test_fraction, seed=seed)
+    # A test part is often published without labels, so a validation part is preferred.
+    test = only_part([part for part in tests if part.part == "val"], root) or only_part(tests, root)
+    assert test is not None
+    return _open_divided(root, train, test)
 
 
 def _open_undivided(root: Path, folder: Path, *, test_fraction: float, seed: int) -> ImageData:
-    files = _files_by_class(root, folder)
+    ignored = _ignored(root, [folder])
+    files = _files_by_class(root, folder, ignored)
     source = FolderSource(root, list(files.values()), list(files))
     train, test, sentence = stratified_split(
         source.labels, source.classes, test_fraction=test_fraction, seed=seed
     )
     return ImageData(
-        name=root.name,
+        name=printable(root.name),
         location=str(root),
         train=Subset(source, train),
         test=Subset(source, test),
         classes=source.classes,
-        split=sentence + _passed_over(folder),
+        split=sentence + ignored.sentence(),
         own_test=False,
+        warnings=_warnings(folder, source.classes, ignored),
     )
 
 
-def _open_divided(root: Path, train_part: str, test_part: str) -> ImageData:
-    if not _holds_classes(root / test_part):
-        raise SenetError(
-            f"{root / test_part} has no class folders: add them, or give {root / train_part} alone, which is "
-            "then split."
-        )
-    train_files = _files_by_class(root, root / train_part)
-    test_files = _files_by_class(root, root / test_part)
+def _open_divided(root: Path, train_part: PartFolder, test_part: PartFolder) -> ImageData:
+    ignored = _ignored(root, [train_part.folder, test_part.folder])
+    train_files = _files_by_class(root, train_part.folder, ignored)
+    test_files = _files_by_class(root, test_part.folder, ignored)
     unknown = [name for name in test_files if name not in train_files]
     if unknown:
+        alike = {name.casefold().strip(): name for name in train_files}.get(unknown[0].casefold().strip())
+        hint = f" (did you mean {alike!r}?)" if alike else ""
         raise SenetError(
-            f"{root / test_part} has a folder for {listed(unknown)} and {root / train_part} has none: both "
-            "need the same class names."
+            f"{test_part.folder} has a folder for {listed(unknown)} and {train_part.folder} has none{hint}: "
+            "both need the same class names."
         )
     train = FolderSource(root, list(train_files.values()), list(train_files))
     test = FolderSource(root, [test_files.get(name, []) for name in train_files], list(train_files))
-    sentence = (
-        f"The folders as given: {len(train):,} training images from {train_part}/ and {len(test):,} test "
-        f"images from {test_part}/."
-    )
-    others = [name for name in _class_folders(root) if name not in (train_part, test_part)]
-    if others:
-        sentence += f" Not used: {listed(others)}."
     return ImageData(
-        name=root.name,
+        name=printable(root.name),
         location=str(root),
         train=train,
         test=test,
         classes=train.classes,
-        split=sentence
+        split=f"The folders as given: {len(train):,} training images from {train_part.name}/ and "
+        f"{len(test):,} test images from {test_part.name}/."
         + without_test_images(test.labels, train.classes)
-        + _passed_over(root / train_part)
-        + _passed_over(root / test_part),
+        + ignored.sentence(),
+        warnings=_warnings(train_part.folder, train.classes, ignored),
     )
 
 
-def _files_by_class(root: Path, folder: Path) -> dict[str, list[str]]:
-    """Return each class of ``folder`` with its picture files relative to ``root``."""
-    names = _class_folders(folder)
-    above = frozenset((_identity(root), _identity(folder)))
-    files = {name: sorted(_find_pictures(folder / name, root, above)) for name in names}
-    if not any(files.values()):
-        loose = len(_loose_pictures(folder))
-        found = f"{loose:,} pictures, but none inside a class folder" if loose else "no pictures"
-        raise SenetError(f"There are {found} in {folder}. {LAYOUT}")
-    empty = [name for name in names if not files[name]]
-    if empty:
-        raise SenetError(
-            f"{folder} has no pictures for {listed(empty)}: add some or remove the empty folder."
+def _ignored(root: Path, used: Sequence[Path]) -> Ignored:
+    """Return what lies beside the folders that are used, from the root down to them."""
+    ignored = Ignored()
+    for folder in dict.fromkeys(above for each in used for above in (each, *each.parents)):
+        if not folder.is_relative_to(root):
+            continue
+        holds_classes = folder in used
+        for entry in entries(folder):
+            path = folder / entry.name
+            if entry.kind == "picture":
+                ignored.outside[printable(folder.name)] += 1
+            elif entry.kind != "folder":
+                ignored.add(str(folder.relative_to(root)), entry)
+            elif is_foreign_folder(path) or not (
+                holds_classes or any(each.is_relative_to(path) for each in used)
+            ):
+                ignored.folders.append(printable(str(path.relative_to(root))))
+    return ignored
+
+
+def _warnings(folder: Path, classes: Sequence[str], ignored: Ignored) -> tuple[str, ...]:
+    """Return sentences on what may be not as the user thinks, though it can be trained on."""
+    found = [ignored.unread()]
+    by_case: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        by_case[name.casefold().strip()].append(name)
+    alike = next((names for names in by_case.values() if len(names) > 1), None)
+    if alike:
+        found.append(f"The classes {listed(alike)} differ only in case or spaces.")
+    inside = [frozenset(subfolders(folder / name)) for name in subfolders(folder)]
+    if len(set(inside)) == 1 and len(inside[0]) > 1:
+        found.append(
+            f"Each class folder holds the same folders {listed(sorted(inside[0]))}, which are taken "
+            f"together: if {listed(classes)} are not the classes, put the folders of these above the others."
         )
-    only = folder / names[0]
-    inside = f" Did you mean {only}?" if len(names) == 1 and _holds_classes(only) else ""
-    require_two_classes(names, str(folder), f" {LAYOUT}{inside}")
-    return files
+    return tuple(sentence for sentence in found if sentence)
 
 
-def _find_pictures(folder: Path, root: Path, above: frozenset[tuple[int, int]]) -> list[str]:
-    """Return the picture files at any depth, as paths relative to ``root``, through links as well."""
-    here = _identity(folder)
-    if here in above:  # a link back to a folder above
-        return []
-    found = []
-    for entry in _entries(folder):
-        if entry.is_dir():
-            found += _find_pictures(folder / entry.name, root, above | {here})
-        elif _is_picture(entry.name):
-            found.append((folder / entry.name).relative_to(root).as_posix())
-    return found
+def _files_by_class(root: Path, folder: Path, ignored: Ignored) -> dict[str, list[str]]:
+    """Return each class of ``folder`` with its picture files relative to ``root``."""
+    names = subfolders(folder)
+    refuse_parts_below(root, folder, names)
+    start = folder.relative_to(root).as_posix()
+    prefix = "" if start == "." else f"{start}/"
+    passed_over = Ignored()
+    files: dict[str, list[str]] = {}
+    for name in names:
+        found = (
+            f"{prefix}{name}/{file}" for file in pictures_below(folder / name, (root, folder), passed_over)
+        )
+        if class_name(name) in files:
+            raise SenetError(
+                f"{folder} holds two folders that are both called {class_name(name)!r}, written in "
+                "different characters of Unicode: rename one, or put their pictures together."
+            )
+        files[class_name(name)] = sorted(found)
+    ignored.merge(passed_over)
+    if not any(files.values()):
+        raise _no_pictures(folder, passed_over)
+    empty = [name for name in names if not files[class_name(name)]]
+    if empty:
+        instead = Ignored()
+        for name in empty:
+            list(pictures_below(folder / name, (), instead))
+        raise SenetError(
+            f"{folder} has no pictures for {listed(empty)}{instead.found()}: add some or remove the folder."
+        )
+    if len(names) == 1:
+        _refuse_one_class(folder, names[0])
+    return {name: files[name] for name in sorted(files)}
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
+def _no_pictures(folder: Path, passed_over: Ignored) -> SenetError:
+    loose = pictures_in(folder)
+    where = printable(str(folder))
+    if loose:
+        noun = f"is {loose:,} picture" if loose == 1 else f"are {loose:,} pictures"
+        return SenetError(f"There {noun}, but none inside a class folder, in {where}. {LAYOUT}")
+    here = _ignored(folder, [folder])
+    here.merge(passed_over)
+    if not entries(folder):
+        return SenetError(f"The folder {where} is empty. {LAYOUT}")
+    return SenetError(
+        f"There are no pictures in {where}{here.found()}. {here.unread()} {LAYOUT}".replace("  ", " ")
+    )
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            visible = [e for e in entries if not e.name.startswith(".") and e.name not in IGNORED_NAMES]
-    except OSError as error:
-        raise SenetError(f"The folder {folder} cannot be opened ({error.strerror}).") from error
-    return sorted(visible, key=lambda entry: entry.name)
+def _refuse_one_class(folder: Path, name: str) -> None:
+    inside = _unwrapped_to_classes(folder / name)
+    hint = f" Did you mean {printable(str(inside))}?" if inside else ""
+    require_two_classes([class_name(name)], printable(str(folder)), f" {LAYOUT}{hint}")
 
 
-def _class_folders(folder: Path) -> list[str]:
-    return [entry.name for entry in _entries(folder) if entry.is_dir()]
-
-
-def _holds_classes(folder: Path) -> bool:
-    """Tell a folder of class folders from a class that happens to be called "train"."""
-    return bool(_class_folders(folder)) and not _loose_pictures(folder)
-
-
-def _loose_pictures(folder: Path) -> list[str]:
-    return [entry.name for entry in _entries(folder) if not entry.is_dir() and _is_picture(entry.name)]
-
-
-def _passed_over(folder: Path) -> str:
-    loose = len(_loose_pictures(folder))
-    return f" Not used: {loose:,} pictures in {folder.name}/ outside its class folders." if loose else ""
-
-
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
+def _unwrapped_to_classes(folder: Path) -> Path | None:
+    """Return the first folder from this one down that holds several folders, or ``None``."""
+    while len(inside := subfolders(folder)) == 1 and not pictures_in(folder):
+        folder = folder / inside[0]
+    return folder if len(inside) > 1 else None

@@ -14,6 +14,7 @@ from senet.data.decode import SUFFIXES
 from senet.data.embedded import open_embedded
 from senet.data.folder import open_folder
 from senet.data.hub import is_hub_name, open_hub
+from senet.data.listing import files_below
 from senet.data.parquet import open_parquet_files, open_parquet_folder
 from senet.data.parts import SplitFiles, split_files
 from senet.data.source import ImageData
@@ -154,7 +155,7 @@ def _open_file(path: Path, *, test_fraction: float, seed: int) -> ImageData:
         only = SplitFiles(train=(path.name,), test=(), others=())
         opened = ALONE[kind](path.parent, only, test_fraction=test_fraction, seed=seed)
     else:
-        raise SenetError(f"{path} is a file, but of no kind that is read: what may be given is {ALLOWED}.")
+        raise SenetError(f"{path}: unsupported file type; what may be given is {ALLOWED}.")
     return dataclasses.replace(opened, name=path.stem)
 
 
@@ -205,18 +206,15 @@ def _contents(root: Path) -> tuple[set[str], str]:
     """Tell which kinds of files there are, in one pass at most, and the first compressed tar file."""
     kinds: set[str] = set()
     compressed = ""
-    for folder, subfolders, files in os.walk(root):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+    for folder, files in files_below(root):
         for name in files:
             lower = name.lower()
-            if name.startswith("."):
-                continue
             if lower.endswith(SUFFIXES):
                 kinds.add("pictures")
             elif lower.endswith(tuple(IN_FOLDERS)):
                 kinds.add(Path(lower).suffix)
             elif lower.endswith(COMPRESSED_SUFFIXES):
-                compressed = compressed or str(Path(folder, name).relative_to(root))
-        if len(kinds) > 1 or ("pictures" in kinds and Path(folder) != root):
+                compressed = compressed or str((folder / name).relative_to(root))
+        if len(kinds) > 1 or ("pictures" in kinds and folder != root):
             break  # pictures inside folders: class folders, which have been read far enough
     return kinds, compressed

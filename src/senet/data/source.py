@@ -189,6 +189,7 @@ class ImageData:
         classes: names; a label is an index into them.
         split: how training and test images were told apart, as a sentence.
         own_test: whether the images came with a test part of their own.
+        warnings: sentences on what may be not as the user thinks.
     """
 
     name: str
@@ -198,6 +199,7 @@ class ImageData:
     classes: tuple[str, ...]
     split: str
     own_test: bool = True
+    warnings: tuple[str, ...] = ()
 
 
 def require_labels_in_range(labels: Indices, classes: Sized, where: str) -> None:

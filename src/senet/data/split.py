@@ -27,6 +27,7 @@ PART_WORDS: dict[str, PartName] = {
 # Written without a separator as well: trainset, valdata, imagestest.
 GLUED = "set|sets|data|dataset|images|image|imgs|img|pictures|photos|pics|folder|dir|split|part|files"
 PART_WORD = re.compile(rf"(?:{GLUED})?({'|'.join(PART_WORDS)})(?:{GLUED})?")
+NEUTRAL = re.compile(rf"{GLUED}|final|v|of|the|all|full|x|y")
 CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -41,9 +42,19 @@ def part_of(name: str) -> PartName | None:
     Args:
         name: without folders above it; everything in it counts, so leave out a suffix such as ``.tar``.
     """
-    words = re.findall(r"[^\W\d_]+", CAMEL_CASE.sub(" ", name).lower())
-    found = {PART_WORDS[match[1]] for word in words if (match := PART_WORD.fullmatch(word))}
+    found = {PART_WORDS[match[1]] for word in _words(name) if (match := PART_WORD.fullmatch(word))}
     return found.pop() if len(found) == 1 else None
+
+
+def stem_of(name: str) -> str:
+    """Return what is left of a name without the words `part_of` reads: ``"cats"`` of ``cats_train``."""
+    return " ".join(
+        word for word in _words(name) if not (PART_WORD.fullmatch(word) or NEUTRAL.fullmatch(word))
+    )
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", CAMEL_CASE.sub(" ", name).lower())
 
 
 def stratified_split(
