@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from senet.data import csv_list as room
 from senet.data.check import check_images
 from senet.data.csv_list import open_csv
 from senet.data.source import ImageData, UnreadableImage
@@ -43,16 +45,21 @@ def test_paths_and_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize("label", ["label", "CLASS"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_headers(tmp_path: Path, image: str, label: str, mark: str) -> None:
-    data = listed(tmp_path, f"{mark}{image},{label}\n" + rows(*"abababab"))
+    data = listed(tmp_path, f"{mark}{image},{label}\n" + rows(*"abababab"), pictures=8)
     assert data.classes == ("a", "b") and (len(data.train), len(data.test)) == (6, 2)
     assert "0.25 of each class" in data.split and not data.own_test
 
 
 def test_numbers_are_in_the_order_of_folders(tmp_path: Path) -> None:
-    assert listed(tmp_path, "path,label\n" + rows(*["10", "9", "2"] * 2)).classes == ("10", "2", "9")
-    assert listed(tmp_path, "path,label\n" + rows(*["10", "9", "02"] * 2)).classes == ("02", "10", "9")
+    for labels, classes in [
+        (["10", "9", "2"], ("10", "2", "9")),
+        (["10", "9", "02"], ("02", "10", "9")),
+        (["0.0", "1.0", "10.0"], ("0.0", "1.0", "10.0")),
+        (["1" * 30, "2", "1"], ("1", "1" * 30, "2")),
+    ]:
+        assert listed(tmp_path, "path,label\n" + rows(*labels * 2), pictures=6).classes == classes
     with pytest.raises(SenetError, match=r"2 labels in list.csv are negative \(the first is -1"):
-        listed(tmp_path, "path,label\n" + rows(*["1", "0", "-1"] * 2))
+        listed(tmp_path, "path,label\n" + rows(*["1", "0", "-1"] * 2), pictures=6)
 
 
 def test_a_missing_file_is_an_unreadable_image(tmp_path: Path) -> None:
@@ -68,34 +75,113 @@ def test_a_missing_file_is_an_unreadable_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "first line of .*list.csv names nothing, and one of path, image, file, filename"),
-        ("a.png,cat\n", "names 'a.png', 'cat', and one of path, image, file, filename must be there"),
-        ("path,stars\n", "names 'path', 'stars', and one of label, class must be there"),
-        ("path;label\n", "names 'path;label', and one"),
-        ("path,image,label\n", "columns path and image, only one of which of path, image"),
+        ("", "first line of .*list.csv is empty, and it must name a column of files .one of path, image"),
+        ("\n\n", "first line of .*list.csv is empty"),
+        ("0.png,cat\n", "is '0.png', 'cat', and it must name a column of files"),
+        ("path,stars\n", r"and one of labels \(label, class, category, target"),
+        ("path,label,label\n", "several columns 'label'"),
         ("path,label\n", "lists no images"),
         (
-            "path,label\na.png,cat,x\n",
-            r"Line 2 of .*list.csv has 3 fields and the header has 2.*double quotes",
+            "path,label\n0.png,cat,x\n",
+            r"Line 2 of .*list.csv has 3 fields and the header has 2.*',' inside must .*double quotes",
         ),
-        ("path,label\n\na.png,cat\nb.png\n", "Line 4 of .* has 1 fields"),
-        ("path,label\na.png, \n", "Line 2 of .* has no label: fill it in"),
-        ("path,label\na.png,x\n ,cat\n", "Line 3 of .* has no path: fill it in"),
+        ("# a list\n\npath,label\n\n0.png,cat\n1.png\n", "Line 6 of .* has 1 fields"),
+        ("path,label\n0.png, \n", "Line 2 of .* has no label: fill it in"),
+        ("path,label\n0.png,x\n ,cat\n", "Line 3 of .* has no path: fill it in"),
+        ("path,label,split\n0.png,x,A\n", "Line 2 of .* has 'A' under split, and train, val .*or test is"),
+        ("path,label,split\n0.png,x,\n", "Line 2 of .* has '' under split"),
+        ("path,label,is_valid\n0.png,x,maybe\n", "Line 2 of .* has 'maybe' under is_valid"),
+        ("path,label,split\n0.png,x,train\n", "all belong to 'train': both train and val"),
+        ("path,label,split\n0.png,x,test\n", "all belong to 'test': both train and val"),
+        ("path,label\n0.png,x\n1.png,y\n0.png,y\n", "Line 4 of .* lists 0.png again, which is on line 2:"),
+        ("path,label\n0.png,x\n1.png,y\n./0.png,y\n", "Line 4 of .* lists 0.png again, which is on line 2:"),
+        ("path,label,split\n0.png,x,train\n.//0.png,x,test\n", "Line 3 of .* lists 0.png again"),
+        ("path,label\n0.png,x\nlink.png,y\n", "lists link.png again, .* line 2 as 0.png, the same file"),
+        ("path,label\n0.png,x\nhard.png,y\n", "lists hard.png again, .* line 2 as 0.png, the same file"),
+        ('path,label\n0.png,"x\n', "Line 2 of .* is not CSV"),
+        (f"path,label\n0.png,{'x' * 200_000}\n", "Line 2 of .* is not CSV .field larger"),
+        ("path,label\n0.png,x\n1.png,x\n", "only the class 'x'"),
+        ("path,label\n0.png,x\0\n", "Line 2 of .* holds a NUL"),
+        ("path,label\nhttps://a.org/0.png,x\n", "Line 2 of .* has the address https://a.org/0.png, and only"),
         (
-            "path,label,split\na.png,x,dev\n",
-            "Line 2 of .* has 'dev' under split, and one of train, training, val",
+            "path,label\nx.png,x\ny.png,y\n",
+            r"None of the 2 files .* x.png \(line 2\) was looked for in .* and in",
         ),
-        ("path,label,split\na.png,x,\n", "Line 2 of .* has '' under split"),
-        ("path,label,split\na.png,x,train\n", "has only 'train': both train and val"),
-        ("path,label,split\na.png,x,test\n", "has only 'test': both train and val"),
-        ("path,label\na.png,x\nb.png,y\na.png,y\n", "Line 4 of .* lists a.png again, which is on line 2"),
-        ('path,label\na.png,"x\n', "Line 2 of .* is not CSV"),
-        ("path,label\na.png,x\nb.png,x\n", "only the class 'x'"),
+        (f"path,label\n{'x/' * 3000},x\n", "None of the 1 files"),
+        ("path,label\ntest/0.png,x\n0.png,y\n", r"in a folder of test images \(test\) and others do not"),
     ],
 )
 def test_bad_lists_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "link.png").symlink_to("0.png")
+    write(tmp_path / "0.png", encoded(noise(5, 4, 0)))
+    os.link(tmp_path / "0.png", tmp_path / "hard.png")
+    write(tmp_path / "test" / "0.png", encoded(noise(5, 4, 1)))
     with pytest.raises(SenetError, match=said):
         listed(tmp_path, text)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|", " ", ", "])
+@pytest.mark.parametrize(("encoding", "newline"), [("utf-8", "\r\n"), ("utf-16", "\n"), ("utf-8-sig", "\r")])
+def test_separators_and_encodings(tmp_path: Path, separator: str, encoding: str, newline: str) -> None:
+    lines = ["file_name,Category", "0.png,é", "./1.png,b", '"2.png",é', f"{tmp_path}/3.png,b"]
+    text = newline.join(line.replace(",", separator) for line in lines)
+    for number in range(4):
+        write(tmp_path / f"{number}.png", encoded(noise(5, 4, number)))
+    data = open_csv(write(tmp_path / "a.csv", text.encode(encoding)), test_fraction=0.5, seed=0)
+    assert data.classes == ("b", "é") and len(data.train) == len(data.test) == 2
+    assert data.split.endswith(" Columns used: 'file_name', 'Category'.")
+    assert all(part.read(index).size == (5, 4) for part in (data.train, data.test) for index in (0, 1))
+
+
+def test_what_spreadsheets_and_people_write(tmp_path: Path) -> None:
+    for number in range(6):
+        write(tmp_path / "im g" / f"{number}.jpeg", encoded(noise(5, 4, number)))
+    base = f"file://{tmp_path}/im%20g"
+    text = (
+        f"sep=;\n# of 2024\nimage_id;note;class name\nim g\\0;;a\nim g/1;;b\n{base}/2.jpeg;;a\n{base}/3;x;b\n"
+    )
+    text = text.replace("sep=;\n# of 2024\n", "# of 2024\nsep=;\n")
+    data = listed(tmp_path, text + "im g/1;x;b\n# the end;\nim g/4;;a\n\nim g/5;;b\n")
+    assert sorted(names_of(data.train) + names_of(data.test))[-1] == "im g/5.jpeg"
+    assert len(data.train) + len(data.test) == 6 and data.train.read(0).size == (5, 4)
+    assert data.split.endswith(
+        " Columns used: 'image_id', 'class name'; ignored: 'note'. Ignored: 1 line that repeats an earlier "
+        "one."
+    )
+
+
+def test_paths_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        write(tmp_path / "here" / f"{number}.png", encoded(noise(5, 4, number)))
+    monkeypatch.chdir(tmp_path / "here")
+    data = listed(tmp_path / "lists", "path,label\n" + rows(*"abab"))
+    assert f"Paths are relative to the working folder {tmp_path / 'here'}." in data.split
+    assert data.train.read(0).size == (5, 4)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,label,Split\n0.png,a,training\n1.png,b,TRAIN\n2.png,a,dev\n3.png,b,dev\n",
+        "path,label,subset\n0.png,a,my_train\n1.png,b,my_train\n2.png,a,testing\n3.png,b,testing\n",
+        "path,label,is_valid\n0.png,a,False\n1.png,b,0\n2.png,a,True\n3.png,b,1\n",
+        "path,label,is_train\n0.png,a,yes\n1.png,b,yes\n2.png,a,no\n3.png,b,no\n",
+        "path,label\ntrain/0.png,a\ntrain/1.png,b\nval_images/2.png,a\nval_images/3.png,b\n",
+    ],
+)
+def test_parts_by_a_column_or_by_folders(tmp_path: Path, text: str) -> None:
+    for number, folder in enumerate(("train", "train", "val_images", "val_images")):
+        write(tmp_path / folder / f"{number}.png", encoded(noise(5, 4, number)))
+    data = listed(tmp_path, text, pictures=4)
+    assert data.own_test and data.train.labels.tolist() == data.test.labels.tolist() == [0, 1]
+    assert [name.split("/")[-1] for name in names_of(data.test)] == ["2.png", "3.png"]
+
+
+def test_a_class_may_be_called_test(tmp_path: Path) -> None:
+    for number, name in enumerate(("test", "test", "bus", "bus")):
+        write(tmp_path / name / f"{number}.png", encoded(noise(5, 4, number)))
+    data = listed(tmp_path, "path,label\ntest/0.png,test\ntest/1.png,test\nbus/2.png,bus\nbus/3.png,bus\n")
+    assert data.classes == ("bus", "test") and not data.own_test
 
 
 def test_another_encoding_is_refused(tmp_path: Path) -> None:
@@ -113,7 +199,9 @@ TEXT = (
 @given(
     st.lists(st.tuples(TEXT, st.sampled_from(["a, b", 'c "d"', "é"])), min_size=2, unique_by=lambda r: r[0])
 )
-def test_what_the_csv_module_writes_is_read_back(tmp_path: Path, pairs: list[tuple[str, str]]) -> None:
+def test_what_the_csv_module_writes_is_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: list[tuple[str, str]]
+) -> None:
     with (tmp_path / "list.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["file", "label", "split"])
@@ -121,5 +209,7 @@ def test_what_the_csv_module_writes_is_read_back(tmp_path: Path, pairs: list[tup
         writer.writerows((f"{file}/test", label, "test") for file, label in pairs)
     if len({label for _, label in pairs}) < 2:
         return
+    monkeypatch.setattr(room, "_located", lambda rows, path: (path.parent, rows, ""))
+    monkeypatch.setattr(room, "_path", lambda file, where: file)
     data = open_csv(tmp_path / "list.csv", test_fraction=0.2, seed=0)
     assert [(data.train.name(i), data.classes[label]) for i, label in enumerate(data.train.labels)] == pairs

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-from collections.abc import Sequence
+import io
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
+from senet.data.decode import SUFFIXES
 from senet.data.folder import FileSource
 from senet.data.labels import StoredLabels, from_texts
-from senet.data.parts import SplitFiles, make_parts
+from senet.data.parts import SplitFiles, make_parts, role_of
 from senet.data.source import ImageData, Indices
-from senet.data.split import TEST_NAMES, TRAIN_NAMES, listed
+from senet.data.split import listed, part_of
 from senet.errors import SenetError
 
-IMAGE_COLUMNS = ("path", "image", "file", "filename")
-LABEL_COLUMNS = ("label", "class")
-SPLIT_COLUMN = "split"
+# In any case, with spaces or hyphens for the underscore; of several columns the first here is taken.
+IMAGE_COLUMNS = (
+    *("path", "image", "file", "filename", "image_path", "file_path", "filepath", "img_path", "file_name"),
+    *("image_name", "img", "picture", "photo", "image_file", "image_id", "id"),
+)
+LABEL_COLUMNS = ("label", "class", "category", "target", "class_name", "label_name", "labels", "species")
+SPLIT_COLUMNS = ("split", "set", "subset", "partition", "dataset")
+# A column is_valid tells a part by yes and no.
+YES, NO = ("true", "1", "yes", "y", "t", "1.0"), ("false", "0", "no", "n", "f", "0.0", "")
+SEPARATORS = (",", ";", "\t", "|", " ")
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+SCHEME = re.compile(r"[A-Za-z][\w+.-]+://")
 
 
 class _Row(NamedTuple):
@@ -25,6 +42,13 @@ class _Row(NamedTuple):
     file: str
     label: str
     part: str
+
+
+class _Columns(NamedTuple):
+    image: int
+    label: int
+    part: int | None
+    separator: str
 
 
 @dataclass(frozen=True)
@@ -38,110 +62,269 @@ class _CsvPart:
 
 
 def open_csv(path: Path, *, test_fraction: float, seed: int) -> ImageData:
-    """Open a CSV file with a header: a column path, image, file or filename, and a column label or class.
+    """Open a CSV file with a header that names a column of files and one of labels.
 
-    Paths are absolute or relative to the CSV's folder. A column ``split`` tells the parts apart (train;
-    val, validation or test); other columns are not read. Files that are missing count as unreadable images.
+    Between columns stands a comma, semicolon, tab, ``|`` or space. Paths are absolute or relative to the
+    CSV's folder, or else to the working folder. A column ``split`` (train; val, validation or test) tells
+    the parts apart, or ``is_valid``, or else folders train/ and val/ in the paths. Files that are missing
+    count as unreadable images.
 
     Raises:
-        SenetError: a column is missing, a row is bad (named by its line), or as `make_parts`.
+        SenetError: a column is missing, a row is bad (named by its line), one file has several labels, or
+            as `make_parts`.
     """
-    rows = _read(path)
-    parts = {row.part for row in rows}
-    test_part = next((name for name in TEST_NAMES if name in parts), None)
-    if parts == {""}:
-        files = SplitFiles(train=("",), test=(), others=())
-    elif test_part is None or not parts & set(TRAIN_NAMES):
-        raise SenetError(
-            f"The column {SPLIT_COLUMN} of {path} has only {listed(sorted(parts))}: both train and val (or "
-            "test) are needed; without that column the images are split here."
-        )
-    else:
-        train = tuple(sorted(parts & set(TRAIN_NAMES)))
-        others = tuple(sorted(parts - set(train) - {test_part}))
-        files = SplitFiles(train=train, test=(test_part,), others=others)
+    rows, note = _read(path)
+    root, rows, found = _located(rows, path)
+    rows = _parts_by_folders(rows, root, path)
+    rows, repeated = _distinct(rows, root, path)
+    files = _parts(rows, path)
+    note += found + repeated
 
     def part(names: tuple[str, ...]) -> _CsvPart:
         chosen = [row for row in rows if row.part in names]
         where = f"{path.name} ({names[0]})" if names[0] else path.name
         values = from_texts([row.label for row in chosen], where)
-        return _CsvPart(path.parent, chosen, StoredLabels(values=values, class_names=None, where=where))
+        return _CsvPart(root, chosen, StoredLabels(values=values, class_names=None, where=where, note=note))
 
     return make_parts(path, files, part, test_fraction=test_fraction, seed=seed)
 
 
-def _read(path: Path) -> list[_Row]:
+def _parts(rows: Sequence[_Row], path: Path) -> SplitFiles:
+    parts = {row.part for row in rows}
+    test = next((name for name in ("val", "test") if name in parts), None)
+    if parts == {""}:
+        return SplitFiles(train=("",), test=(), others=())
+    if test is None or "train" not in parts:
+        raise SenetError(
+            f"The images in {path} all belong to {listed(sorted(parts))}: both train and val (or test) are "
+            "needed; without a column split the images are split here."
+        )
+    return SplitFiles(train=("train",), test=(test,), others=tuple(sorted(parts - {"train", test})))
+
+
+def _read(path: Path) -> tuple[list[_Row], str]:
+    """Return the rows, and a sentence on the columns."""
+    lines = _text(path).splitlines(keepends=True)
+    skipped = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("#")), 0)
+    # What spreadsheets write to themselves: sep=;
+    skipped += bool(lines) and lines[skipped].lower().startswith("sep=")
+    header, columns = _header(lines[skipped:], path)
+    others = [name for number, name in enumerate(header) if number not in columns[:3]]
+    used = [header[number] for number in columns[:3] if isinstance(number, int)]
+    note = f" Columns used: {listed(used)}{f'; ignored: {listed(others)}' if others else ''}."
+    text = io.StringIO("".join(lines[skipped:]), newline="")
+    reader = csv.reader(text, delimiter=columns.separator, skipinitialspace=True, strict=True)
     try:
-        # Spreadsheets begin their files with a byte order mark.
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            rows = _rows(reader, path)
-    except UnicodeDecodeError as error:
-        raise SenetError(f"{path} is not in UTF-8: save it again as CSV in UTF-8.") from error
+        next(reader)
+        rows = [
+            _row(fields, header, columns, skipped + reader.line_num, path)
+            for fields in reader
+            if fields and (len(fields) == len(header) or not fields[0].startswith("#"))
+        ]
     except csv.Error as error:
-        raise SenetError(f"Line {reader.line_num} of {path} is not CSV ({error}): correct it.") from error
-    except OSError as error:
-        raise SenetError(f"{path} cannot be opened ({error.strerror}).") from error
+        raise SenetError(
+            f"Line {skipped + reader.line_num} of {path} is not CSV ({error}): correct it."
+        ) from error
     if not rows:
         raise SenetError(f"{path} lists no images: a header and one row per image are needed.")
-    _require_distinct(rows, path)
-    return rows
+    return rows, note
 
 
-def _rows(reader: csv._reader, path: Path) -> list[_Row]:  # type: ignore[name-defined]
-    header = [name.strip().lower() for name in next(reader, [])]
-    image, label = (_column(header, allowed, path) for allowed in (IMAGE_COLUMNS, LABEL_COLUMNS))
-    split = header.index(SPLIT_COLUMN) if SPLIT_COLUMN in header else None
-    rows = []
-    for fields in reader:
-        if not fields:  # an empty line
-            continue
-        where = f"Line {reader.line_num} of {path}"
-        if len(fields) != len(header):
-            raise SenetError(
-                f"{where} has {len(fields)} fields and the header has {len(header)}: correct the line "
-                "(a field with a comma inside must stand in double quotes)."
-            )
-        row = _Row(
-            line=reader.line_num,
-            file=fields[image].strip(),
-            label=fields[label].strip(),
-            part="" if split is None else fields[split].strip().lower(),
-        )
-        if not row.file or not row.label or "\0" in row.file:
-            lacking = header[image] if not row.file or "\0" in row.file else header[label]
-            raise SenetError(f"{where} has no {lacking}: fill it in or remove the line.")
-        if split is not None and row.part not in TRAIN_NAMES + TEST_NAMES:
-            raise SenetError(
-                f"{where} has {fields[split]!r} under {SPLIT_COLUMN}, and one of "
-                f"{', '.join(TRAIN_NAMES + TEST_NAMES)} is needed."
-            )
-        rows.append(row)
-    return rows
-
-
-def _column(header: Sequence[str], allowed: Sequence[str], path: Path) -> int:
-    found = [name for name in allowed if name in header]
-    if len(found) != 1:
-        problem = (
-            f"columns {' and '.join(found)}, only one of which"
-            if found
-            else f"{listed(header) or 'nothing'}, and one"
-        )
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SenetError(f"{path} cannot be opened ({error.strerror}).") from error
+    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise SenetError(f"{path} is not in UTF-8: save it again as CSV in UTF-8.") from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
         raise SenetError(
-            f"The first line of {path} names {problem} of {', '.join(allowed)} must be there: write a header "
-            "such as path,label."
+            f"Line {line} of {path} holds a NUL, so it is no text: save it again as CSV in UTF-8."
         )
-    return header.index(found[0])
+    return text
 
 
-def _require_distinct(rows: Sequence[_Row], path: Path) -> None:
-    """Refuse a picture that is listed twice: it could be trained on and tested, or have two labels."""
-    first: dict[str, int] = {}
+def _header(lines: Sequence[str], path: Path) -> tuple[list[str], _Columns]:
+    """Return the names of the columns, and which are read, by the separator that finds them."""
+    first = lines[0] if lines else ""
+    for separator in SEPARATORS:
+        header = next(csv.reader([first], delimiter=separator, skipinitialspace=True), [])
+        names = [re.sub(r"[\s-]+", "_", name.strip().lower()) for name in header]
+        image, label = _column(names, IMAGE_COLUMNS), _column(names, LABEL_COLUMNS)
+        if image is None or label is None:
+            continue
+        for number in (image, label):
+            if names.count(names[number]) > 1:
+                raise SenetError(
+                    f"{path} has several columns {names[number]!r}: give each a name of its own."
+                )
+        part = _column(names, SPLIT_COLUMNS)
+        if part is None:
+            part = next((n for n, name in enumerate(names) if _yes_part(name) is not None), None)
+        return [name.strip() for name in header], _Columns(image, label, part, separator)
+    found = next(csv.reader([first], skipinitialspace=True), [])
+    raise SenetError(
+        f"The first line of {path} is {listed(found) or 'empty'}, and it must name a column of files (one of "
+        f"{', '.join(IMAGE_COLUMNS[:4])} …) and one of labels ({', '.join(LABEL_COLUMNS[:4])} …): write a "
+        "header such as path,label."
+    )
+
+
+def _column(names: Sequence[str], allowed: Iterable[str]) -> int | None:
+    return next((names.index(name) for name in allowed if name in names), None)
+
+
+def _yes_part(name: str) -> str | None:
+    """Return the part that a column such as is_valid says yes to."""
+    return part_of(name.removeprefix("is_")) if name.startswith("is_") else None
+
+
+def _row(fields: Sequence[str], header: Sequence[str], columns: _Columns, line: int, path: Path) -> _Row:
+    where = f"Line {line} of {path}"
+    if len(fields) != len(header):
+        raise SenetError(
+            f"{where} has {len(fields)} fields and the header has {len(header)}: correct the line "
+            f"(a field with {columns.separator!r} inside must stand in double quotes)."
+        )
+    file, label = fields[columns.image].strip(), fields[columns.label].strip()
+    if not file or not label:
+        lacking = header[columns.label if file else columns.image]
+        raise SenetError(f"{where} has no {lacking}: fill it in or remove the line.")
+    part = "" if columns.part is None else _part(fields[columns.part].strip(), header[columns.part], where)
+    return _Row(line=line, file=_path(file, where), label=label, part=part)
+
+
+def _part(value: str, column: str, where: str) -> str:
+    yes = _yes_part(column.strip().lower())
+    if yes is not None and value.lower() in YES + NO:
+        other = "val" if yes == "train" else "train"
+        return yes if value.lower() in YES else other
+    part = part_of(value)
+    if part is None:
+        raise SenetError(
+            f"{where} has {value!r} under {column}, and train, val (validation) or test is needed: correct "
+            "it, or give the column another name, then it is ignored."
+        )
+    return part
+
+
+def _path(file: str, where: str) -> str:
+    """Return a path as this system writes it, and the same one for ``a`` and ``./a``."""
+    if file.lower().startswith("file://"):
+        file = url2pathname(urlsplit(file).path)
+    elif SCHEME.match(file):
+        raise SenetError(f"{where} has the address {file}, and only files are read: download it first.")
+    if os.sep == "/" and "/" not in file:
+        file = file.replace("\\", "/")
+    return os.path.normpath(file)
+
+
+def _located(rows: Sequence[_Row], path: Path) -> tuple[Path, list[_Row], str]:
+    """Return the folder that paths start from, the rows with their suffixes, and a sentence on that folder.
+
+    Raises:
+        SenetError: none of the files is there.
+    """
+    for root in (path.parent, Path.cwd()):
+        complete = _completer(root)
+        files = [complete(row.file) for row in rows]
+        if any(file is not None for file in files):
+            found = [row._replace(file=file or row.file) for row, file in zip(rows, files, strict=True)]
+            elsewhere = root != path.parent and not all(Path(row.file).is_absolute() for row in rows)
+            note = f" Paths are relative to the working folder {root}." if elsewhere else ""
+            return root, found, note
+    raise SenetError(
+        f"None of the {len(rows):,} files that {path} lists is there: {rows[0].file} (line {rows[0].line}) "
+        f"was looked for in the list's folder, {path.parent.absolute()}, and in the working folder, "
+        f"{Path.cwd()}."
+    )
+
+
+def _completer(root: Path) -> Callable[[str], str | None]:
+    """Return a function that returns a file's path if it is there, with a suffix where it has none."""
+    endings = ["", *SUFFIXES, *(suffix.upper() for suffix in SUFFIXES)]
+
+    def complete(file: str) -> str | None:
+        for ending in [""] if file.lower().endswith(SUFFIXES) else endings:
+            status = _status(root / f"{file}{ending}")
+            if status is not None and stat.S_ISREG(status.st_mode):
+                if ending:  # of one list, most have one suffix
+                    endings.remove(ending)
+                    endings.insert(1, ending)
+                return file + ending
+        return None
+
+    return complete
+
+
+def _parts_by_folders(rows: list[_Row], root: Path, path: Path) -> list[_Row]:
+    """Return the rows with the parts that folders in their paths tell, where no column does.
+
+    Raises:
+        SenetError: some files lie in folders of parts, and others do not.
+    """
+    if any(row.part for row in rows):
+        return rows
+    # A class may be called "test".
+    classes = {row.label for row in rows}
+    # What lies above all of them tells nothing.
+    whole = {folder: os.path.normpath(root.absolute() / folder) for folder in {_folder(row) for row in rows}}
+    above = os.path.commonpath(whole.values())
+    told: dict[str, str | None] = {}
+    for folder, full in whole.items():
+        below = Path(full).relative_to(above)
+        told[folder] = None if classes & set(below.parts) else role_of(f"{below}/_")
+    parts = set(told.values())
+    if len(parts) == 1 or parts == {None, "train"}:
+        return rows
+    if None in parts:
+        named = next(folder for folder, part in told.items() if part not in (None, "train"))
+        raise SenetError(
+            f"Some of the files in {path} lie in a folder of test images ({named}) and others do not: add a "
+            "column split with train or test for each."
+        )
+    return [row._replace(part=told[_folder(row)] or "") for row in rows]
+
+
+def _folder(row: _Row) -> str:
+    return str(Path(row.file).parent)
+
+
+def _distinct(rows: Sequence[_Row], root: Path, path: Path) -> tuple[list[_Row], str]:
+    """Return the rows without those that repeat another, and a sentence on them.
+
+    Raises:
+        SenetError: one picture has two labels or lies in two parts, under one name or two.
+    """
+    first: dict[object, _Row] = {}
+    distinct = []
     for row in rows:
-        if row.file in first:
+        before = first.setdefault(_identity(root / row.file), row)
+        if before is row:
+            distinct.append(row)
+        elif (before.label, before.part) != (row.label, row.part):
+            same = "" if before.file == row.file else f" as {before.file}, the same file"
             raise SenetError(
-                f"Line {row.line} of {path} lists {row.file} again, which is on line {first[row.file]}: one "
-                "line per image, with one label, is needed."
+                f"Line {row.line} of {path} lists {row.file} again, which is on line {before.line}{same}: "
+                "one line per image, with one label, is needed."
             )
-        first[row.file] = row.line
+    repeated = len(rows) - len(distinct)
+    lines = "1 line that repeats" if repeated == 1 else f"{repeated:,} lines that repeat"
+    return distinct, f" Ignored: {lines} an earlier one." if repeated else ""
+
+
+def _identity(path: Path) -> object:
+    """Return the same for two names of one file, and for one name of a file that is missing."""
+    status = _status(path)
+    return str(path) if status is None else (status.st_dev, status.st_ino)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None

@@ -149,7 +149,7 @@ def _open_file(path: Path, *, test_fraction: float, seed: int) -> ImageData:
             f"{path} is compressed, and single images inside cannot be read: unpack it once, to a .tar file "
             "(for example by gunzip) or to class folders."
         )
-    if kind == ".csv":
+    if kind in (".csv", ".tsv"):
         opened = open_csv(path, test_fraction=test_fraction, seed=seed)
     elif kind in ALONE:
         only = SplitFiles(train=(path.name,), test=(), others=())
