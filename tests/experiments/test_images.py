@@ -12,25 +12,40 @@ from senet.experiments.images import _fingerprint, fit_recipe, ready_images
 from senet.experiments.single import train_one
 from senet.training.execution import Execution
 from senet.training.recipe import Recipe
+from senet.training.recipe_choice import Situation
 
 
 @pytest.mark.parametrize(
-    ("median_size", "crop", "size"),
-    [(28, "pad", 28), (64, "pad", 64), (65, "resized", 65), (150, "resized", 150), (500, "resized", 224)],
+    ("median_size", "full_size", "images", "crop", "size"),
+    [
+        (28, True, 100, "pad", 28),
+        (64, False, 100, "pad", 64),
+        (65, False, 100, "resized", 65),
+        (150, True, 100, "resized", 150),
+        (500, True, 100, "resized", 224),
+        (500, False, 20_000, "resized", 224),
+        (500, False, 2_000, "resized", 128),
+        (500, False, 100, "resized", 64),
+    ],
 )
-def test_crop_and_size_follow_the_images(median_size: int, crop: str, size: int) -> None:
-    fitted = fit_recipe(Recipe(), median_size, count=100)
+def test_crop_and_size_follow_the_images(
+    median_size: int, full_size: bool, images: int, crop: str, size: int
+) -> None:
+    fitted, choices = fit_recipe(Recipe(), median_size, Situation(images=images, full_size=full_size))
     assert (fitted.crop, fitted.image_size) == (crop, size)
+    fewer = "64×64 pixels (for 100 photographs and no weights)" in choices
+    assert fewer == ((median_size, size) == (500, 64))
 
 
 def test_what_the_user_chose_is_kept() -> None:
-    fitted = fit_recipe(Recipe(crop="resized", image_size=40, epochs=3), 28, count=100)
+    recipe = Recipe(crop="resized", image_size=40, epochs=3)
+    fitted, _ = fit_recipe(recipe, 28, Situation(images=100, full_size=False))
     assert (fitted.crop, fitted.image_size, fitted.epochs) == ("resized", 40, 3)
 
 
 def test_one_image_cannot_be_trained_on() -> None:
     with pytest.raises(SenetError, match="1 training image"):
-        fit_recipe(Recipe(), 28, count=1)
+        fit_recipe(Recipe(), 28, Situation(images=1))
 
 
 def test_fingerprints_tell_labels_names_and_splits_apart() -> None:

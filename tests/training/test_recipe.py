@@ -36,7 +36,7 @@ BAD = {
 )
 def test_bad_values_are_refused_by_name_and_value(name: str, value: object) -> None:
     with pytest.raises(SenetError, match=name) as caught:
-        Recipe(**{name: value})
+        Recipe(**{"epochs": 6, name: value})
     assert str(value) in str(caught.value)
     assert str(caught.value).count(". ") == 0, "one sentence"
 
@@ -49,6 +49,8 @@ def test_settings_without_effect_are_refused() -> None:
     with pytest.raises(SenetError, match="momentum above 0"):
         Recipe(momentum=0, nesterov=True)
     with pytest.raises(SenetError, match="between 1 and 5"):
+        Recipe(schedule="step", step_epochs=(9,), epochs=6)
+    with pytest.raises(SenetError, match="the number of epochs is not given: give epochs"):
         Recipe(schedule="step", step_epochs=(9,))
 
 
@@ -68,7 +70,7 @@ def test_cutout_is_zero_after_normalisation_as_far_as_bytes_can_tell(channels: i
     mean, std = (0.4914, 0.4822, 0.4465)[:channels], (0.247, 0.2435, 0.2616)[:channels]
     source = ArraySource(np.full((4, 8, 8, channels), 255, np.uint8), [0, 1, 0, 1], ("a", "b"))
     # A square of twice the images' side covers them wherever its centre lies.
-    recipe = Recipe(cutout=16, image_size=8, crop="resized", batch_size=4)
+    recipe = Recipe(epochs=1, cutout=16, image_size=8, crop="resized", batch_size=4)
     images = prepare_images(source, source, recipe, channels=channels, mean=mean, std=std, seed=0, workers=0)
     normalise = Normalise(mean, std, torch.device("cpu"))
     (batch,) = images.train.epoch(0)

@@ -44,7 +44,7 @@ def test_default_steps_are_the_papers() -> None:
 
 @pytest.mark.parametrize(("epochs", "expected"), [(1, ()), (2, (1,)), (3, (1, 2)), (5, (2, 3, 4))])
 def test_a_short_training_starts_at_the_full_rate(epochs: int, expected: tuple[int, ...]) -> None:
-    recipe = Recipe(epochs=epochs, schedule="step", warmup_epochs=0)
+    recipe = Recipe(epochs=epochs, schedule="step", learning_rate=0.1, warmup_epochs=0)
     assert drops(recipe) == expected
     assert rates(recipe)[0] == recipe.learning_rate
 

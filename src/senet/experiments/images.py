@@ -21,7 +21,8 @@ from senet.insight.results import DataSummary
 from senet.training.execution import Execution
 from senet.training.images import TrainingImages, prepare_images, test_transform
 from senet.training.processes import ALONE, Processes
-from senet.training.recipe import Recipe
+from senet.training.recipe import FittedRecipe, Recipe
+from senet.training.recipe_choice import Situation, choose, largest_size
 
 # Up to this side, images are padded and cropped as CIFAR's are; larger ones are cropped and resized.
 LARGEST_SMALL_IMAGE = 64
@@ -33,17 +34,19 @@ class ReadyImages:
     """Checked images and the recipe fitted to them.
 
     Attributes:
-        recipe: with ``crop`` and ``image_size`` chosen.
+        recipe: in which everything is chosen.
         mean: of each channel of the training images, 0 to 1.
         std: of each channel.
         fingerprint: differs where names, labels, split or groups differ.
+        choices: what of the recipe was chosen, and why.
     """
 
     checked: CheckedImages
-    recipe: Recipe
+    recipe: FittedRecipe
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
+    choices: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -70,6 +73,13 @@ class ReadyImages:
             process=processes.number,
             processes=processes.count,
         )
+
+    def fitted_to(self, recipe: Recipe, situation: Situation) -> ReadyImages:
+        """Return the same images with ``recipe`` fitted to the network as well, at the same size."""
+        known = replace(situation, images=len(self.checked.data.train))
+        fitted, choices = fit_recipe(recipe, self.checked.median_size, known)
+        assert fitted.image_size == self.recipe.image_size, "the network changed the image size"
+        return replace(self, recipe=fitted, choices=choices)
 
     def kept(self) -> dict[str, Any]:
         """Return what belongs to a network trained on these images, as plain values."""
@@ -107,18 +117,20 @@ def ready_images(
     processes: Processes = ALONE,
     cache_gb: float | None = None,
     fetching: Callable[[int, int], None] | None = None,
+    situation: Situation | None = None,
 ) -> ReadyImages:
     """Open and check images, and choose what the recipe leaves to them.
 
     Args:
         location: as `open_images` takes it.
-        recipe: how to train; ``crop`` and ``image_size`` may be automatic.
+        recipe: how to train; what it leaves open is chosen.
         test_fraction: share of the images to test on where they come without a split; ``None`` takes 0.2.
         workers: processes that decode.
         progress: told how many of all images have been checked.
         processes: those that share the checking.
         cache_gb: of streamed shards, as `open_images` says.
         fetching: told how many of all shards have been fetched.
+        situation: what is known of the training before the images are.
 
     Raises:
         SenetError: the images cannot be used; the sentence says why.
@@ -126,8 +138,9 @@ def ready_images(
     data = open_images(location, test_fraction=test_fraction, cache_gb=cache_gb, progress=fetching)
     part = Part(process=processes.number, processes=processes.count)
     checked = check_images(data, workers=workers, progress=progress, part=part, gather=processes.gather)
-    fitted = fit_recipe(recipe, checked.median_size, len(checked.data.train))
-    replace(part, accumulate=recipe.accumulate).check_batch(recipe.batch_size, len(checked.data.train))
+    situation = replace(situation or Situation(), images=len(checked.data.train))
+    fitted, choices = fit_recipe(recipe, checked.median_size, situation)
+    replace(part, accumulate=fitted.accumulate).check_batch(fitted.batch_size, situation.images)
     mean, std = channel_statistics(
         checked.data.train, test_transform(fitted, checked.channels), workers=workers
     )
@@ -137,27 +150,38 @@ def ready_images(
         mean=mean,
         std=std,
         fingerprint=_fingerprint(checked.data.train, checked.data.test),
+        choices=choices,
     )
 
 
-def fit_recipe(recipe: Recipe, median_size: int, count: int) -> Recipe:
-    """Return ``recipe`` with an automatic crop and image size chosen for images of this size.
+def fit_recipe(
+    recipe: Recipe, median_size: int, situation: Situation
+) -> tuple[FittedRecipe, tuple[str, ...]]:
+    """Return ``recipe`` with everything chosen that it leaves open, and each choice with its reason.
 
     Args:
         recipe: how to train.
         median_size: of the images' shorter sides, pixels.
-        count: training images.
+        situation: what decides besides.
 
     Raises:
-        SenetError: there are too few images to train on.
+        SenetError: there are too few images to train on, or a choice does not go with what was given.
     """
-    if count < 2:
-        raise SenetError(f"There is {count} training image; training needs at least 2.")
+    if situation.images < 2:
+        raise SenetError(f"There is {situation.images} training image; training needs at least 2.")
     crop = recipe.crop
     if crop == "auto":
         crop = "pad" if median_size <= LARGEST_SMALL_IMAGE else "resized"
-    size = recipe.image_size or (median_size if crop == "pad" else min(224, median_size))
-    return replace(recipe, crop=crop, image_size=size)
+    size, told = recipe.image_size, []
+    if size == 0 and crop == "pad":
+        size = median_size
+    elif size == 0:
+        largest, reason = largest_size(situation)
+        size = min(largest, median_size)
+        if reason and largest < median_size:
+            told.append(f"{size}×{size} pixels ({reason})")
+    fitted, choices = choose(replace(recipe, crop=crop, image_size=size), situation)
+    return fitted, (*told, *choices)
 
 
 def _fingerprint(*sources: ImageSource) -> str:
@@ -183,6 +207,7 @@ def images_and_workers(
     processes: Processes,
     checking: Callable[[int, int], None] | None,
     fetching: Callable[[int, int], None] | None,
+    situation: Situation | None = None,
 ) -> tuple[ReadyImages, int]:
     """Return the images, looked at, and how many processes are to decode them; args as for `make_plan`."""
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if processes.count > 1 else 1
@@ -196,6 +221,7 @@ def images_and_workers(
         processes=processes,
         cache_gb=execution.cache_gb,
         fetching=fetching,
+        situation=situation,
     )
     if workers is None and isinstance(images.checked.data.train, ArraySource):
         count = 0  # nothing to decode: processes would only cost time

@@ -13,13 +13,13 @@ from senet.insight.results import MeasuredCost, NetworkCost, Spread
 from senet.insight.step import NetworkStep
 from senet.insight.stopwatch import SideBySide, spread, time_side_by_side
 from senet.training.device import describe_device
-from senet.training.recipe import Recipe
+from senet.training.recipe import FittedRecipe
 
 
 def measure_cost(
     plain: nn.Module,
     se: nn.Module,
-    recipe: Recipe,
+    recipe: FittedRecipe,
     *,
     channels: int,
     device: torch.device,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
@@ -24,6 +25,7 @@ from senet.training.device import choose_device, describe_device
 from senet.training.execution import Execution
 from senet.training.processes import Processes
 from senet.training.recipe import Recipe
+from senet.training.recipe_choice import Situation
 
 DEFAULT_SMALL_MODEL = "resnet8"
 DEFAULT_MODEL = "resnet18"
@@ -89,6 +91,8 @@ class Plan:
             "device": f"{describe_device(self.device)}{self._processes()}, {self.images.recipe.precision}",
             "folder": str(self.folder),
         }
+        if self.images.choices:
+            facts["recipe"] = f"{'; '.join(self.images.choices)}"
         if self.images.checked.note:
             facts["checked"] = self.images.checked.note
         if self.start:
@@ -146,9 +150,14 @@ def make_plan(
         wanted = name_of_plain(model)
         if with_se:
             resolve_se(wanted, se)
+    recipe = recipe or Recipe()
+    situation = Situation(
+        pretrained=weights is not None,
+        full_size=weights is not None or (model is not None and is_foreign(model)),
+    )
     images, count = images_and_workers(
         data,
-        recipe or Recipe(),
+        recipe,
         workers=workers,
         parallel=parallel,
         test_fraction=test_fraction,
@@ -156,6 +165,7 @@ def make_plan(
         processes=processes,
         checking=checking,
         fetching=fetching,
+        situation=situation,
     )
     name = name_of_plain(model or (DEFAULT_SMALL_MODEL if images.small else DEFAULT_MODEL))
     config = resolve_se(name, se) if with_se else None
@@ -164,6 +174,7 @@ def make_plan(
         start, images = _start(weights, name, config, se_chosen=bool(se), images=images)
         config = start.se
     built = _try_networks(name, config, images)
+    images = images.fitted_to(recipe, known_of(built, images, situation))
     identity = {"job": job, "seed": seed, **identity_of(name, built, config, images, chosen.type)}
     if start:
         identity["weights"] = start.identity()
@@ -262,6 +273,16 @@ def identity_of(
         "images": images.fingerprint,
         "device": device,
     }
+
+
+def known_of(network: nn.Module, images: ReadyImages, situation: Situation) -> Situation:
+    """Return what is known of a training once its plain network is built."""
+    size = images.recipe.image_size
+    return replace(
+        situation,
+        multiply_adds=cost(network, (images.checked.channels, size, size)).multiply_adds,
+        normalised=any(isinstance(each, _NormBase) for each in network.modules()),
+    )
 
 
 def resolve_se(name: str, se: SEConfig | Mapping[str, Any] | None) -> SEConfig:

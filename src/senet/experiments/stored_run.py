@@ -18,7 +18,7 @@ from senet.experiments.twins import build_twins, name_of_twin
 from senet.networks.foreign import is_foreign
 from senet.training.checkpoint import load_checkpoint
 from senet.training.loop import CHECKPOINT_NAME
-from senet.training.recipe import Recipe
+from senet.training.recipe import FittedRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class StoredRun:
 
     folder: Path
     identity: Mapping[str, Any]
-    recipe: Recipe
+    recipe: FittedRecipe
     network: str
     classes: tuple[str, ...]
     channels: int
@@ -134,7 +134,7 @@ def read_run(path: Path) -> StoredRun:
     )
 
 
-def _notes(state: Mapping[str, Any], source: Path, folder: Path, recipe: Recipe) -> list[str]:
+def _notes(state: Mapping[str, Any], source: Path, folder: Path, recipe: FittedRecipe) -> list[str]:
     notes, position = [], state["position"]
     if source.name != CHECKPOINT_NAME:
         notes.append(f"{folder / CHECKPOINT_NAME} is missing or damaged: {source.name} was taken.")
@@ -149,8 +149,8 @@ def _notes(state: Mapping[str, Any], source: Path, folder: Path, recipe: Recipe)
     return notes
 
 
-def _recipe(values: Mapping[str, Any]) -> Recipe:
-    return Recipe(**{name: _tuple(value) for name, value in values.items()})
+def _recipe(values: Mapping[str, Any]) -> FittedRecipe:
+    return FittedRecipe(**{name: _tuple(value) for name, value in values.items()})
 
 
 def _tuple(value: Any) -> Any:

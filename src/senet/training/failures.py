@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from senet.errors import SenetError
-from senet.training.recipe import Recipe
+from senet.training.recipe import FittedRecipe
 
 # The CPU's allocator has no error class of its own, and oneDNN, which runs convolutions there, only says what
 # it could not make.
@@ -53,7 +53,7 @@ def largest_that_fits(run: Callable[[int], None], images: int, device: torch.dev
 
 
 def out_of_memory(
-    recipe: Recipe, images: int, fits: int | None, device: torch.device, processes: int
+    recipe: FittedRecipe, images: int, fits: int | None, device: torch.device, processes: int
 ) -> SenetError:
     """Return the error that says what to do.
 

@@ -11,7 +11,7 @@ from senet.data.loader import ImageLoader, make_loader
 from senet.data.part import Part
 from senet.data.source import ImageSource
 from senet.data.transforms import EvalTransform, TrainTransform
-from senet.training.recipe import Recipe
+from senet.training.recipe import FittedRecipe, Recipe
 from senet.training.sizes import first_sizes
 
 
@@ -40,7 +40,7 @@ class TrainingImages:
 def prepare_images(
     train: ImageSource,
     test: ImageSource,
-    recipe: Recipe,
+    recipe: FittedRecipe,
     *,
     channels: int,
     mean: tuple[float, ...],
@@ -91,7 +91,7 @@ def prepare_images(
     )
 
 
-def train_transform(recipe: Recipe, channels: int, mean: tuple[float, ...]) -> TrainTransform:
+def train_transform(recipe: FittedRecipe, channels: int, mean: tuple[float, ...]) -> TrainTransform:
     """Return what is done to training images; ``mean``, 0 to 1, fills what lies outside of an image."""
     assert recipe.crop != "auto", "choose the crop first"
     return TrainTransform(
@@ -119,7 +119,7 @@ def test_transform(recipe: Recipe, channels: int) -> EvalTransform:
     )
 
 
-def test_batch(recipe: Recipe) -> int:
+def test_batch(recipe: FittedRecipe) -> int:
     """Return how many test images are looked at together, whatever the number of processes is."""
     return min(max(recipe.batch_size // recipe.accumulate, 64), 256)
 

@@ -39,7 +39,7 @@ from senet.training.parallel import TrainedNetwork
 from senet.training.position import TrainingResult
 from senet.training.processes import ALONE, Processes, lost_processes_explained
 from senet.training.progress import Silent, TrainingProgress
-from senet.training.recipe import Recipe
+from senet.training.recipe import FittedRecipe
 from senet.training.resume import Keeper
 from senet.training.schedule import learning_rate
 from senet.training.step import Stepper
@@ -54,7 +54,7 @@ _STEPS_BETWEEN_CHECKS = {"cpu": 1, "cuda": 20}
 def train(
     model: nn.Module,
     images: TrainingImages,
-    recipe: Recipe,
+    recipe: FittedRecipe,
     *,
     seed: int,
     folder: Path,
@@ -107,7 +107,7 @@ class _Loop:
         self,
         network: TrainedNetwork,
         images: TrainingImages,
-        recipe: Recipe,
+        recipe: FittedRecipe,
         seed: int,
         folder: Path,
         identity: dict[str, Any],

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from senet.training.recipe import Precision, Recipe
+from senet.training.recipe import FittedRecipe, Precision, Recipe
 
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
@@ -17,7 +17,7 @@ DTYPES: dict[Precision, torch.dtype] = {
 }
 
 
-def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+def make_optimiser(model: nn.Module, recipe: FittedRecipe) -> torch.optim.SGD:
     """Return SGD on all parameters; with ``decay_norm`` off, vectors (biases, normalisation) do not decay."""
     parameters = [each for each in model.parameters() if each.requires_grad]
     groups: list[dict[str, Any]] = [{"params": parameters}]
@@ -43,7 +43,7 @@ def make_autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
     )
 
 
-def make_scaler(recipe: Recipe, device: torch.device) -> torch.amp.GradScaler:
+def make_scaler(recipe: FittedRecipe, device: torch.device) -> torch.amp.GradScaler:
     """Return what scales the loss, so that small gradients are not lost in fp16."""
     return torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
 

@@ -17,7 +17,7 @@ from senet.blocks.sync_norm import synchronise, unsynchronise
 from senet.errors import SenetError
 from senet.training.execution import Execution
 from senet.training.processes import Processes
-from senet.training.recipe import Recipe
+from senet.training.recipe import FittedRecipe
 
 # The first process's statistics are those that are kept, so they need not be sent at every step.
 _LOCAL_BUFFERS: dict[str, Any] = (
@@ -41,7 +41,7 @@ class TrainedNetwork:
     def __init__(
         self,
         model: nn.Module,
-        recipe: Recipe,
+        recipe: FittedRecipe,
         execution: Execution,
         processes: Processes,
         device: torch.device,

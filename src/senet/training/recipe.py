@@ -7,14 +7,18 @@ imports no torch, so that ``senet --help`` stays quick.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from senet.errors import SenetError
 from senet.training.recipe_rules import check_recipe
 
 Schedule = Literal["cosine", "step"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Sampling = Literal["shuffle", "balanced"]
 Crop = Literal["auto", "pad", "resized"]
+
+CHOSEN = ("epochs", "batch_size", "learning_rate", "warmup_epochs", "weight_decay")
+"""Settings that are chosen by the images, the network and its start where they are ``None``."""
 
 
 def _setting(default: Any, text: str) -> Any:
@@ -25,23 +29,33 @@ def _setting(default: Any, text: str) -> Any:
 class Recipe:
     """How a network is trained; the plain network and its SE twin share one.
 
-    The defaults train a small network on small images in seconds. The paper's ImageNet recipe
-    (Section 5.1) is ``epochs=100, batch_size=1024, learning_rate=0.6, schedule="step",
-    weight_decay=1e-4``.
+    What is ``None`` is chosen when images and network are known (`senet.training.recipe_choice`) and
+    told before the training. The paper's ImageNet recipe (Section 5.1) is ``epochs=100,
+    batch_size=1024, learning_rate=0.6, schedule="step", weight_decay=1e-4``.
 
     Raises:
         SenetError: a value is out of range, or would have no effect.
     """
 
-    epochs: int = _setting(6, "passes over the training images")
-    batch_size: int = _setting(32, "images per training step, over all processes")
+    epochs: int | None = _setting(
+        None, "passes over the training images (default: chosen by their number and the network)"
+    )
+    batch_size: int | None = _setting(
+        None, "images per training step, over all processes (default: chosen by the number of images)"
+    )
     accumulate: int = _setting(
         1, "parts into which a batch is cut, whose gradients are added up: the same step in less memory"
     )
-    learning_rate: float = _setting(0.1, "highest learning rate of SGD")
+    learning_rate: float | None = _setting(
+        None,
+        "highest learning rate of SGD (default: in proportion to the batch size; lower with --weights or "
+        "without BatchNorm)",
+    )
     momentum: float = _setting(0.9, "momentum of SGD: share of the last step kept")
     nesterov: bool = _setting(False, "use Nesterov momentum")
-    weight_decay: float = _setting(5e-4, "L2 penalty on the parameters")
+    weight_decay: float | None = _setting(
+        None, "L2 penalty on the parameters (default: 0.0005; 0.0001 with --weights)"
+    )
     decay_norm: bool = _setting(True, "let the L2 penalty act on biases and normalisation layers as well")
     clip_norm: float = _setting(
         0.0, "largest norm the gradient of all parameters may have before it is scaled down; 0 turns it off"
@@ -57,7 +71,9 @@ class Recipe:
     step_factor: float | None = _setting(
         None, "with --schedule step: what the rate is multiplied by (default: 0.1)"
     )
-    warmup_epochs: float = _setting(0.5, "epochs in which the rate rises from zero")
+    warmup_epochs: float | None = _setting(
+        None, "epochs in which the rate rises from zero (default: a tenth of the epochs, at most 5)"
+    )
     label_smoothing: float = _setting(0.0, "share of the target spread over all classes")
     ema_decay: float = _setting(
         0.0, "decay of the moving average of the weights that is tested; 0 turns it off"
@@ -124,3 +140,22 @@ class Recipe:
     def __post_init__(self) -> None:
         """Check every value."""
         check_recipe(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedRecipe(Recipe):
+    """A recipe in which every setting has a value: what a training runs and a run folder keeps."""
+
+    if TYPE_CHECKING:  # narrower types; the fields are those above
+        epochs: int
+        batch_size: int
+        learning_rate: float
+        weight_decay: float
+        warmup_epochs: float
+
+    def __post_init__(self) -> None:
+        """Check that nothing is left open, and every value."""
+        for name in CHOSEN:
+            if getattr(self, name) is None:
+                raise SenetError(f"{name} is not chosen: give it, or have `choose` choose it.")
+        super().__post_init__()

@@ -35,7 +35,7 @@ def with_changes(stated: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple
     if changes.get("schedule", "step") != "step":
         sentences += _drop_steps(values, changes)
     if "batch_size" in changes and "learning_rate" not in changes:
-        sentences += _advise_rate(stated, changes["batch_size"])
+        sentences += _scale_rate(values, changes["batch_size"])
     return Recipe(**{**values, **changes}), tuple(sentences)
 
 
@@ -69,13 +69,14 @@ def _drop_steps(values: dict[str, Any], changes: Mapping[str, Any]) -> list[str]
     return [f"The cosine schedule does not use the recipe's {' and '.join(dropped)}."] if dropped else []
 
 
-def _advise_rate(stated: Mapping[str, Any], batch: Any) -> list[str]:
-    usual, rate = stated.get("batch_size"), stated.get("learning_rate")
+def _scale_rate(values: dict[str, Any], batch: Any) -> list[str]:
+    usual, rate = values.get("batch_size"), values.get("learning_rate")
     if not isinstance(batch, int) or batch < 1 or usual is None or rate is None or batch == usual:
         return []
+    values["learning_rate"] = float(f"{rate * batch / usual:.3g}")
     return [
-        f"The recipe's learning rate {rate:g} is for batches of {usual}; in proportion, as Goyal et al. "
-        f"(2017) scale it, it would be {rate * batch / usual:.3g} for {batch}."
+        f"The recipe's learning rate {rate:g} is for batches of {usual}: for {batch} it became "
+        f"{values['learning_rate']:g}, in proportion, as Goyal et al. (2017) scale it."
     ]
 
 

@@ -13,32 +13,36 @@ if TYPE_CHECKING:
 AUTO = "auto"
 
 _RANGES: dict[str, tuple[float, float, str]] = {
-    "epochs": (1, 1_000_000, "a whole number of at least 1"),
-    "batch_size": (1, 1_000_000, "a whole number of at least 1"),
-    "accumulate": (1, 1_000_000, "a whole number of at least 1"),
-    "learning_rate": (1e-12, 1e6, "above 0"),
-    "momentum": (0, 0.9999, "at least 0 and below 1"),
-    "weight_decay": (0, 1e6, "0 or above"),
-    "clip_norm": (0, 1e12, "0 (off) or above"),
-    "step_factor": (1e-12, 1, "above 0 and at most 1"),
-    "warmup_epochs": (0, 1_000_000, "0 or above"),
-    "label_smoothing": (0, 0.9999, "at least 0 and below 1"),
-    "ema_decay": (0, 0.999999, "at least 0 and below 1"),
-    "freeze_norm_epochs": (0, 1_000_000, "0 (off) or a number of epochs"),
-    "image_size": (0, 100_000, "0 (chosen by the images) or a side in pixels"),
-    "start_size": (0, 100_000, "0 (off) or a side in pixels"),
-    "grow_epochs": (0, 1_000_000, "0 (three quarters of the epochs) or a number of epochs"),
-    "test_resize": (0, 200_000, "0 (chosen by the image size) or a side in pixels"),
-    "least_area": (1e-4, 1, "above 0 and at most 1"),
-    "erasing": (0, 1, "a probability between 0 and 1"),
-    "cutout": (0, 200_000, "0 (off) or a side in pixels"),
-    "rotation": (0, 180, "an angle between 0 and 180 degrees"),
-    "jitter": (0, 255, "a grey level between 0 and 255"),
+    "epochs": (1, 1_000_000, "a whole number from 1 to 1,000,000"),
+    "batch_size": (1, 1_000_000, "a whole number from 1 to 1,000,000"),
+    "accumulate": (1, 1_000_000, "a whole number from 1 to 1,000,000"),
+    "learning_rate": (1e-12, 1e6, "above 0 (at least 1e-12) and at most 1,000,000"),
+    "momentum": (0, 0.9999, "at least 0 and at most 0.9999"),
+    "weight_decay": (0, 1e6, "at least 0 (off) and at most 1,000,000"),
+    "clip_norm": (0, 1e12, "at least 0 (off) and at most 1e12"),
+    "step_factor": (1e-12, 1, "above 0 (at least 1e-12) and at most 1"),
+    "warmup_epochs": (0, 1_000_000, "at least 0 (off) and at most 1,000,000"),
+    "label_smoothing": (0, 0.9999, "at least 0 (off) and at most 0.9999"),
+    "ema_decay": (0, 0.999999, "at least 0 (off) and at most 0.999999"),
+    "freeze_norm_epochs": (0, 1_000_000, "0 (off) or a number of epochs, at most 1,000,000"),
+    "image_size": (0, 100_000, "0 (chosen by the images) or a side in pixels, at most 100,000"),
+    "start_size": (0, 100_000, "0 (off) or a side in pixels, at most 100,000"),
+    "grow_epochs": (
+        0,
+        1_000_000,
+        "0 (three quarters of the epochs) or a number of epochs, at most 1,000,000",
+    ),
+    "test_resize": (0, 200_000, "0 (chosen by the image size) or a side in pixels, at most 200,000"),
+    "least_area": (1e-4, 1, "a share from 0.0001 to 1"),
+    "erasing": (0, 1, "a probability from 0 to 1"),
+    "cutout": (0, 200_000, "0 (off) or a side in pixels, at most 200,000"),
+    "rotation": (0, 180, "an angle from 0 to 180 degrees"),
+    "jitter": (0, 255, "a grey level from 0 to 255"),
     "randaugment": (0, 10, "0 (off) or a strength from 1 to 10"),
-    "randaugment_layers": (1, 10, "a number from 1 to 10"),
-    "mixup": (0, 100, "0 (off) or above"),
-    "cutmix": (0, 100, "0 (off) or above"),
-    "repeats": (1, 1000, "a whole number of at least 1"),
+    "randaugment_layers": (1, 10, "a whole number from 1 to 10"),
+    "mixup": (0, 100, "0 (off) or a number up to 100"),
+    "cutmix": (0, 100, "0 (off) or a number up to 100"),
+    "repeats": (1, 1000, "a whole number from 1 to 1,000"),
 }
 
 
@@ -67,21 +71,25 @@ def check_recipe(recipe: Recipe) -> None:
 def _check_types(recipe: Recipe) -> None:
     hints = get_type_hints(type(recipe))
     for each in fields(recipe):
-        allowed = get_args(hints[each.name])
-        value = getattr(recipe, each.name)
-        if get_origin(hints[each.name]) is Literal and value not in allowed:
-            raise SenetError(f"{each.name} is {value!r}; choose one of {', '.join(map(str, allowed))}.")
-        if hints[each.name] is int and (not isinstance(value, int) or isinstance(value, bool)):
-            raise SenetError(f"{each.name} is {value!r}; it must be a whole number.")
-        if hints[each.name] is bool and not isinstance(value, bool):
-            raise SenetError(f"{each.name} is {value!r}; it must be True or False.")
-    for name, (low, high, text) in _RANGES.items():
-        value = getattr(recipe, name)
-        if value is None and type(None) in get_args(hints[name]):
+        hint, value = hints[each.name], getattr(recipe, each.name)
+        allowed = get_args(hint)
+        if value is None and type(None) in allowed:
             continue
-        # `not` catches NaN as well.
-        if not isinstance(value, int | float) or not low <= value <= high:
-            raise SenetError(f"{name} is {value!r}; it must be {text}.")
+        if get_origin(hint) is Literal and value not in allowed:
+            raise SenetError(f"{each.name} is {value!r}; choose one of {', '.join(map(str, allowed))}.")
+        if hint in (int, int | None) and (not isinstance(value, int) or isinstance(value, bool)):
+            raise SenetError(f"{each.name} is {value!r}; it must be {_RANGES[each.name][2]}.")
+        if hint is bool and not isinstance(value, bool):
+            raise SenetError(f"{each.name} is {value!r}; it must be True or False.")
+        if each.name in _RANGES:
+            _check_range(each.name, value)
+
+
+def _check_range(name: str, value: object) -> None:
+    low, high, text = _RANGES[name]
+    # `not` catches NaN as well.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise SenetError(f"{name} is {value!r}; it must be {text}.")
 
 
 def _check_schedule(recipe: Recipe) -> None:
@@ -90,20 +98,26 @@ def _check_schedule(recipe: Recipe) -> None:
             "step_epochs and step_factor have no effect on the cosine schedule: "
             "choose schedule 'step' or leave them out."
         )
+    if recipe.step_epochs and recipe.epochs is None:
+        raise SenetError(
+            f"step_epochs is {recipe.step_epochs} and the number of epochs is not given: give epochs as well."
+        )
+    if recipe.epochs is None:
+        return
     if any(not 0 < epoch < recipe.epochs for epoch in recipe.step_epochs):
         raise SenetError(
             f"step_epochs is {recipe.step_epochs}; each must lie between 1 and {recipe.epochs - 1}, "
             f"within the {recipe.epochs} epochs of the training."
         )
-    if recipe.warmup_epochs >= recipe.epochs:
+    if recipe.warmup_epochs is not None and recipe.warmup_epochs >= recipe.epochs:
         raise SenetError(
-            f"warmup_epochs is {recipe.warmup_epochs} but the training has only {recipe.epochs} epochs: "
-            "make the warm-up shorter."
+            f"warmup_epochs is {recipe.warmup_epochs}; it must be below {recipe.epochs}, the number of "
+            "epochs: make the warm-up shorter."
         )
     if recipe.freeze_norm_epochs >= recipe.epochs:
         raise SenetError(
-            f"freeze_norm_epochs is {recipe.freeze_norm_epochs} but the training has only {recipe.epochs} "
-            "epochs, and BatchNorm must learn in the first of them: freeze fewer."
+            f"freeze_norm_epochs is {recipe.freeze_norm_epochs}; it must be below {recipe.epochs}, the "
+            "number of epochs, in the first of which BatchNorm must learn: freeze fewer."
         )
 
 
@@ -127,9 +141,9 @@ def _check_sizes(recipe: Recipe) -> None:
             f"start_size is {recipe.start_size} but the training has only one epoch, which takes images of "
             "full size: leave it out or train longer."
         )
-    if recipe.start_size > 0 and recipe.grow_epochs >= recipe.epochs:
+    if recipe.start_size > 0 and recipe.epochs is not None and recipe.grow_epochs >= recipe.epochs:
         raise SenetError(
-            f"grow_epochs is {recipe.grow_epochs} but the training has only {recipe.epochs} epochs: "
+            f"grow_epochs is {recipe.grow_epochs}; it must be below {recipe.epochs}, the number of epochs: "
             "let the images reach their full size before the last one."
         )
     if size > 0 and 0 < recipe.test_resize < size:
@@ -145,6 +159,8 @@ def _check_sizes(recipe: Recipe) -> None:
 
 
 def _check_batches(recipe: Recipe) -> None:
+    if recipe.batch_size is None:
+        return
     if recipe.batch_size % recipe.accumulate:
         raise SenetError(
             f"accumulate is {recipe.accumulate} and the batch of {recipe.batch_size} images cannot be cut "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from senet.training.recipe import Recipe
+from senet.training.recipe import FittedRecipe
 
 DEFAULT_STEP_FACTOR = 0.1
 
 
-def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+def learning_rate(recipe: FittedRecipe, step: int, steps_per_epoch: int) -> float:
     """Return the learning rate of one optimiser step.
 
     A linear warm-up reaches the full rate at the end of ``warmup_epochs``. After it the cosine
@@ -33,7 +33,7 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def drops(recipe: Recipe) -> tuple[int, ...]:
+def drops(recipe: FittedRecipe) -> tuple[int, ...]:
     """Return the epochs after which the step schedule lowers the rate (paper: 30, 60, 90 of 100).
 
     In trainings of a few epochs some of these coincide or fall outside, and there are fewer drops.

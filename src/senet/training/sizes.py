@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from senet.training.recipe import Recipe
+from senet.training.recipe import FittedRecipe
 
 # Networks for photographs halve their maps five times, those for small images twice.
 LEAST_LARGE_SIZE = 64
@@ -10,7 +10,7 @@ LARGE_STEP, SMALL_STEP = 32, 4
 DEFAULT_SHARE = 0.75
 
 
-def training_size(recipe: Recipe, epoch: int) -> int:
+def training_size(recipe: FittedRecipe, epoch: int) -> int:
     """Return the side in pixels of one epoch's training images.
 
     It grows evenly from ``start_size`` to ``image_size``, which it has from epoch ``grow_epochs`` on (by
@@ -31,7 +31,7 @@ def training_size(recipe: Recipe, epoch: int) -> int:
     return min(max(round(even / step) * step, recipe.start_size), recipe.image_size)
 
 
-def first_sizes(recipe: Recipe) -> tuple[int, ...]:
+def first_sizes(recipe: FittedRecipe) -> tuple[int, ...]:
     """Return `training_size` of every epoch before the images have their full size."""
     sizes = [training_size(recipe, epoch) for epoch in range(recipe.epochs)]
     return tuple(sizes[: sum(size < recipe.image_size for size in sizes)])

@@ -21,7 +21,7 @@ from senet.training.mixing import Mixing
 from senet.training.optimiser import gradient_norm, make_autocast, make_optimiser, make_scaler
 from senet.training.parallel import TrainedNetwork
 from senet.training.processes import Processes
-from senet.training.recipe import Recipe
+from senet.training.recipe import FittedRecipe
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -41,7 +41,7 @@ class Stepper:
     def __init__(
         self,
         network: TrainedNetwork,
-        recipe: Recipe,
+        recipe: FittedRecipe,
         normalise: Normalise,
         processes: Processes,
         seed: int,
