@@ -23,7 +23,7 @@ FINE_TUNING_RATE = 0.02
 # Small batches give few images more steps (Brigato et al., 2021).
 FEW_IMAGES, MANY_IMAGES = 2_000, 50_000
 SMALL_BATCH, BATCH, LARGE_BATCH = 16, 32, 128
-# From few photographs alone a network learns no fine detail, and fewer pixels allow more steps: sides by images.
+# From few photographs alone a network learns no fine detail, and fewer pixels allow more steps.
 LARGEST_SIZE = 224
 SIZES_OF_FEW = {1_000: 64, 10_000: 128}
 # A training from the beginning learns little in fewer steps than these, and ends within minutes on two CPU
