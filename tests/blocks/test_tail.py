@@ -377,3 +377,19 @@ def test_autocast_leaves_the_tables_alone():
 
 def test_norm_layers_are_those_of_torch():
     assert tail_module.NORM_FORWARDS[0] is nn.BatchNorm1d.forward is nn.BatchNorm2d.forward
+
+
+@pytest.mark.parametrize("inference", [True, False])
+def test_parameters_that_no_kernel_can_read_are_left_to_the_layers(inference):
+    class Own(torch.Tensor):
+        pass
+
+    y = torch.randn(2, 8, 4, 4)
+    bn, relu, se = layers(8, (True, True, True, True, False), training=False)
+    with kernels("always"), torch.set_grad_enabled(not inference):
+        for away in ({"bn": copy.deepcopy(bn).to("meta")}, {"se": copy.deepcopy(se).to("meta")}):
+            with recording() as ran, pytest.raises(RuntimeError):
+                tail(y, **away)
+            assert ran[0].choice.reason == "a parameter is on meta, the maps are on cpu"
+        bn.running_var = bn.running_var.as_subclass(Own)
+        assert reason_of(y, bn, relu) == "a parameter is a Own"

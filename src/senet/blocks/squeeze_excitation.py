@@ -13,7 +13,7 @@ from senet.blocks.cost import Cost, CostedModule, Shape, byte_count, parameter_c
 from senet.blocks.se_config import Activation, Gate, SEConfig, Squeeze, Start
 from senet.errors import SenetError
 from senet.kernels import reference
-from senet.kernels.dispatch import Choice, choose, record, run
+from senet.kernels.dispatch import Choice, choose, record, run, unreadable
 from senet.kernels.excitation import ACTIVATIONS, GATES, Excitation
 from senet.kernels.fused import NO_BATCH_NORM
 from senet.kernels.steps import Steps
@@ -31,6 +31,12 @@ def has_hooks(layer: nn.Module) -> bool:
 def has_forward_of_its_own(layer: nn.Module) -> bool:
     """Whether the forward of this one layer was replaced."""
     return "forward" in layer.__dict__
+
+
+def _unfused_layer(x: Tensor, layer: nn.Linear) -> str:
+    if type(layer).forward is not nn.Linear.forward or has_forward_of_its_own(layer):
+        return f"{type(layer).__name__} in SE is no Linear"
+    return "a hook on a layer of SE" if has_hooks(layer) else unreadable(x, (layer.weight, layer.bias))
 
 
 class SqueezeExcitation(CostedModule):
@@ -176,12 +182,9 @@ class SqueezeExcitation(CostedModule):
             return "the gate or the activation was replaced"
         if has_forward_of_its_own(self) or type(self).forward is not SqueezeExcitation.forward:
             return "SE has a forward of its own"
-        for layer in (self.fc1, self.fc2):
-            if type(layer).forward is not nn.Linear.forward or has_forward_of_its_own(layer):
-                return f"{type(layer).__name__} in SE is no Linear"
-            if has_hooks(layer):
-                return "a hook on a layer of SE"
-        return "SE weighs another number of channels" if x.shape[1] != self.channels else ""
+        if x.shape[1] != self.channels:
+            return "SE weighs another number of channels"
+        return _unfused_layer(x, self.fc1) or _unfused_layer(x, self.fc2)
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
         """Return the cost for one image of ``shape``, (C, *spatial), and the shape of the output.

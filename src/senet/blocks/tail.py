@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +18,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from senet.blocks.attached import attached_block, has_other_hooks, position_of
 from senet.blocks.squeeze_excitation import SqueezeExcitation, has_forward_of_its_own, has_hooks
 from senet.blocks.sync_norm import CpuSyncBatchNorm, is_synchronised
-from senet.kernels.dispatch import Choice, choose, record, run
+from senet.kernels.dispatch import Choice, choose, record, run, unreadable
 from senet.kernels.excitation import Excitation
-from senet.kernels.fused import NO_BATCH_NORM, BatchNorm, prepare
+from senet.kernels.fused import NO_BATCH_NORM, BatchNorm
 from senet.kernels.steps import Steps
-from senet.kernels.tables import Norm, table_dtype
+from senet.kernels.tables import Norm
 
 NORM_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward, CpuSyncBatchNorm.forward)
 """The forwards that normalise and do nothing else."""
@@ -113,8 +112,8 @@ def tail(
     if choice.backend == "reference":
         # Where the block sits on one of the layers, that runs it.
         return _layer_by_layer(y, bn, relu, se if host is None else None, shortcut, relu_first)
-    out, table = run(choice, y, shortcut, _batch_norm(bn, of_batch, table_dtype(y.dtype)), excitation, steps)
-    if bn is not None and bn.training and bn.track_running_stats:
+    out, table = run(choice, y, shortcut, _batch_norm(bn, of_batch), excitation, steps)
+    if bn is not None and bn.training and bn.track_running_stats and table is not None:
         _update_running(bn, Norm.of(table))
     return out
 
@@ -205,6 +204,7 @@ def _unlike_bn(
             return "BatchNorm has another number of channels"
         if has_hooks(bn) and (host is None or has_other_hooks(bn)):
             return "a hook on BatchNorm"
+        return unreadable(y, (bn.weight, bn.bias, bn.running_mean, bn.running_var))
     return ""
 
 
@@ -221,31 +221,12 @@ def _unlike_se(y: Tensor, se: Excites | None) -> str:
     return "" if se is None else ("a hook on SE" if has_hooks(se.layer) else se.unfused(y))
 
 
-def _batch_norm(bn: _BatchNorm | None, of_batch: bool, dtype: torch.dtype) -> BatchNorm:
+def _batch_norm(bn: _BatchNorm | None, of_batch: bool) -> BatchNorm:
     if bn is None:
         return NO_BATCH_NORM
     if of_batch:
         return BatchNorm(bn.weight, bn.bias, None, None, True, bn.eps, _group(bn))
-    weight, bias, mean, var = bn.weight, bn.bias, bn.running_mean, bn.running_var
-    given = BatchNorm(weight, bias, mean, var, False, bn.eps)
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return given
-    return BatchNorm(weight, bias, mean, var, False, bn.eps, prepared=_prepared(bn, given, dtype))
-
-
-_known: WeakKeyDictionary[nn.Module, tuple[Any, Tensor]] = WeakKeyDictionary()
-
-
-def _prepared(bn: _BatchNorm, given: BatchNorm, dtype: torch.dtype) -> Tensor | None:
-    """Return the tables of a BatchNorm in evaluation mode, made anew only after a tensor has changed."""
-    tensors = [each for each in given[:4] if isinstance(each, Tensor)]
-    if any(each.is_inference() or type(each) not in (Tensor, nn.Parameter) for each in tensors):
-        return None
-    state = (dtype, bn.eps, *((each.data_ptr(), each._version) for each in tensors))
-    known = _known.get(bn)
-    if known is None or known[0] != state:
-        _known[bn] = known = state, prepare(given, dtype)
-    return known[1]
+    return BatchNorm(bn.weight, bn.bias, bn.running_mean, bn.running_var, False, bn.eps)
 
 
 def _group(bn: _BatchNorm) -> str:

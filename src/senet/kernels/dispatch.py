@@ -8,12 +8,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from senet.kernels import fused, torch_passes
 from senet.kernels.backends import missing, mode, passes_or_plain
@@ -137,6 +138,18 @@ def _unfit(y: Tensor, shortcut: Tensor | None, steps: Steps, gate: str, of_batch
     return _watched()
 
 
+def unreadable(y: Tensor, parameters: Iterable[Tensor | None]) -> str:
+    """Return why no kernel can read ``parameters`` beside maps ``y``, or an empty text."""
+    for each in parameters:
+        if each is None:
+            continue
+        if each.device != y.device:
+            return f"a parameter is on {each.device}, the maps are on {y.device}"
+        if type(y) is Tensor and type(each) not in (Tensor, Parameter):
+            return f"a parameter is a {type(each).__name__}"
+    return ""
+
+
 def _watched() -> str:
     """Return what differentiates or records single operators just now, if anything."""
     if torch._C._get_tracing_state() is not None:
@@ -157,7 +170,7 @@ def run(
     batch_norm: BatchNorm,
     excitation: Excitation | None,
     steps: Steps,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     """Run a tail as chosen.
 
     Args:
@@ -169,8 +182,8 @@ def run(
         steps: of the tail.
 
     Returns:
-        The output in shape, type and memory format of ``y``, and the statistics that BatchNorm used, (6, C)
-        as `tables.Norm`.
+        The output in shape, type and memory format of ``y``, and the statistics, (6, C) as `tables.Norm`;
+        for inference only the batch's.
     """
     if choice.backend == "torch":
         result = fused.forward(torch_passes, y, shortcut, batch_norm, excitation, steps)
@@ -180,7 +193,7 @@ def run(
         with float_tables(y):
             passes = passes_or_plain(choice.backend)
             return fused.infer(passes, y, shortcut, batch_norm, excitation, steps)
-    weight, bias, mean, var, of_batch, eps, group, _ = batch_norm
+    weight, bias, mean, var, of_batch, eps, group = batch_norm
     w1, b1, w2, b2, activation, gate = excitation or (None, None, None, None, "", "")
     operator = tail_operator if watched else tail_in_eager_mode
     out, norm, *_ = operator(

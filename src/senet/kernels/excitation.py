@@ -54,10 +54,7 @@ class Excitation(NamedTuple):
 
     def like(self, table: Tensor) -> Excitation:
         """Return the layers in the type of ``table``, each parameter contiguous."""
-        parameters = [each for each in self[:4] if each is not None]
-        if all(each.dtype == table.dtype and each.is_contiguous() for each in parameters):
-            return self
-        w1, b1, w2, b2 = (None if each is None else each.to(table.dtype).contiguous() for each in self[:4])
+        w1, b1, w2, b2 = (as_table(each, table) for each in self[:4])
         assert w1 is not None and w2 is not None
         return Excitation(w1, b1, w2, b2, self.activation, self.gate)
 
@@ -102,6 +99,13 @@ class ExcitationGradients(NamedTuple):
     b1: Tensor | None
     w2: Tensor
     b2: Tensor | None
+
+
+def as_table(parameter: Tensor | None, table: Tensor) -> Tensor | None:
+    """Return ``parameter`` in the type of ``table`` and contiguous: itself where it is both already."""
+    if parameter is None or (parameter.dtype == table.dtype and parameter.is_contiguous()):
+        return parameter
+    return parameter.to(table.dtype).contiguous()
 
 
 def _like(parameter: Tensor | None, table: Tensor) -> Tensor:

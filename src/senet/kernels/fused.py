@@ -7,14 +7,13 @@ fuses. With a backend of compiled passes, `senet.kernels.operators` pairs it wit
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from types import ModuleType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from senet.kernels.excitation import Excitation, ExcitationGradients
+from senet.kernels.excitation import Excitation, ExcitationGradients, as_table
 from senet.kernels.steps import Steps
 from senet.kernels.tables import (
     Affine,
@@ -31,8 +30,7 @@ class BatchNorm(NamedTuple):
     """What a BatchNorm layer computes with, (C,) each.
 
     ``of_batch`` says that the statistics are the batch's, as in training; else ``mean`` and ``var`` are used.
-    ``group`` names the process group over which a SyncBatchNorm takes them. ``prepared`` holds what follows
-    from the running statistics, (6, C) as `tables.Norm`, where it is known already.
+    ``group`` names the process group over which a SyncBatchNorm takes them.
     """
 
     weight: Tensor | None
@@ -42,17 +40,13 @@ class BatchNorm(NamedTuple):
     of_batch: bool
     eps: float
     group: str = ""
-    prepared: Tensor | None = None
+
+    def like(self, table: Tensor) -> list[Tensor | None]:
+        """Return mean, variance, weight and bias in the type of ``table``, each contiguous."""
+        return [as_table(each, table) for each in (self.mean, self.var, self.weight, self.bias)]
 
 
 NO_BATCH_NORM = BatchNorm(None, None, None, None, False, 0.0)
-
-
-def prepare(batch_norm: BatchNorm, dtype: torch.dtype) -> Tensor:
-    """Return the statistics of a BatchNorm in evaluation mode, (6, C) as `tables.Norm`."""
-    weight, bias, mean, var = batch_norm[:4]
-    assert mean is not None and var is not None
-    return running_statistics(mean, var, weight, bias, batch_norm.eps, dtype)
 
 
 class Forward(NamedTuple):
@@ -129,7 +123,7 @@ def infer(
     batch_norm: BatchNorm,
     excitation: Excitation | None,
     steps: Steps,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     """Run a tail whose gradients nobody needs and whose operators nobody watches.
 
     Args:
@@ -141,33 +135,24 @@ def infer(
         steps: of the tail.
 
     Returns:
-        The output, in the shape of ``y``, and the statistics, (6, C) as `tables.Norm`.
+        The output, in the shape of ``y``, and the statistics, (6, C) as `tables.Norm`, where they are the
+        batch's.
     """
     if passes.infer is not None and not batch_norm.of_batch:
-        plain = not steps.bn
-        table = _kept(y.shape[1], y.dtype, y.device) if plain else _known_statistics(y, batch_norm, steps)
-        out = passes.infer(y, shortcut, table, excitation, steps)
+        out = passes.infer(y, shortcut, batch_norm, excitation, steps)
         if out is not None:
-            return out, table
+            return out, None
     result = forward(passes, y, shortcut, batch_norm, excitation, steps)
     return result.out, result.norm
-
-
-@lru_cache(maxsize=64)
-def _kept(channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return `tables.no_statistics` for maps of ``dtype``, (6, C), the same tensor at each call.
-
-    Only for `infer`: where operators are watched, tensors may be a tracer's, which must not be kept.
-    """
-    with torch.inference_mode(False):
-        return no_statistics(channels, table_dtype(dtype), device)
 
 
 def _known_statistics(y: Tensor, batch_norm: BatchNorm, steps: Steps) -> Tensor:
     dtype = table_dtype(y.dtype)
     if not steps.bn:
         return no_statistics(y.shape[1], dtype, y.device)
-    return prepare(batch_norm, dtype) if batch_norm.prepared is None else batch_norm.prepared
+    weight, bias, mean, var = batch_norm[:4]
+    assert mean is not None and var is not None
+    return running_statistics(mean, var, weight, bias, batch_norm.eps, dtype)
 
 
 def backward(

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from senet.kernels import numba_channels_last, numba_contiguous, numba_tables
 from senet.kernels.excitation import Excitation
+from senet.kernels.fused import BatchNorm
 from senet.kernels.layout import Layout, dense, laid_out
 from senet.kernels.numba_excitation import MOST_PRODUCTS, excitation_calls
-from senet.kernels.numba_tables import squeeze_call
+from senet.kernels.numba_tables import running_statistics_call, squeeze_call
 from senet.kernels.numba_task import DTYPES, Call, Program, compiled, place, run
 from senet.kernels.steps import Steps
 from senet.kernels.tables import Affine, Moments
@@ -109,17 +110,18 @@ def gradient_apply_pass(
 
 
 def infer(
-    y: Tensor, shortcut: Tensor | None, table: Tensor, excitation: Excitation | None, steps: Steps
+    y: Tensor, shortcut: Tensor | None, batch_norm: BatchNorm, excitation: Excitation | None, steps: Steps
 ) -> Tensor | None:
     """Run a tail whose statistics are known as one call of compiled code, for which nobody needs gradients.
 
-    On few images a tail is over in the time of a few operators, so nothing returns to Python between the
-    squeeze and the result.
+    On few images a tail is over in the time of a few operators, so nothing returns to Python between
+    BatchNorm's parameters and the result. They are read at every call: PyTorch has no way to tell that
+    memory has changed.
 
     Args:
         y: (N, C, *spatial).
         shortcut: added where ``steps.add`` says so.
-        table: the statistics, (6, C) as `tables.Norm`.
+        batch_norm: with running statistics; unused without ``steps.bn``.
         excitation: SE's layers; only with ``steps.se``.
         steps: of the tail.
 
@@ -130,33 +132,41 @@ def infer(
     y, layout = dense(y)
     if shortcut is not None:
         shortcut = laid_out(shortcut, y)
-    threads = torch.get_num_threads()
+    threads, eps = torch.get_num_threads(), batch_norm.eps
+    norm = batch_norm.like(y)
     if excitation is None:
-        out = _new(y)
-        _inference(layout, y.dtype, steps, None, threads).run(y, shortcut, table, out)
+        out, space = _new(y), y.new_empty(6 * layout.C)
+        _inference(layout, y.dtype, steps, eps, None, threads).run(y, shortcut, out, space, *norm)
         return _in_order_of(given, y, out)
     w1, b1, w2, b2, activation, gate = excitation.like(y)
     hidden = len(w1)
     if layout.N * layout.C * hidden > MOST_PRODUCTS:
         return None
     out = _new(y)
-    space = y.new_empty(layout.N * (6 * layout.C + hidden))
-    program = _inference(layout, y.dtype, steps, (hidden, activation, gate), threads)
-    program.run(y, shortcut, table, out, space, w1, b1, w2, b2)
+    space = y.new_empty(6 * layout.C + layout.N * (6 * layout.C + hidden))
+    program = _inference(layout, y.dtype, steps, eps, (hidden, activation, gate), threads)
+    program.run(y, shortcut, out, space, *norm, w1, b1, w2, b2)
     return _in_order_of(given, y, out)
 
 
 @lru_cache(maxsize=1024)
 def _inference(
-    layout: Layout, dtype: torch.dtype, steps: Steps, kind: tuple[int, str, str] | None, threads: int
+    layout: Layout,
+    dtype: torch.dtype,
+    steps: Steps,
+    eps: float,
+    kind: tuple[int, str, str] | None,
+    threads: int,
 ) -> Program:
     """Return what `infer` runs: the kind is the number of hidden units, the activation and the gate."""
     N, C, _, last = layout
-    y, shortcut, table, out, space, *layers = (partial(place, number) for number in range(9))
+    y, shortcut, out, table, *parameters = (partial(place, number) for number in range(12))
+    norm, layers = [each() for each in parameters[:4]] if steps.bn else [0] * 4, parameters[4:]
     row = C * dtype.itemsize
     scale, bias, step = table(4 * row), table(5 * row), 0
-    calls: list[Call] = []
+    calls = [running_statistics_call(dtype, C, eps, norm, table())]
     if kind is not None:
+        space = partial(_behind, table, 6 * row)
         z, scaled, hidden = (space(rows * N * row) for rows in (3, 4, 6))
         calls += _squeeze_calls(layout, dtype, y(), table(), space, steps)
         weights = [layer() for layer in layers]
@@ -166,6 +176,10 @@ def _inference(
     loop = _loop(last, dtype, "apply", add=steps.add, relu=steps.relu or steps.relu_first)
     calls.append(Call(loop, pieces, [*sizes, step, y(), table(), scale, bias, out(), shortcut()]))
     return Program(calls)
+
+
+def _behind(place: Callable[[int], int], begin: int, offset: int) -> int:
+    return place(begin + offset)
 
 
 def _squeeze_calls(

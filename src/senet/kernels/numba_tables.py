@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import marshal
 import zlib
+from collections.abc import Sequence
 from functools import cache
 from inspect import isfunction
 from typing import Any
@@ -139,6 +140,22 @@ def squeeze_call(
     return Call(_loop("squeeze", dtype), -(-C // _BLOCK), arguments)
 
 
+def running_statistics_call(
+    dtype: torch.dtype, channels: int, eps: float, parameters: Sequence[int], table: int
+) -> Call:
+    """Return the call of `tables.running_statistics`, given addresses.
+
+    Args:
+        dtype: of all tensors.
+        channels: C.
+        eps: added to the variance.
+        parameters: running mean and variance, weight and bias, (C,) each; 0 for a missing one. Without any
+            the call is that of `tables.no_statistics`.
+        table: for the result, (6, C).
+    """
+    return Call(_loop("running", dtype), 1, [channels, eps, *parameters, table])
+
+
 def _new_squeezed(like: Tensor) -> Squeezed:
     return Squeezed(like.new_empty(1, *like.shape), torch.empty_like(like))
 
@@ -220,6 +237,30 @@ def _squeeze_loop(dtype: Any) -> Loop:
     return loop
 
 
+def _running_loop(dtype: Any) -> Loop:
+    """Return the loop of `running_statistics_call`."""
+    version = _FORMULAS
+
+    def loop(address: Any) -> None:
+        if version == 0:
+            return
+        given = carray(address, MAX_ARGUMENTS)[GIVEN:]  # C, eps, mean, var, weight, bias, table
+        C, eps = given[0], number(given[1])
+        mean, var = grid(given[2], 1, C, dtype), grid(given[3], 1, C, dtype)
+        weights, biases = grid(given[4], 1, C, dtype), grid(given[5], 1, C, dtype)
+        table = grid(given[6], 6, C, dtype)
+        for c in range(C):
+            table[0, c] = mean[0, c] if given[2] != 0 else dtype(0)
+            table[1, c] = dtype(0)
+            table[3, c] = var[0, c] if given[3] != 0 else dtype(1)
+            table[2, c] = 1 / np.sqrt(table[3, c] + eps)
+            weight = weights[0, c] if given[4] != 0 else dtype(1)
+            bias = biases[0, c] if given[5] != 0 else dtype(0)
+            table[4, c], table[5, c] = _affine(table[2, c], table[1, c], weight, bias)
+
+    return loop
+
+
 def _gradients_loop(dtype: Any) -> Loop:
     """Return the loop of `gradients`."""
     version = _FORMULAS
@@ -273,4 +314,4 @@ def _gradients_loop(dtype: Any) -> Loop:
     return loop
 
 
-_LOOPS = {"squeeze": _squeeze_loop, "gradients": _gradients_loop}
+_LOOPS = {"squeeze": _squeeze_loop, "running": _running_loop, "gradients": _gradients_loop}

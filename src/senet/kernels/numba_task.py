@@ -39,7 +39,7 @@ class Call(NamedTuple):
     """A loop at an address, the number of pieces of its work, and its arguments.
 
     Those are sizes, other numbers, which the loop gets by `number`, and tensors, of which it gets the
-    address; 0 stands for a missing one.
+    address; 0 stands for a missing one. A call of one piece runs on the calling thread.
     """
 
     loop: int
@@ -123,20 +123,22 @@ class Program:
     """Loops that run one after another as one call of compiled code, time and again on other tensors.
 
     Args:
-        calls: in order, with whole numbers alone as arguments: sizes, and `place` for each tensor.
+        calls: in order, with numbers alone as arguments: sizes, and `place` for each tensor.
     """
 
     def __init__(self, calls: Sequence[Call]) -> None:
-        words = [pool_address(), len(calls)]
+        words: list[int | float] = [pool_address(), len(calls)]
         threads = torch.get_num_threads()
         for loop, pieces, arguments in calls:
             assert len(arguments) <= MAX_ARGUMENTS - GIVEN
-            numbers = [each for each in arguments if isinstance(each, int)]
+            numbers = [each for each in arguments if isinstance(each, int | float)]
             assert len(numbers) == len(arguments), "a program has places in place of tensors"
             words += [loop, min(threads, pieces), 0, pieces, *numbers]
             words += [0] * (MAX_ARGUMENTS - GIVEN - len(arguments))
-        packed = np.array(words, dtype=np.int64)
-        self._tensors, self._offsets = packed >> _ADDRESS_BITS, packed & ((1 << _ADDRESS_BITS) - 1)
+        packed = np.array([*map(_word, words)], dtype=np.int64)
+        whole = np.array([isinstance(each, int) for each in words])
+        self._tensors = np.where(whole, packed >> _ADDRESS_BITS, 0)
+        self._offsets = np.where(whole, packed & ((1 << _ADDRESS_BITS) - 1), packed)
         self._start = _sequence()
 
     def run(self, *tensors: Tensor | None) -> None:
@@ -163,7 +165,7 @@ def _sequence_loop(address: Any) -> None:
     for call in range(given[1]):
         words = part(_address_of(address), 2 + call * _CALL, _CALL, np.int64)
         arguments = _address_of(address) + 8 * (4 + call * _CALL)
-        if given[0] == 0:
+        if given[0] == 0 or words[1] == 1:
             _start_alone(words[0], arguments)
         else:
             _start(given[0], words[0], arguments, words[1])

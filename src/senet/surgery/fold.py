@@ -51,7 +51,7 @@ class FoldedConvolution(nn.Module):
         self.stride, self.dilation, self.groups = conv.stride, conv.dilation, conv.groups
         self.padding: Any = conv.padding
         self.includes_relu = includes_relu
-        self._packed: tuple[tuple[int, int], Tensor] | None = None
+        self._packed: tuple[Tensor, int, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_channels, H', W') for (N, in_channels, H, W)."""
@@ -83,11 +83,13 @@ class FoldedConvolution(nn.Module):
         )
 
     def _pack(self, x: Tensor) -> Tensor:
-        state = self.weight.data_ptr(), self.weight._version
-        if self._packed is None or self._packed[0] != state:
+        weight, known = self.weight, self._packed
+        if known is None or known[0].data_ptr() != weight.data_ptr() or known[1] != weight._version:
             given = (self.padding, self.stride, self.dilation, self.groups, list(x.shape))
-            self._packed = state, _pack_weight(self.weight.to_mkldnn(), *given)
-        return self._packed[1]
+            packed = _pack_weight(weight.to_mkldnn(), *given)
+            # The old memory is kept: other weights in the same place would look unchanged.
+            self._packed = known = weight.detach(), weight._version, packed
+        return known[2]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the packed weights, which are made anew where the copy runs."""
@@ -100,6 +102,10 @@ def fold(model: nn.Module, example: Tensor) -> nn.Module:
     Class scores stay the same up to rounding. A BatchNorm is folded where the output of a 2-d convolution
     goes into it by way of senet's blocks, and neither has hooks; the others stay. The copy cannot be trained,
     and its state dict is its own.
+
+    The copy is frozen: later changes of ``model`` do not reach it. Its own weights may be replaced or loaded
+    (``load_state_dict``), but not changed where PyTorch does not count changes, that is through ``.data``,
+    NumPy or shared memory: on a CPU it would go on with the old ones. Fold again instead.
 
     Args:
         model: one of senet's networks, or one that `senet.accelerate` has been through. It stays as it is.

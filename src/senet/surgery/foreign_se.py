@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, Node
 
 from senet.kernels import reference
+from senet.kernels.dispatch import unreadable
 from senet.kernels.excitation import ACTIVATIONS, GATES, Excitation
 from senet.surgery.conditions import Conditions, Path, is_touched, module_at, path_of
 from senet.surgery.trace import trace
@@ -78,7 +79,9 @@ class ForeignSE(NamedTuple):
             return "SE is not as it was when it was accelerated"
         fc1 = module_at(self.layer, self.layers.fc1)
         channels = fc1.in_features if isinstance(fc1, nn.Linear) else fc1.in_channels  # type: ignore[union-attr]
-        return "" if y.dim() == 4 and y.shape[1] == channels else "SE weighs another number of channels"
+        if y.dim() != 4 or y.shape[1] != channels:
+            return "SE weighs another number of channels"
+        return unreadable(y, self.excitation()[:4])
 
 
 def sounds_like_se(module: nn.Module) -> bool:
