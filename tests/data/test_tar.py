@@ -8,6 +8,7 @@ import pickle
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,7 +158,7 @@ def test_samples_that_are_not_whole_are_refused(tmp_path: Path) -> None:
     refused(tmp_path, {"1.png": picture}, r"Sample 1 in .*a\.tar has no label: 1\.cls .* must be unpacked")
     refused(tmp_path, {"x/1.png": picture, "x/1.txt": b"cat"}, r"Sample x/1 in .*a\.tar has no label")
     refused(tmp_path, {"1.png": picture, "1.cls": b"\n"}, "has no label")
-    refused(tmp_path, {"1.png": picture, "1.json": b'{"label": [1]}'}, "has no label")
+    refused(tmp_path, {"1.png": picture, "1.json": b'{"label": [1]}'}, "label of type list")
     refused(tmp_path, {"1.png": picture, "1.json": b"{"}, r"1\.json in .* is not JSON")
     refused(tmp_path, {"1.png": picture, "1.cls": b"\xff"}, r"1\.cls in .* is not text in UTF-8")
     refused(tmp_path, {"1.cls": b"1"}, r"Sample 1 in .* has no picture")
@@ -190,6 +191,72 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(whole + whole)
     with pytest.raises(SenetError, match="several tar files in one"):
         opened(tmp_path)
+
+
+def member(name: str, content: bytes = b"", **fields: Any) -> bytes:
+    """One header and its content, of any kind and stated size."""
+    info = tarfile.TarInfo(name)
+    for field, value in {"size": len(content), **fields}.items():
+        setattr(info, field, value)
+    return info.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512)
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (
+            member("9.png", type=tarfile.SYMTYPE, linkname="0000.png"),
+            "holds the link or device 9.png, which has no",
+        ),
+        (
+            member("9.png", type=tarfile.LNKTYPE, linkname="0000.png"),
+            "link or device 9.png.*--hard-dereference",
+        ),
+        (member("9.png", type=tarfile.CHRTYPE), "link or device 9.png"),
+        (member("9.png", type=tarfile.FIFOTYPE), "link or device 9.png"),
+        (member("9.png", type=tarfile.GNUTYPE_SPARSE), "sparse file 9.png"),
+        (member("9.png", b"x", size=10**15), r"cannot be read as a tar file .*1,000,000,000,000,000 bytes"),
+        (member("9.png", b"x", size=-1024), "cannot be read as a tar file"),
+        (member("9.png", b"x", size=-512, type=tarfile.XHDTYPE), "cannot be read as a tar file"),
+        (
+            member("pax", b"12 size=abc\n", type=tarfile.XHDTYPE) + member("9.png"),
+            "cannot be read as a tar file",
+        ),
+        (member("pax", b"99 a=\n", type=tarfile.XHDTYPE) + member("9.png"), "Sample 9 in"),
+        (
+            member("././@LongLink", b"a\0", type=tarfile.GNUTYPE_LONGNAME) * 2000,
+            "cannot be read as a tar file",
+        ),
+        (member("train/8.png", b"x") + member("test/9.png", b"x"), r"several parts \('test', 'train'\)"),
+        (
+            member("../9.png", b"x") + member("/9.cls", b"1") + member("../9.cls", b"1"),
+            "Sample 9 .*no picture",
+        ),
+    ],
+)
+def test_hostile_and_unusual_members(tmp_path: Path, extra: bytes, said: str) -> None:
+    whole = tar(tmp_path / "a.tar", samples(*"01" * 4)).read_bytes()
+    end = max(start for start in range(0, len(whole), 512) if whole[start : start + 512].strip(b"\0")) + 512
+    (tmp_path / "a.tar").write_bytes(whole[:end] + extra + bytes(1024))
+    with pytest.raises(SenetError, match=said):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"label": 3.0}', "label of type float: one whole number or name"),
+        ('{"label": null}', "label of type NoneType"),
+        ('{"label": true}', "label of type bool"),
+        ('{"label": ["a"]}', "label of type list"),
+        ("[" * 100_000, "0.json in .*a.tar is not JSON"),
+        ('{"label": ' + "9" * 5000 + "}", "0.json in .*a.tar is not JSON"),
+        ('["label"]', "has no label"),
+        ('{"label": " "}', "has no label"),
+    ],
+)
+def test_json_of_another_shape(tmp_path: Path, text: str, said: str) -> None:
+    refused(tmp_path, {"0.png": encoded(noise(4, 4)), "0.json": text.encode()}, said)
 
 
 def test_a_picture_beyond_the_end_is_unreadable(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -17,11 +19,14 @@ import pyarrow as pa
 
 from senet.data.cache import kept_table
 from senet.data.decode import SUFFIXES
+from senet.data.parts import role_of
 from senet.data.source import Indices
+from senet.data.split import listed
+from senet.data.tables import short
 from senet.errors import SenetError
 
 # Changes whenever an index would come out differently.
-VERSION = 1
+VERSION = 2
 LABEL_FILE = "cls"
 LABEL_FIELDS = ("label", "class", "cls")
 # A label takes a few bytes, a description in JSON a few thousand; more is something else.
@@ -77,9 +82,13 @@ def read_index(path: Path) -> ShardIndex:
             _require_tar(stream, path)
             samples = _samples(stream, path)
             found = [_sample(stream, path, key, files) for key, files in samples.items()]
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, OSError, ValueError, ArithmeticError, RecursionError) as error:
+        if isinstance(error, SenetError):
+            raise
+        # tarfile turns damaged numbers and texts of a header into errors of several kinds.
         raise SenetError(
-            f"{path} cannot be read as a tar file ({error}): it is cut short or damaged, so fetch it again."
+            f"{path} cannot be read as a tar file ({short(error)}): it is cut short or damaged, so fetch it "
+            "again."
         ) from error
     if not found:
         raise SenetError(f"{path} holds no samples: files such as 007.jpg and 007.cls are needed.")
@@ -103,20 +112,41 @@ def _require_tar(stream: BinaryIO, path: Path) -> None:
 def _samples(stream: BinaryIO, path: Path) -> dict[str, dict[str, _Member]]:
     """Return key → what follows the key's full stop → the file."""
     samples: dict[str, dict[str, _Member]] = {}
+    size, last = os.fstat(stream.fileno()).st_size, -1
     with tarfile.open(fileobj=stream, mode="r:", errors="replace") as tar:
         for member in tar:
+            # Some versions of tarfile go back for a negative length, and round for ever.
+            if member.offset <= last or member.size < 0 or member.offset_data + member.size > size:
+                raise tarfile.ReadError(f"{member.name} is said to have {member.size:,} bytes")
+            last = member.offset
             folder, _, file = member.name.rpartition("/")
-            if not member.isreg() or file.startswith(".") or "__MACOSX" in folder:
+            if member.isdir() or file.startswith(".") or "__MACOSX" in folder:
                 continue
-            if member.issparse():
-                raise SenetError(f"{path} holds the sparse file {member.name}: write it without --sparse.")
+            if not member.isreg() or member.issparse():
+                kind = "sparse file" if member.issparse() else "link or device"
+                raise SenetError(
+                    f"{path} holds the {kind} {member.name}, which has no bytes of its own to read: write it "
+                    "with the files themselves (tar --dereference --hard-dereference, without --sparse)."
+                )
             stem, _, kind = file.partition(".")
             files = samples.setdefault(f"{folder}/{stem}", {})
             if kind.lower() in files:
                 raise SenetError(f"{path} holds {member.name} twice: a sample's key must be its own.")
             files[kind.lower()] = _Member(member.name, member.offset_data, member.size)
         _require_end(stream, tar.offset, path)
+    _require_one_part(samples, path)
     return samples
+
+
+def _require_one_part(keys: Iterable[str], path: Path) -> None:
+    """Raise where folders inside a shard are named as several parts, so that no test image is trained on."""
+    folders = {key.rpartition("/")[0] for key in keys}
+    parts = {part: folder for folder in sorted(folders) if (part := role_of(f"{folder.strip('/')}/_"))}
+    if len(parts) > 1:
+        raise SenetError(
+            f"{path} holds several parts ({listed(sorted(parts.values()))}), and each needs tar files of its "
+            "own, named train-….tar and test-….tar."
+        )
 
 
 def _require_end(stream: BinaryIO, offset: int, path: Path) -> None:
@@ -173,10 +203,16 @@ def _content(stream: BinaryIO, path: Path, member: _Member) -> str:
 def _json_label(text: str, name: str, path: Path) -> str:
     try:
         content = json.loads(text)
-    except ValueError as error:
-        raise SenetError(f"{name} in {path} is not JSON ({error}).") from error
-    for field in LABEL_FIELDS:
-        value = content.get(field) if isinstance(content, dict) else None
-        if isinstance(value, int | str) and not isinstance(value, bool):
-            return str(value).strip()
-    return ""
+    except (ValueError, RecursionError) as error:
+        raise SenetError(f"{name} in {path} is not JSON ({short(error)}): correct it.") from error
+    found = (
+        [content[field] for field in LABEL_FIELDS if field in content] if isinstance(content, dict) else []
+    )
+    if not found:
+        return ""
+    if isinstance(found[0], bool) or not isinstance(found[0], int | str):
+        raise SenetError(
+            f"{name} in {path} has a label of type {type(found[0]).__name__}: one whole number or name is "
+            "needed."
+        )
+    return str(found[0]).strip()
