@@ -21,7 +21,7 @@ from senet.experiments.jobs import compare_job
 from senet.experiments.progress import SilentComparison
 from senet.experiments.single import train_one
 from senet.insight.results import Comparison, Variant
-from senet.training.checkpoint import CHECKPOINT_NAME, load_checkpoint
+from senet.training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from senet.training.recipe import Recipe
 from tests.small import small_photos
 from tests.training.test_loop import StopAt
@@ -168,7 +168,7 @@ def test_a_training_of_another_comparison_among_them_is_refused(copies: tuple[Pa
     assert found is not None
     found[0]["identity"]["recipe"]["epochs"] = 7
     found[0]["identity"]["checksum"] = "other"
-    torch.save(found[0], path)
+    save_checkpoint(path, found[0])
     with pytest.raises(SenetError, match=r"seed0-se is not of the comparison.*recipe\.epochs is 7 there"):
         collect(copies)
 
@@ -182,7 +182,7 @@ def test_the_same_training_twice_must_be_the_same(
     assert found is not None
     position = found[0]["position"]
     position["predictions"][-1] = (position["predictions"][-1] + 1) % 3
-    torch.save(found[0], path)
+    save_checkpoint(path, found[0])
     with pytest.raises(SenetError, match=r"seed0-se ran to different results in .*halves.* and in"):
         collect([*halves, *copies], out=copies[0].parent / "other")
     assert not (copies[0].parent / "other").exists()
@@ -250,7 +250,7 @@ def test_threads_and_versions_that_differ_are_said(copies: tuple[Path, Path], tm
     change_settings(copies[1], lambda settings: settings["versions"].update(torch="2.5.0"))
     found = load_checkpoint(copies[1] / "seed0-se" / CHECKPOINT_NAME)
     assert found is not None
-    torch.save({**found[0], "threads": 7}, copies[1] / "seed0-se" / CHECKPOINT_NAME)
+    save_checkpoint(copies[1] / "seed0-se" / CHECKPOINT_NAME, {**found[0], "threads": 7})
     comparison, _ = collect(copies[::-1], out=tmp_path / "out", progress=Listening())
     assert comparison.versions["torch"] == "2.5.0"
     assert "2.5.0" in said["versions of torch"] and "7; these trainings differ" in said["threads"]

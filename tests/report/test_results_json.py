@@ -76,11 +76,11 @@ def changed(content, where, value):
         (["schema_version"], 2, "format version 2 and this senet reads version 1"),
         (["schema_version"], "1", "format version '1'"),
         (["schema_version"], ..., "no 'schema_version'"),
-        (["cost", "se", "parameters"], ..., "lack results.cost.se.parameters"),
+        (["cost", "se", "parameters"], ..., "results.cost.se.parameters is missing"),
         (["cost", "se", "parameters"], 1.5, "a whole number belongs"),
         (["cost", "se", "parameters"], True, "a whole number belongs"),
         (["seconds"], "soon", "a number belongs"),
-        (["surprise"], 1, "results.surprise, which this senet does not know"),
+        (["surprise"], 1, "results.surprise is unknown to this senet"),
         (["model"], None, "text belongs"),
         (["runs", 0, "in_top5", 0], 1, "true or false belongs"),
         (["runs", 0, "history"], {}, "a list belongs"),
@@ -112,7 +112,7 @@ def test_files_from_before_waiting_was_measured_are_read(comparison):
             del epoch["data_wait"]
     assert from_json(json.dumps(content)) == comparison
     del content["runs"][0]["history"][0]["train_seconds"]
-    with pytest.raises(SenetError, match=r"lack results.runs\[0\].history\[0\].train_seconds"):
+    with pytest.raises(SenetError, match=r"results.runs\[0\].history\[0\].train_seconds is missing"):
         from_json(json.dumps(content))
 
 
@@ -125,7 +125,9 @@ def test_names_the_file(comparison, tmp_path):
     with pytest.raises(SenetError, match=r"nothing\.json cannot be read"):
         read_results(tmp_path / "nothing.json")
     (tmp_path / "short.json").write_text(to_json(comparison)[:100])
-    with pytest.raises(SenetError, match=r"short\.json: The results are not valid JSON"):
+    with pytest.raises(
+        SenetError, match=r"short\.json: The results cannot be read, perhaps cut short .*not valid JSON"
+    ):
         read_results(tmp_path / "short.json")
     (tmp_path / "picture.json").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(SenetError, match="not text"):

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from senet.errors import SenetError, TrainingInterrupted
+from senet.training import checkpoint as checkpoints
 from senet.training import loop as training_loop
-from senet.training import resume
 from senet.training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from senet.training.execution import Execution
 from senet.training.processes import Processes
@@ -39,7 +39,7 @@ def changed(folder: Path, **values: Any) -> None:
     save_checkpoint(folder / CHECKPOINT_NAME, {**found[0], **values})
 
 
-@pytest.mark.parametrize("version", [resume.FORMAT + 1, resume.FORMAT - 1, None])
+@pytest.mark.parametrize("version", [checkpoints.FORMAT + 1, 1, None])
 def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path, version: int | None) -> None:
     small_train(tmp_path, small_recipe(epochs=1))
     changed(tmp_path, format=version)

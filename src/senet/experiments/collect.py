@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -25,7 +24,7 @@ from senet.experiments.gather import (
 from senet.experiments.images import ReadyImages, ready_images, usual_workers
 from senet.experiments.plan import Plan, identity_of
 from senet.experiments.progress import ComparisonProgress, SilentComparison
-from senet.experiments.run_folder import SETTINGS_NAME, claim
+from senet.experiments.run_folder import SETTINGS_NAME, claim, read_experiment
 from senet.experiments.trainings import trainings_of
 from senet.experiments.twins import build_twins
 from senet.files import make_folder, written_whole
@@ -36,9 +35,6 @@ from senet.training.execution import Execution
 from senet.training.identity import differences
 from senet.training.lock import lock_folder
 from senet.training.processes import ALONE, started_by_torchrun
-from senet.training.recipe import Recipe
-
-Settings = TypeVar("Settings")
 
 
 def collect(
@@ -89,7 +85,8 @@ def collect(
     missing = [training for training in trainings if training not in found]
     if missing:
         raise SenetError(say_missing(missing, trainings, list(settings), joined["command"]))
-    plan = _plan(joined, data, device, workers, target, progress)
+    source = next(iter(settings)) / SETTINGS_NAME
+    plan = _plan(joined, source, data, device, workers, target, progress)
     progress.describe({**facts(plan, trainings, parallel=1), **doubts(settings, found)})
     for training, each in found.items():
         _copy(each, plan.folder / training.name)
@@ -98,6 +95,7 @@ def collect(
 
 def _plan(
     settings: Mapping[str, Any],
+    source: Path,
     data: str | Path | None,
     device: str,
     workers: int | None,
@@ -106,11 +104,16 @@ def _plan(
 ) -> Plan:
     """Return the plan of the comparison with its images, networks and run folder as they are here."""
     identity, arguments = settings["identity"], settings["arguments"]
-    chosen = _device(device, identity["device"])
-    name, se = identity["model"], _restored(SEConfig, identity["se"], settings)
+    experiment = read_experiment(identity, source)
+    chosen = _device(device, experiment.device)
+    name, se = experiment.model, experiment.se
+    if se is None:
+        raise SenetError(
+            f"{source} tells no SE blocks, which a comparison has: take the file that senet wrote."
+        )
     images = ready_images(
         _location(arguments["data"], data),
-        _restored(Recipe, identity["recipe"], settings),
+        experiment.recipe,
         test_fraction=arguments["test_fraction"],
         workers=usual_workers() if workers is None else workers,
         progress=progress.checking,
@@ -152,22 +155,6 @@ def _location(trained: str | None, here: str | Path | None) -> str | Path | None
             "here in front of --collect."
         )
     return trained
-
-
-def _restored(kind: type[Settings], values: Mapping[str, Any], settings: Mapping[str, Any]) -> Settings:
-    """Return settings that were written as plain values."""
-    unknown = values.keys() - {each.name for each in fields(kind)}  # type: ignore[arg-type]
-    if unknown:
-        raise SenetError(
-            f"The trainings were made by senet {settings['versions'].get('senet')}, which has the settings "
-            f"{', '.join(sorted(unknown))} that this version lacks: collect with that version."
-        )
-    return kind(**{name: _as_tuples(each) for name, each in values.items()})
-
-
-def _as_tuples(value: Any) -> Any:
-    """Return a value from JSON, which knows no tuples, as settings hold it."""
-    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 def _refuse_other_images(name: str, se: SEConfig, images: ReadyImages, identity: Mapping[str, Any]) -> None:

@@ -45,6 +45,13 @@ def settings_of(folder: Path) -> dict[str, Any]:
             f"{folder} holds a single training: only trainings of 'senet compare' are collected."
         )
     lacking = {"arguments", "command", "versions"} - settings.keys()
+    lacking |= {
+        f"arguments.{name}"
+        for name in ("data", "seeds", "test_fraction")
+        if name not in settings.get("arguments", {})
+    }
+    if settings.get("arguments", {}).get("seeds", 1) is None:
+        lacking.add("arguments.seeds")
     if lacking:
         raise SenetError(
             f"{folder / SETTINGS_NAME} lacks {', '.join(sorted(lacking))}: run the command of the comparison "

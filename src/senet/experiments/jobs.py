@@ -13,6 +13,7 @@ from senet.experiments.parallel import check_parallel, train_all
 from senet.experiments.plan import make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
 from senet.experiments.trainings import Training, share_of, trainings_of
+from senet.training.checkpoint import CHECKPOINT_NAME
 from senet.training.execution import Execution
 from senet.training.finished import read_training
 from senet.training.processes import join_processes
@@ -115,4 +116,7 @@ def state_of(folder: Path, training: Training) -> str | None:
     stored = read_training(folder / training.name)
     if stored is None:
         return NOT_BEGUN
-    return None if stored.result is not None else f"in epoch {stored.epochs + 1}"
+    if stored.result is not None:
+        return None
+    damaged = "" if stored.checkpoint.name == CHECKPOINT_NAME else f", its {CHECKPOINT_NAME} is damaged"
+    return f"in epoch {stored.epochs + 1}{damaged}"

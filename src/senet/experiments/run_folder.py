@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy
 import PIL
 import torch
 
 import senet
+from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
 from senet.files import make_folder, write_once, write_text
 from senet.networks.foreign import package_version
+from senet.schema import Schema, SchemaError, parse_json
 from senet.training.identity import refuse_other_training
 from senet.training.lock import lock_folder
+from senet.training.recipe import FittedRecipe
 
 SETTINGS_NAME = "settings.json"
+_MOST_THREADS = 4096
+_MOST_SEEDS = 1_000_000
 
 
 def versions(model: str) -> dict[str, str]:
@@ -119,24 +126,124 @@ def claim(out: Path | None, name: str, settings: Mapping[str, Any]) -> Path:
     return folder
 
 
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What an identity holds, as plain values; an older senet's may lack some.
+
+    Attributes:
+        model: name of the plain network.
+        se: the fields of its twin's `SEConfig`.
+        recipe: the fields of the recipe, every one with a value.
+        variant: ``"plain"`` or ``"se"``, of one training of a comparison.
+        weights: what `senet.experiments.start_weights.StartWeights.identity` tells.
+    """
+
+    model: str
+    se: SEConfig | None
+    recipe: FittedRecipe
+    variant: Literal["plain", "se"] | None = None
+    seed: int | None = None
+    job: str = ""
+    device: Literal["cpu", "cuda"] = "cpu"
+    images: str = ""
+    weights: _Start | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Start:
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arguments:
+    data: str | None = None
+    seeds: int | None = None
+    test_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.seeds is not None and not 1 <= self.seeds <= _MOST_SEEDS:
+            raise SchemaError(f"settings.arguments.seeds is {self.seeds}, where 1 to {_MOST_SEEDS} belongs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Images:
+    """What `senet.experiments.images.ReadyImages.kept` tells; an older senet wrote nothing."""
+
+    classes: tuple[str, ...]
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if (
+            not len(self.mean) == len(self.std) == self.channels >= 1
+            or not all(map(math.isfinite, (*self.mean, *self.std)))
+            or min(self.std) <= 0
+        ):
+            raise SchemaError("settings.images has not a usable mean and std for each of its channels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """The schema of ``settings.json``; more keys are allowed."""
+
+    identity: dict[str, Any]
+    command: str = ""
+    checksum: str = ""
+    arguments: _Arguments = _Arguments()
+    threads: int | None = None
+    images: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
+            raise SchemaError(f"settings.threads is {self.threads}, where 1 to {_MOST_THREADS} belongs")
+
+
 def read_settings(folder: Path) -> dict[str, Any] | None:
     """Return what `claim_folder` wrote into a folder, or ``None`` where it wrote nothing.
 
     Raises:
-        SenetError: the file is damaged.
+        SenetError: the file is damaged, or somebody changed it into something that cannot be.
     """
     path = folder / SETTINGS_NAME
     if not path.exists():
         return None
     try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        settings["identity"].items()
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        settings: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+        schema = Schema(extensible=(_Settings, _Arguments, _Images))
+        schema.build(_Settings, settings, "settings")
+        if settings.get("images"):
+            schema.build(_Images, settings["images"], "settings.images")
+    except (ValueError, OSError) as error:  # SchemaError and wrong UTF-8 are ValueErrors
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise SenetError(
-            f"{path} cannot be read: begin anew in another folder with --out, or go on by putting here the "
-            f"{SETTINGS_NAME} that the same command writes there."
+            f"{path} cannot be read ({reason}): begin anew in another folder with --out, or go on by putting "
+            f"here the {SETTINGS_NAME} that the same command writes there."
         ) from error
     return settings
+
+
+def read_experiment(identity: Mapping[str, Any], source: Path) -> Experiment:
+    """Return what an identity holds.
+
+    Args:
+        identity: of an experiment or of one of its trainings, as plain values.
+        source: where it stands.
+
+    Raises:
+        SenetError: it is none, or of another senet.
+    """
+    try:
+        schema = Schema(extensible=(Experiment, _Start))
+        experiment: Experiment = schema.build(Experiment, dict(identity), "identity")
+        return experiment
+    except SenetError as error:
+        reason = str(error).rstrip(".")
+        raise SenetError(
+            f"{source} cannot be used ({reason}): take the senet that wrote it, or train in another folder "
+            "with --out."
+        ) from error
 
 
 def _as_text(settings: Mapping[str, Any]) -> str:

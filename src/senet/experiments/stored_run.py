@@ -9,14 +9,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
-from senet.experiments.run_folder import SETTINGS_NAME, read_settings
+from senet.experiments.run_folder import SETTINGS_NAME, read_experiment, read_settings
 from senet.experiments.start_weights import network_of_options
 from senet.experiments.trial import structure
 from senet.experiments.twins import build_twins, name_of_twin
 from senet.networks.foreign import is_foreign
-from senet.training.checkpoint import load_checkpoint
+from senet.training.checkpoint import checked_training, load_checkpoint
 from senet.training.loop import CHECKPOINT_NAME
 from senet.training.recipe import FittedRecipe
 
@@ -59,12 +58,13 @@ class StoredRun:
         Raises:
             SenetError: a network of another package has changed since.
         """
-        name, se = self.identity["model"], self.identity["se"]
-        config = None if se is None else SEConfig(**{**se, "stages": _tuple(se.get("stages"))})
-        options = self.identity.get("weights", {}).get("options")
-        if options is not None:
+        experiment = read_experiment(self.identity, self.folder)
+        name, config, weights = experiment.model, experiment.se, experiment.weights
+        if weights is not None:
             networks: tuple[nn.Module, ...] = (
-                network_of_options(name, options, config, classes=len(self.classes), channels=self.channels),
+                network_of_options(
+                    name, weights.options, config, classes=len(self.classes), channels=self.channels
+                ),
             )
         else:
             networks = build_twins(name, config, classes=len(self.classes), channels=self.channels, seed=0)
@@ -73,7 +73,7 @@ class StoredRun:
                 f"{name} is another network now than the one trained in {self.folder}: install the versions "
                 f"that its {SETTINGS_NAME} tells."
             )
-        network = networks[0 if self.identity.get("variant") == "plain" else -1]
+        network = networks[0 if experiment.variant == "plain" else -1]
         try:
             network.load_state_dict(dict(self.state))
         except RuntimeError as error:
@@ -113,16 +113,15 @@ def read_run(path: Path) -> StoredRun:
         trainings = sorted(each.parent.name for each in folder.glob(f"*/{CHECKPOINT_NAME}"))
         several = f"name one of its trainings, such as {folder / trainings[-1]}" if trainings else "train it"
         raise SenetError(f"{folder} has no {CHECKPOINT_NAME}: {several}.")
-    state, source = found
-    identity = state["identity"]
+    state, source = checked_training(*found), found[1]
+    experiment = read_experiment(state["identity"], source)
     arguments = settings.get("arguments") or {}
-    recipe = _recipe(identity["recipe"])
-    has_se = identity["se"] is not None and identity.get("variant") != "plain"
+    has_se = experiment.se is not None and experiment.variant != "plain"
     return StoredRun(
         folder=folder,
-        identity=identity,
-        recipe=recipe,
-        network=name_of_twin(identity["model"]) if has_se else identity["model"],
+        identity=state["identity"],
+        recipe=experiment.recipe,
+        network=name_of_twin(experiment.model) if has_se else experiment.model,
         classes=tuple(images["classes"]),
         channels=images["channels"],
         mean=tuple(images["mean"]),
@@ -130,7 +129,7 @@ def read_run(path: Path) -> StoredRun:
         data=arguments.get("data"),
         test_fraction=arguments.get("test_fraction"),
         state=state["average"]["values"] if state["average"] else state["model"],
-        notes=tuple(_notes(state, source, folder, recipe)),
+        notes=tuple(_notes(state, source, folder, experiment.recipe)),
     )
 
 
@@ -147,12 +146,3 @@ def _notes(state: Mapping[str, Any], source: Path, folder: Path, recipe: FittedR
     if state["average"]:
         notes.append("The moving average of the weights was taken, which the training tested.")
     return notes
-
-
-def _recipe(values: Mapping[str, Any]) -> FittedRecipe:
-    return FittedRecipe(**{name: _tuple(value) for name, value in values.items()})
-
-
-def _tuple(value: Any) -> Any:
-    """Return what JSON made a list of."""
-    return tuple(value) if isinstance(value, list) else value

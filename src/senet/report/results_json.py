@@ -1,6 +1,6 @@
 """A comparison as ``results.json`` and back, without losing anything.
 
-The file follows `senet.insight.results` field by field, so reading is driven by its type hints.
+The file follows `senet.insight.results` field by field, so its type hints are the schema.
 JSON has no word for a loss that went to infinity: such numbers are written as the strings "NaN",
 "Infinity" and "-Infinity", which every JSON reader accepts, and come back as numbers.
 """
@@ -11,20 +11,17 @@ import dataclasses
 import json
 import math
 import statistics
-import types
-import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from senet.errors import SenetError
 from senet.files import write_text
-from senet.insight.results import SCHEMA_VERSION, Comparison, DataSummary, EpochMetrics, Variant
+from senet.insight.results import SCHEMA_VERSION, Comparison, Variant
+from senet.schema import Schema, SchemaError, parse_json
 
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _VARIANTS: tuple[Variant, Variant] = ("plain", "se")
-# Files written before these were measured go without them.
-_ADDED_LATER = {(EpochMetrics, "data_wait"), (DataSummary, "warnings")}
 _AGAIN = "run the comparison again, or update senet"
 
 
@@ -72,10 +69,10 @@ def to_json(comparison: Comparison) -> str:
 def from_json(text: str) -> Comparison:
     """Return the comparison that `to_json` wrote; errors are those of `read_results`."""
     try:
-        content = json.loads(text, parse_constant=_refuse_constant)
-    except (json.JSONDecodeError, RecursionError) as error:
+        content = parse_json(text)
+    except SchemaError as error:
         raise SenetError(
-            f"The results are not valid JSON ({error}), perhaps cut short while copying: copy the file again."
+            f"The results cannot be read, perhaps cut short while copying ({error}): copy the file again."
         ) from error
     if not isinstance(content, dict) or "schema_version" not in content:
         raise SenetError("This JSON has no 'schema_version': name a results.json written by senet.")
@@ -85,7 +82,10 @@ def from_json(text: str) -> Comparison:
             f"The results have format version {version!r} and this senet reads version {SCHEMA_VERSION}: "
             "use the senet version named in the file under 'versions'."
         )
-    comparison: Comparison = _build(Comparison, content, "results")
+    try:
+        comparison: Comparison = Schema(words=_NOT_FINITE).build(Comparison, content, "results")
+    except SchemaError as error:
+        raise SenetError(f"The results cannot be used ({error}): {_AGAIN}.") from error
     _check_consistent(comparison)
     return comparison
 
@@ -101,80 +101,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
     return value
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    """Return ``value``, as read from JSON, as an object of type ``kind``; ``where`` is for errors."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return _build_dataclass(kind, value, where)
-    if origin in (types.UnionType, typing.Union):
-        inner = next(argument for argument in arguments if argument is not type(None))
-        return None if value is None else _build(inner, value, where)
-    if origin is tuple:
-        return _build_tuple(arguments, value, where)
-    if origin is dict:
-        _expect(isinstance(value, dict), "an object", value, where)
-        return {name: _build(arguments[1], item, f"{where}.{name}") for name, item in value.items()}
-    return _build_any(value) if kind is Any else _build_simple(kind, value, where)
-
-
-def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
-    _expect(isinstance(value, dict), "an object", value, where)
-    hints = typing.get_type_hints(kind)
-    names = [field.name for field in dataclasses.fields(kind)]
-    missing = [name for name in names if name not in value and (kind, name) not in _ADDED_LATER]
-    if missing:
-        raise SenetError(f"The results lack {where}.{missing[0]}, so the file is incomplete: {_AGAIN}.")
-    unknown = [name for name in value if name not in names]
-    if unknown:
-        raise SenetError(f"The results have {where}.{unknown[0]}, which this senet does not know: {_AGAIN}.")
-    return kind(**{name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()})
-
-
-def _build_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
-    _expect(isinstance(value, list), "a list", value, where)
-    if arguments[1:] == (Ellipsis,):
-        return tuple(_build(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    _expect(len(value) == len(arguments), f"a list of {len(arguments)}", value, where)
-    typed = zip(arguments, value, strict=True)
-    return tuple(_build(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(typed))
-
-
-def _build_any(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _build_any(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return tuple(_build_any(item) for item in value)
-    return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
-
-
-def _build_simple(kind: Any, value: Any, where: str) -> Any:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind is float:
-        if isinstance(value, str) and value in _NOT_FINITE:
-            return _NOT_FINITE[value]
-        _expect(number, "a number", value, where)
-        return float(value)
-    if typing.get_origin(kind) is Literal:
-        allowed = typing.get_args(kind)
-        _expect(value in allowed, " or ".join(map(repr, allowed)), value, where)
-    elif kind is int:
-        _expect(number and isinstance(value, int), "a whole number", value, where)
-    else:
-        _expect(isinstance(value, kind), "text" if kind is str else "true or false", value, where)
-    return value
-
-
-def _expect(holds: bool, what: str, value: Any, where: str) -> None:
-    if not holds:
-        shown = repr(value)
-        shown = shown if len(shown) <= 60 else shown[:57] + "…"
-        raise SenetError(f"The results have {shown} at {where}, where {what} belongs: {_AGAIN}.")
-
-
-def _refuse_constant(name: str) -> float:
-    raise SenetError(f"The results hold a bare {name}, which is not JSON: {_AGAIN}.")
 
 
 def _check_consistent(comparison: Comparison) -> None:

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from senet.errors import SenetError
 from senet.files import previous_version, written_whole
+from senet.insight.results import EpochMetrics
+from senet.schema import Schema, SchemaError
+from senet.tensor_files import DIGESTS, DamagedError, check_digests, digests_of, load_plain
 
 CHECKPOINT_NAME = "checkpoint.pt"
+FORMAT = 3
+"""Of what a checkpoint holds; counted up when an older senet's can no longer be gone on from."""
+
+READABLE = (2, FORMAT)
+"""Formats that are read; 2 had the same content without digests."""
+_MOST_THREADS = 4096
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` to ``path`` atomically and keep the checkpoint before it.
 
+    Digests of all that it holds are written with it, under ``"digests"``.
+
     Raises:
         SenetError: the disk is full or the folder cannot be written; older checkpoints are untouched.
     """
+    content = {**state, DIGESTS: digests_of(state)}
     with written_whole(path, keep_previous=True) as stream:
         try:
-            torch.save(state, stream)
+            torch.save(content, stream)
         except RuntimeError as error:
             # PyTorch's archive writer reports a full disk in its own words while it is being closed.
             raise error.__context__ if isinstance(error.__context__, OSError) else error from None
@@ -45,15 +57,10 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], Path] | None:
     for candidate in candidates:
         try:
             return _read(candidate), candidate
-        except (
-            OSError,
-            EOFError,
-            RuntimeError,
-            ValueError,
-            pickle.UnpicklingError,
-            zipfile.BadZipFile,
-        ) as error:
-            problems.append(f"{candidate} ({str(error).splitlines()[0]})")
+        except SenetError as error:
+            problems.append(f"{candidate} {error}")
+        except OSError as error:
+            problems.append(f"{candidate} cannot be read ({error.strerror})")
     if problems:
         raise SenetError(
             f"No checkpoint can be read: {'; '.join(problems)}. "
@@ -62,10 +69,81 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], Path] | None:
     return None
 
 
+def checked_training(state: dict[str, Any], source: Path) -> dict[str, Any]:
+    """Return the checkpoint of a training unless it holds something else than this senet writes.
+
+    Raises:
+        SenetError: another senet wrote it, or somebody changed what it holds.
+    """
+    if state.get("format") not in READABLE:
+        raise SenetError(
+            f"{source} was written by another version of senet, which this one cannot read: use that "
+            "version, or name a new folder with --out."
+        )
+    try:
+        Schema(extensible=(_Training,)).build(_Training, state, "checkpoint")
+    except SchemaError as error:
+        raise SenetError(f"{source} cannot be used ({error}): name a new folder with --out.") from error
+    return state
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Progress:
+    """The schema of `senet.training.position.Position`, as plain values."""
+
+    epoch: int
+    batch: int
+    step: int
+    loss_sum: float
+    seconds: float
+    history: list[EpochMetrics]
+    predictions: list[int]
+    in_top5: list[bool] | None
+
+    def __post_init__(self) -> None:
+        if min(self.epoch, self.batch, self.step, *self.predictions, 0) < 0:
+            raise SchemaError("checkpoint.position holds a number below 0")
+        if [row.epoch for row in self.history] != list(range(1, self.epoch + 1)):
+            raise SchemaError(
+                f"checkpoint.position stands after epoch {self.epoch}, and its history is of other epochs"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Average:
+    """The schema of a moving average's state."""
+
+    updates: int
+    values: dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training:
+    """The schema of what `senet.training.resume.Keeper` saves; more keys are allowed."""
+
+    format: int
+    identity: dict[str, Any]
+    position: _Progress
+    model: dict[str, Tensor]
+    optimiser: dict[str, dict[str, Any]]
+    scaler: dict[str, Any]
+    average: _Average | None
+    log: dict[str, int | str]
+    threads: int
+    processes: int
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.threads <= _MOST_THREADS and self.processes >= 1):
+            raise SchemaError(
+                f"checkpoint.threads is {self.threads} and checkpoint.processes is {self.processes}"
+            )
+
+
 def _read(path: Path) -> dict[str, Any]:
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(f"damaged at {damaged}")
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    state = load_plain(path)
+    if not isinstance(state, dict):
+        raise DamagedError(f"holds a {type(state).__name__}, which is no checkpoint")
+    digests = state.pop(DIGESTS, None)
+    if digests is not None or state.get("format") == FORMAT:
+        check_digests(state, digests)
     return state

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from senet.errors import SenetError
-from senet.training.checkpoint import CHECKPOINT_NAME, load_checkpoint
+from senet.training.checkpoint import CHECKPOINT_NAME, checked_training, load_checkpoint
 from senet.training.position import Position, TrainingResult
-from senet.training.resume import FORMAT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +39,7 @@ def read_training(folder: Path) -> StoredTraining | None:
     if found is None:
         return None
     state, path = found
-    if state.get("format") != FORMAT:
-        raise SenetError(
-            f"{path} was written by another version of senet, which this one cannot read: use that version, "
-            "or name a new folder with --out."
-        )
+    checked_training(state, path)
     position = Position(**state["position"])
     return StoredTraining(
         checkpoint=path,

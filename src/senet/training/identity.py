@@ -8,6 +8,8 @@ from typing import Any
 
 from senet.errors import SenetError
 
+_SHOWN = 80
+
 
 def refuse_other_training(stored: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
     """Do nothing where both are the same.
@@ -35,8 +37,14 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], where_one: str
     there, here = _flat(one), _flat(other)
     names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
     return ", ".join(
-        f"{name} is {there.get(name)} {where_one} and {here.get(name)} {where_other}" for name in names[:3]
+        f"{name} is {_short(there.get(name))} {where_one} and {_short(here.get(name))} {where_other}"
+        for name in names[:3]
     )
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

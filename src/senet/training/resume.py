@@ -12,7 +12,13 @@ import torch
 from senet.errors import SenetError
 from senet.files import make_folder
 from senet.training.average import MovingAverage
-from senet.training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
+from senet.training.checkpoint import (
+    CHECKPOINT_NAME,
+    FORMAT,
+    checked_training,
+    load_checkpoint,
+    save_checkpoint,
+)
 from senet.training.identity import refuse_other_training
 from senet.training.position import Position
 from senet.training.processes import Processes
@@ -25,9 +31,6 @@ from senet.training.state import (
     set_optimiser_state,
 )
 from senet.training.step import Stepper
-
-FORMAT = 2
-"""Of what a checkpoint holds; counted up when an older senet's can no longer be gone on from."""
 
 
 class Keeper:
@@ -106,11 +109,7 @@ class Keeper:
         if found is None:
             return Position()
         state, source = found
-        if state.get("format") != FORMAT:
-            raise SenetError(
-                f"{source} was written by another version of senet, which this one cannot go on from: "
-                "finish it with that version, or name a new folder with --out."
-            )
+        checked_training(state, source)
         refuse_other_training(state["identity"], self.identity, self.folder)
         if source != self.path:
             self.progress.note(
@@ -118,11 +117,18 @@ class Keeper:
             )
         self.log_state = state["log"]
         self._take_over(state["threads"], state["processes"])
-        set_network_state(self.model, state["model"])
-        set_optimiser_state(self.model, self.stepper.optimiser, state["optimiser"])
-        self.stepper.scaler.load_state_dict(state["scaler"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
+        try:
+            set_network_state(self.model, state["model"])
+            set_optimiser_state(self.model, self.stepper.optimiser, state["optimiser"])
+            self.stepper.scaler.load_state_dict(state["scaler"])
+            if self.average:
+                self.average.load_state_dict(state["average"])
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+            # torch's own checks of names, shapes and kinds.
+            reason = " ".join(str(error).split())[:160]
+            raise SenetError(
+                f"{source} does not fit this network and recipe ({reason}): name a new folder with --out."
+            ) from error
         return Position(**state["position"])
 
     def _take_over(self, threads: int, processes: int) -> None:

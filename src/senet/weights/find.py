@@ -31,6 +31,9 @@ def find_checkpoint(weights: str | Path, name: str) -> Checkpoint:
     path = Path(weights).expanduser()
     if isinstance(weights, PurePath) or path.is_file():
         return _with_release(read_checkpoint(path), release_of_file(path.name))
+    file, _, chosen = str(path).rpartition("#")
+    if chosen and Path(file).is_file():
+        return read_checkpoint(Path(file), chosen=chosen)
     if weights.startswith(_HUB_PREFIX):
         return hub_checkpoint(weights.removeprefix(_HUB_PREFIX))
     release = release_of_tag(weights, name)

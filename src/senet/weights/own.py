@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass, replace
-from typing import Any, get_args, get_type_hints
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, get_type_hints
 
 from torch import Tensor
 
@@ -14,12 +15,17 @@ from senet.errors import SenetError
 from senet.networks.preprocess import Preprocess
 from senet.networks.specs import NetworkSpec
 from senet.networks.zoo import network_spec
+from senet.schema import Schema, SchemaError, parse_json
+from senet.tensor_files import DamagedError, check_digests, digests_of
 from senet.weights.checkpoint import Checkpoint
 
 METADATA_KEY = "senet"
 """Of the safetensors metadata: one JSON text with everything but the tensors."""
 
 _VERSION = 1
+_DIGESTS_KEY = "senet_digests"
+_LARGEST_SIDE = 2**20
+_MOST_UNITS = 1000
 _TRAINING_KEYS = {"identity", "position", "model", "optimiser", "average"}
 # As `senet.training` tests where the recipe does not say: photographs by the centre, small images whole.
 _SHORTER_SIDES = {224: 256, 299: 352}
@@ -75,6 +81,43 @@ def to_metadata(spec: NetworkSpec, preprocess: Preprocess, classes: tuple[str, .
     return {"format": "pt", METADATA_KEY: json.dumps(values, ensure_ascii=False)}
 
 
+def with_digests(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the metadata of a safetensors file with digests of it and of the tensors."""
+    return {**metadata, _DIGESTS_KEY: json.dumps(digests_of(_sorted(metadata, tensors)))}
+
+
+def check_metadata(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Compare tensors and metadata with the digests that `with_digests` added, where there are some.
+
+    Raises:
+        DamagedError: they differ.
+    """
+    if _DIGESTS_KEY not in metadata:
+        return
+    try:
+        stored = parse_json(metadata[_DIGESTS_KEY])
+    except SchemaError as error:
+        raise DamagedError(f"is damaged ({error})") from error
+    written = {name: text for name, text in metadata.items() if name != _DIGESTS_KEY}
+    check_digests(_sorted(written, tensors), stored)
+
+
+def _sorted(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return both in an order of their own: safetensors has another after reading."""
+    return {"metadata": dict(sorted(metadata.items())), "tensors": dict(sorted(tensors.items()))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Metadata:
+    """The schema of the metadata."""
+
+    version: int
+    network: str
+    spec: dict[str, Any]
+    preprocess: Preprocess
+    classes: tuple[str, ...] | None
+
+
 def from_metadata(text: str, state: dict[str, Tensor], source: str) -> Checkpoint:
     """Return the checkpoint that `senet.save_weights` wrote.
 
@@ -82,22 +125,26 @@ def from_metadata(text: str, state: dict[str, Tensor], source: str) -> Checkpoin
         SenetError: another version of senet wrote something this one does not know.
     """
     try:
-        values = json.loads(text)
-        if values["version"] != _VERSION:
-            raise ValueError(f"format {values['version']}")
-        classes = values["classes"]
+        values: _Metadata = Schema().build(_Metadata, parse_json(text), "metadata")
+        if values.version != _VERSION:
+            raise SchemaError(f"its format is {values.version}, not {_VERSION}")
+        _refuse_unusable(values.preprocess)
+        spec = _restored_spec(values.network, values.spec)
+        _refuse_huge(spec)
         return Checkpoint(
             state=state,
             source=source,
             own=True,
-            spec=_restored_spec(values["network"], values["spec"]),
-            preprocess=Preprocess.from_values(values["preprocess"]),
-            classes=None if classes is None else tuple(map(str, classes)),
+            spec=spec,
+            preprocess=values.preprocess,
+            classes=values.classes,
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        # SenetError is a ValueError: an unknown network, or a setting of a newer senet.
+    except SenetError as error:
+        # Of the schema, of an unknown network, or of a setting of a newer senet.
+        reason = str(error).rstrip(".")
         raise SenetError(
-            f"The metadata of {source} cannot be understood ({error}): another version of senet wrote it."
+            f"The metadata of {source} cannot be understood ({reason}): another version of senet wrote it, "
+            "or it was changed by hand, so take the file as that version wrote it."
         ) from error
 
 
@@ -106,35 +153,125 @@ def is_training(value: Any) -> bool:
     return isinstance(value, Mapping) and value.keys() >= _TRAINING_KEYS
 
 
-def from_training(value: Mapping[str, Any], source: str) -> Checkpoint:
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TestedAs:
+    image_size: int
+    crop: str
+    # Recipes from before it could be chosen do not tell the shorter side.
+    test_resize: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """The schema of a training's identity, as far as it tells the network."""
+
+    model: str
+    se: SEConfig | None
+    recipe: _TestedAs
+    variant: str | None = None
+    weights: _Options = _Options()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Average:
+    values: dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training:
+    """The schema of a training's checkpoint, as far as weights are read from it."""
+
+    identity: dict[str, Any]
+    model: dict[str, Tensor]
+    average: _Average | None
+
+
+def from_training(value: Mapping[str, Any], source: str, chosen: str | None = None) -> Checkpoint:
     """Return the weights that a training of senet tested last.
 
     These are the moving average where the recipe asks for one. Mean and std of the training images stand
     in the run's images, not in its checkpoint.
 
+    Args:
+        value: the checkpoint.
+        source: to name it in sentences.
+        chosen: ``"model"`` takes the weights that were trained, also where there is an average of them.
+
     Raises:
-        SenetError: the checkpoint was trained on a network that this senet does not know.
+        SenetError: the checkpoint was trained on a network that this senet does not know, or somebody
+            changed it.
     """
-    average, identity = value["average"], value["identity"]
-    state: dict[str, Tensor] = dict(average["values"] if average else value["model"])
-    notes = ["The moving average of the weights was taken, which the training evaluated."] if average else []
-    if "model" not in identity:
+    if chosen not in (None, "model", "average"):
+        raise SenetError(f"{source} holds nothing called {chosen!r}: choose 'model' or 'average'.")
+    try:
+        return _from_training(value, source, chosen)
+    except SchemaError as error:
+        raise SenetError(
+            f"{source} cannot be used ({error}): take the checkpoint as it was written."
+        ) from error
+
+
+def _from_training(value: Mapping[str, Any], source: str, chosen: str | None) -> Checkpoint:
+    schema = Schema(extensible=(_Training, _Average, _Trained, _TestedAs, _Options))
+    training: _Training = schema.build(_Training, dict(value), "checkpoint")
+    if chosen == "average" and training.average is None:
+        raise SenetError(f"{source} has no moving average: leave '#average' out.")
+    average = None if chosen == "model" else training.average
+    notes = []
+    if average:
+        notes.append(
+            "The moving average of the weights was taken, which the training evaluated "
+            f"(weights={f'{source}#model'!r} takes the weights themselves)."
+        )
+    state = average.values if average else training.model
+    if "model" not in training.identity:
         return Checkpoint(state=state, source=source, own=True, notes=tuple(notes))
-    spec = restored_options(identity["model"], identity.get("weights", {}).get("options", {}))
-    if identity["se"] is not None and identity.get("variant") != "plain":
-        spec = replace(spec, se=SEConfig(**identity["se"]))
-    recipe = identity["recipe"]
-    side = recipe["image_size"]
-    whole = side if recipe["crop"] == "pad" else _SHORTER_SIDES.get(side, round(side * _WHOLE_OVER_CENTRE))
-    # Recipes from before it could be chosen do not tell the shorter side.
-    shorter = recipe.get("test_resize") or whole
+    trained: _Trained = schema.build(_Trained, training.identity, "checkpoint.identity")
+    spec = restored_options(trained.model, trained.weights.options)
+    if trained.se is not None and trained.variant != "plain":
+        spec = replace(spec, se=trained.se)
+    _refuse_huge(spec)
+    side = trained.recipe.image_size
+    whole = (
+        side if trained.recipe.crop == "pad" else _SHORTER_SIDES.get(side, round(side * _WHOLE_OVER_CENTRE))
+    )
     notes.append(
         "The checkpoint does not tell mean and std of its training images: set model.preprocess to them."
     )
-    preprocess = replace(Preprocess.of(spec), crop=side, resize=shorter)
+    preprocess = replace(Preprocess.of(spec), crop=side, resize=trained.recipe.test_resize or whole)
     return Checkpoint(
         state=state, source=source, own=True, spec=spec, preprocess=preprocess, notes=tuple(notes)
     )
+
+
+def _refuse_unusable(preprocess: Preprocess) -> None:
+    if not all(map(math.isfinite, (*preprocess.mean, *preprocess.std))):
+        raise SchemaError("metadata.preprocess has a mean or std that is not finite")
+    if preprocess.resize > _LARGEST_SIDE:
+        raise SchemaError(f"metadata.preprocess.resize is {preprocess.resize}, more than {_LARGEST_SIDE}")
+
+
+def _refuse_huge(spec: NetworkSpec) -> None:
+    """Refuse a network that could not be built, before anybody tries."""
+    depths = getattr(spec, "depths", ())
+    if min(depths, default=1) < 1 or sum(depths) > _MOST_UNITS:
+        raise SchemaError(f"depths is {depths}, where up to {_MOST_UNITS} units belong")
+    numbers = [each for value in asdict(spec).values() for each in _numbers(value)]
+    if max(numbers, default=0) > _LARGEST_SIDE or min(numbers, default=0) < 0:
+        raise SchemaError(f"{spec_name(spec)} has a size of {max(numbers, key=abs)}")
+
+
+def _numbers(value: Any) -> Iterator[int]:
+    if isinstance(value, Mapping | list | tuple):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _numbers(each)
+    elif isinstance(value, int):
+        yield value
 
 
 def marks_own(state: Mapping[str, Any]) -> bool:
@@ -160,17 +297,7 @@ def _plain(value: Any) -> Any:
 def _restored_spec(name: str, changed: Mapping[str, Any]) -> NetworkSpec:
     base = network_spec(name)
     hints = get_type_hints(type(base))
-    restored = {key: _restored(hints[key], value) for key, value in changed.items()}
-    return replace(base, **restored)
-
-
-def _restored(hint: Any, value: Any) -> Any:
-    """Return what JSON made of a field of type ``hint``."""
-    if isinstance(value, list):
-        return tuple(_restored(None, each) for each in value)
-    if isinstance(value, dict):
-        kind = next((each for each in (hint, *get_args(hint)) if is_dataclass(each)), None)
-        if not isinstance(kind, type):
-            raise TypeError(f"a setting {value!r}")
-        return kind(**{key: _restored(None, each) for key, each in value.items()})
-    return value
+    unknown = sorted(changed.keys() - hints.keys())
+    if unknown:
+        raise SchemaError(f"{name} has no setting {unknown[0]!r}")
+    return replace(base, **{key: Schema().build(hints[key], each, key) for key, each in changed.items()})

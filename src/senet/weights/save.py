@@ -20,7 +20,7 @@ from senet.networks.build import build_network
 from senet.networks.features import FeatureNetwork
 from senet.networks.network import Network
 from senet.weights.load import senet_network
-from senet.weights.own import to_metadata
+from senet.weights.own import to_metadata, with_digests
 
 INSERTED_KEY = "senet_inserted"
 """Of the metadata of a network of another package: not ``senet``, which `senet.create_model` reads."""
@@ -53,9 +53,9 @@ def save_weights(model: nn.Module, path: str | Path, *, classes: Sequence[str] |
         )
     _refuse_fewer_blocks(network)
     names = None if classes is None else tuple(map(str, classes))
-    metadata = to_metadata(spec, network.preprocess, names)
     # One tensor for each key, in one piece: networks may be in channels_last.
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+    metadata = with_digests(to_metadata(spec, network.preprocess, names), tensors)
     write_bytes(Path(path), safetensors.torch.save(tensors, metadata))
 
 
@@ -83,10 +83,10 @@ def save_inserted(
                 f"{name} keeps a {type(value).__name__} as {key!r}: a safetensors file holds tensors only."
             )
     facts = {"model": name, **built, "squeeze_excite": settings, "senet": __version__}
-    metadata = {"format": "pt", INSERTED_KEY: json.dumps(facts, ensure_ascii=False)}
     # A copy of each: layers may share a tensor, and the file holds each under its own key.
     tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
-    write_bytes(path, safetensors.torch.save(tensors, metadata))
+    metadata = {"format": "pt", INSERTED_KEY: json.dumps(facts, ensure_ascii=False)}
+    write_bytes(path, safetensors.torch.save(tensors, with_digests(metadata, tensors)))
 
 
 def _refuse_fewer_blocks(network: Network) -> None:

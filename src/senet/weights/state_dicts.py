@@ -1,0 +1,276 @@
+"""Which tensors of a file are the network's: wrappers, averages and prefixes, and what lies beside them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from senet.errors import SenetError, nearest
+from senet.weights.checkpoint import Checkpoint
+from senet.weights.own import marks_own
+from senet.weights.packages import namings_of
+
+# Where training scripts keep the weights. The average comes first: it is what they evaluate.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "module")
+_AVERAGE = re.compile(r"(.*_)?(ema|swa|averaged?|shadow)(_.*)?")
+# What DataParallel, torch.compile, training frameworks and users put before every key.
+_PREFIXES = {"module", "_orig_mod", "model", "net", "network", "_forward_module"} | {
+    *("backbone", "encoder", "timm_model", "base_model", "classifier", "student", "feature_extractor"),
+    *("cnn", "resnet", "trunk", "body", "visual"),
+}
+# AveragedModel of torch counts its updates in a tensor of this name.
+_COUNTER = "n_averaged"
+_THOP = ("total_ops", "total_params")
+# Of the loss and the metrics that a LightningModule has beside its network.
+_METRIC = re.compile(
+    r"(.*_)?(criterion|loss|losses|loss_fn|metrics?|acc|accuracy|auroc|f1|recall|confmat|confusion_matrix)"
+    r"(_.*|\d*)"
+)
+_OPTIMISER = re.compile(r"(.*_)?(optim|scheduler|scaler).*")
+_CLASSIFIER = re.compile(r"(?:[\w.]*\.)?(?:head|heads|fc|linear|classifier|cls_head)\.(?:fc\.)?(weight|bias)")
+_AS_ASKED = "The weights under {!r} were taken, as asked for."
+_DEEPEST = 6
+_NAMED = 3
+_LARGEST = 2**28
+"""Elements of a tensor that is stored sparsely; no layer has as many."""
+
+
+def network_weights(value: Any, source: str, chosen: str | None = None) -> Checkpoint:
+    """Return the weights among what a file held.
+
+    Args:
+        value: what was read.
+        source: to name the file in sentences.
+        chosen: the state dict or the prefix to take, where a file holds several networks.
+
+    Raises:
+        SenetError: there are none, none of the name chosen, several networks of which none is usual, or
+            tensors that senet cannot use.
+    """
+    found = dict(_state_dicts(value))
+    found = {path: each for path, each in found.items() if _has_weights(each)} or found
+    if not found:
+        held = (
+            f"the keys {', '.join(repr(key)[:40] for key in list(value)[:4])}"
+            if isinstance(value, Mapping)
+            else f"a {type(value).__name__}"
+        )
+        raise SenetError(f"{source} is not a checkpoint: it holds {held} and no tensors by name.")
+    named = _named(found, chosen)
+    taken = named or _usual(found)
+    notes = [] if named else _told(found, taken, source)
+    state = {str(key): each.detach() for key, each in found[taken].items() if isinstance(each, Tensor)}
+    state, beside = _network_part(state, source, None if named else chosen)
+    if chosen is not None and not named and _AS_ASKED.format(chosen) not in beside:
+        names = [name for name in found if name]
+        raise SenetError(
+            f"{source} holds nothing called {chosen!r}: choose {' or '.join(map(repr, names)) or 'no name'}."
+            f"{nearest(chosen, names)}"
+        )
+    state, converted = usable_tensors(state, source)
+    return Checkpoint(
+        state=state, source=source, own=marks_own(found[taken]), notes=(*notes, *beside, *converted)
+    )
+
+
+def usable_tensors(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return ordinary tensors with the same values, and sentences on what was converted.
+
+    Raises:
+        SenetError: a tensor has no values, or complex or nested ones, or is of another package's kind.
+    """
+    usable, converted = dict(state), dict[str, list[str]]()
+    for key, tensor in state.items():
+        kind, reason = _kind(tensor), _refusal(tensor)
+        if reason is None and kind is not None:
+            try:
+                usable[key] = _converted(tensor)
+            except (RuntimeError, NotImplementedError):
+                reason = f"is {kind}, which this torch cannot convert"
+            converted.setdefault(kind, []).append(key)
+        if reason is not None:
+            raise SenetError(
+                f"{key} in {source} {reason}: save the state dict with ordinary tensors, such as float32."
+            )
+    notes = (
+        f"{_listed(keys)} {'was' if len(keys) == 1 else 'were'} stored as {kind} and became float32."
+        for kind, keys in converted.items()
+    )
+    return usable, tuple(notes)
+
+
+def _state_dicts(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """Yield each mapping with tensors, by its path such as ``"ema/module"``."""
+    if not isinstance(value, Mapping) or depth > _DEEPEST:
+        return
+    if any(isinstance(each, Tensor) for each in value.values()):
+        yield path, value
+    for key, each in value.items():
+        if isinstance(key, str) and not _OPTIMISER.fullmatch(key):
+            yield from _state_dicts(each, f"{path}/{key}" if path else key, depth + 1)
+
+
+def _named(found: Mapping[str, Any], chosen: str | None) -> str | None:
+    if chosen is None:
+        return None
+    return next((path for path in found if chosen in (path, *path.split("/"))), None)
+
+
+def _usual(found: Mapping[str, Any]) -> str:
+    """Return the path of the state dict that people mean: an average, or what has a usual name."""
+
+    def rank(path: str) -> tuple[bool, bool, int]:
+        parts = path.split("/")
+        known = [_WRAPPERS.index(part) for part in parts if part in _WRAPPERS]
+        return not _is_average(path), not known and path != "", min(known, default=len(_WRAPPERS))
+
+    return min(found, key=rank)
+
+
+def _is_average(path: str) -> bool:
+    return any(_AVERAGE.fullmatch(part) for part in path.split("/"))
+
+
+def _told(found: Mapping[str, Mapping[Any, Any]], taken: str, source: str) -> list[str]:
+    """Say which of several state dicts was taken, and how to take another."""
+    others = [path for path in found if path not in ("", taken) and _has_weights(found[path])]
+    if not others:
+        return []
+    what = f"state dict {taken!r} was taken"
+    if _is_average(taken):
+        what = f"moving average {taken!r} was taken, which its training evaluated"
+    return [f"The {what}; the file also holds {_listed(others)} (weights={f'{source}#{others[0]}'!r})."]
+
+
+def _has_weights(state: Mapping[Any, Any]) -> bool:
+    return any(isinstance(each, Tensor) and each.dim() > 1 for each in state.values())
+
+
+def _network_part(
+    state: dict[str, Tensor], source: str, chosen: str | None
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the network's tensors without what was put before their keys, and sentences on the rest."""
+    left: list[str] = []
+    counters = [key for key in state if key.rpartition(".")[2] in _THOP]
+    state = {key: each for key, each in state.items() if key != _COUNTER and key not in counters}
+    notes = [f"{len(counters)} counters of thop ({', '.join(_THOP)}) are left out."] if counters else []
+    while True:
+        metrics = [key for key in state if _METRIC.fullmatch(_first(key)) and "." in key]
+        if len(metrics) < len(state):
+            left += metrics
+            state = {key: each for key, each in state.items() if key not in set(metrics)}
+        prefix, note = _prefix(state, source, chosen)
+        if prefix is None:
+            break
+        if note:
+            notes.append(note)
+            chosen = None
+        inner = {key.removeprefix(f"{prefix}."): each for key, each in state.items() if _first(key) == prefix}
+        outer = {key: each for key, each in state.items() if _first(key) != prefix and key != _COUNTER}
+        classifier = _classifier(inner, outer)
+        if classifier:
+            notes.append(f"{', '.join(classifier)} is taken as the network's classifier.")
+        inner |= {f"fc.{key.rpartition('.')[2]}": outer.pop(key) for key in classifier}
+        left += outer
+        state = inner
+    if left:
+        notes.append(f"Left out, as outside the network: {_listed(left)}.")
+    return state, notes
+
+
+def _prefix(state: Mapping[str, Tensor], source: str, chosen: str | None) -> tuple[str | None, str | None]:
+    """Return the first part of the network's keys, where it is none of its layers, and a sentence on it."""
+    firsts = dict.fromkeys(_first(key) for key in state)
+    networks = list(dict.fromkeys(_first(key) for key, each in state.items() if each.dim() == 4))
+    if chosen in firsts and any("." in key for key in state if _first(key) == chosen):
+        return chosen, _AS_ASKED.format(chosen)
+    if len(firsts) == 1 and not networks and next(iter(firsts)) in _PREFIXES and "." in next(iter(state)):
+        return next(iter(firsts)), None
+    if len(networks) == 1:
+        name = networks[0]
+        return (name if _is_prefix(name, state) else None), None
+    averages = [name for name in networks if _AVERAGE.fullmatch(name)]
+    if not networks or not all(name in _PREFIXES or _AVERAGE.fullmatch(name) for name in networks):
+        return None, None
+    if len(averages) != 1:
+        raise SenetError(
+            f"{source} holds several networks, under {_listed(networks)}: choose one, such as "
+            f"weights={f'{source}#{networks[0]}'!r}."
+        )
+    others = [name for name in networks if name != averages[0]]
+    return averages[0], (
+        f"The moving average {averages[0]!r} was taken; the file also holds {_listed(others)} "
+        f"(weights={f'{source}#{others[0]}'!r})."
+    )
+
+
+def _is_prefix(name: str, state: Mapping[str, Tensor]) -> bool:
+    """Tell whether a name before all convolutions is no layer's."""
+    if any(_first(key) == name and "." not in key for key in state):
+        return False
+    if name in _PREFIXES or _AVERAGE.fullmatch(name):
+        return True
+    inner = {key.removeprefix(f"{name}."): each for key, each in state.items() if _first(key) == name}
+    return not _recognised(state) and _recognised(inner)
+
+
+def _recognised(state: Mapping[str, Tensor]) -> bool:
+    return bool(namings_of(Checkpoint(state=dict(state), source="")))
+
+
+def _classifier(inner: Mapping[str, Tensor], outer: Mapping[str, Tensor]) -> list[str]:
+    """Return the keys of the one linear layer beside a ResNet that takes its features, if there is one."""
+    if "layer4.0.conv1.weight" not in inner or "fc.weight" in inner:
+        return []
+    features = max(each.shape[0] for key, each in inner.items() if key.startswith("layer4.") and each.dim())
+    keys = [key for key in outer if _CLASSIFIER.fullmatch(key)]
+    weights = [key for key in keys if key.endswith("weight")]
+    fits = len(weights) == 1 and outer[weights[0]].dim() == 2 and outer[weights[0]].shape[1] == features
+    layer = weights[0].removesuffix("weight") if fits else ""
+    return [key for key in keys if key in (f"{layer}weight", f"{layer}bias")] if fits else []
+
+
+def _kind(tensor: Tensor) -> str | None:
+    """Return how a tensor is stored, where that is not as ordinary numbers."""
+    if tensor.is_quantized:
+        return str(tensor.dtype).removeprefix("torch.")
+    if tensor.layout != torch.strided:
+        return f"{str(tensor.layout).removeprefix('torch.')} {str(tensor.dtype).removeprefix('torch.')}"
+    if tensor.is_floating_point() and tensor.element_size() == 1:
+        return str(tensor.dtype).removeprefix("torch.")
+    return None
+
+
+def _refusal(tensor: Tensor) -> str | None:
+    """Return why no network can take a tensor."""
+    if type(tensor) not in (Tensor, nn.Parameter):
+        return f"is a {type(tensor).__module__}.{type(tensor).__name__}"
+    if tensor.is_meta:
+        return "has no values, as it was saved from the meta device"
+    if tensor.is_nested:
+        return "is a nested tensor"
+    if tensor.is_complex():
+        return f"holds complex numbers ({tensor.dtype})"
+    if tensor.layout != torch.strided and tensor.numel() > _LARGEST:
+        return f"is sparse, of {tensor.numel():,} elements"
+    return None
+
+
+def _converted(tensor: Tensor) -> Tensor:
+    if tensor.is_quantized:
+        return tensor.dequantize()
+    dense = tensor if tensor.layout == torch.strided else tensor.to_dense()
+    return dense.float() if dense.is_floating_point() else dense
+
+
+def _first(key: str) -> str:
+    return key.partition(".")[0]
+
+
+def _listed(keys: list[str]) -> str:
+    rest = len(keys) - _NAMED
+    return ", ".join(map(repr, keys[:_NAMED])) + (f" and {rest} more" if rest > 0 else "")
