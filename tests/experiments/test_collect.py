@@ -223,14 +223,6 @@ def test_what_is_no_run_of_a_comparison_is_refused(
         collect(copies)
 
 
-def test_another_version_with_other_settings_is_a_sentence() -> None:
-    settings = {"versions": {"senet": "9.0"}}
-    with pytest.raises(SenetError, match=r"made by senet 9\.0, which has the settings dreams"):
-        collect_module._restored(Recipe, {"epochs": 3, "dreams": 3}, settings)
-    values = json.loads(json.dumps(asdict(RECIPE)))
-    assert collect_module._restored(Recipe, values, settings) == RECIPE
-
-
 def test_cost_is_measured_on_the_kind_of_device_that_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SenetError, match=r"ran on CUDA.*--device cpu"):

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
-from senet.experiments.run_folder import SETTINGS_NAME, checksum, claim_folder, read_settings
+from senet.experiments.run_folder import SETTINGS_NAME, checksum, claim_folder, read_experiment, read_settings
+from senet.training.recipe import Recipe
 
 ONE = {"model": "resnet8", "recipe": {"epochs": 3, "step_epochs": (1, 2)}}
 TWO = {"model": "resnet8", "recipe": {"epochs": 4, "step_epochs": (1, 2)}}
@@ -100,3 +103,20 @@ def test_the_checksum_tells_experiments_apart_and_nothing_else() -> None:
     assert checksum(ONE) == checksum(dict(reversed(ONE.items())))
     assert checksum(ONE) != checksum(TWO)
     assert read_settings(Path("nowhere")) is None
+
+
+def test_an_identity_comes_back_from_json_and_another_version_is_a_sentence() -> None:
+    recipe, se = Recipe(epochs=3, schedule="step", step_epochs=(1, 2)), SEConfig(reduction=8, stages=(2, 4))
+    identity = {"job": "compare", "model": "resnet8", "se": asdict(se), "recipe": asdict(recipe)}
+    stored = read_experiment(json.loads(json.dumps(identity)), Path("x"))
+    assert (stored.recipe, stored.se, stored.model) == (recipe, se, "resnet8")
+    for change, said in (
+        ({"recipe": {**asdict(recipe), "dreams": 3}}, r"identity\.recipe\.dreams is unknown to this senet"),
+        ({"recipe": {**asdict(recipe), "epochs": 0}}, "epochs is 0"),
+        ({"se": {**asdict(se), "gate": "swish"}}, r"identity\.se\.gate is 'swish'"),
+        ({"model": 3}, r"identity\.model is 3, where text belongs"),
+    ):
+        with pytest.raises(
+            SenetError, match=rf"^x cannot be used \(.*{said}.*: take the senet"
+        ):
+            read_experiment(identity | change, Path("x"))
