@@ -11,7 +11,7 @@ from torch import nn
 from senet.data.source import ArraySource
 from senet.training.images import TrainingImages, prepare_images
 from senet.training.loop import TrainingResult, train
-from senet.training.recipe import Recipe
+from senet.training.recipe import FittedRecipe
 
 CLASSES = ("a", "b", "c")
 
@@ -28,18 +28,20 @@ def small_source(
     )
 
 
-def small_recipe(**changes: object) -> Recipe:
+def small_recipe(**changes: object) -> FittedRecipe:
     settings: dict[str, object] = {
         "epochs": 3,
         "batch_size": 16,
         "image_size": 8,
         "crop": "pad",
         "learning_rate": 0.05,
+        "weight_decay": 5e-4,
+        "warmup_epochs": 0.5,
     }
-    return Recipe(**{**settings, **changes})  # type: ignore[arg-type]
+    return FittedRecipe(**{**settings, **changes})  # type: ignore[arg-type]
 
 
-def small_images(recipe: Recipe, seed: int = 0, workers: int = 0) -> TrainingImages:
+def small_images(recipe: FittedRecipe, seed: int = 0, workers: int = 0) -> TrainingImages:
     return prepare_images(
         small_source(),
         small_source(30, seed=1),
@@ -69,7 +71,7 @@ def small_network(seed: int = 0) -> nn.Module:
 
 
 def small_train(
-    folder: Path, recipe: Recipe | None = None, **options: object
+    folder: Path, recipe: FittedRecipe | None = None, **options: object
 ) -> tuple[nn.Module, TrainingResult]:
     recipe = recipe or small_recipe()
     network = small_network()

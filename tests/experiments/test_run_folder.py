@@ -10,7 +10,7 @@ import pytest
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
 from senet.experiments.run_folder import SETTINGS_NAME, checksum, claim_folder, read_experiment, read_settings
-from senet.training.recipe import Recipe
+from tests.small import small_recipe
 
 ONE = {"model": "resnet8", "recipe": {"epochs": 3, "step_epochs": (1, 2)}}
 TWO = {"model": "resnet8", "recipe": {"epochs": 4, "step_epochs": (1, 2)}}
@@ -106,7 +106,7 @@ def test_the_checksum_tells_experiments_apart_and_nothing_else() -> None:
 
 
 def test_an_identity_comes_back_from_json_and_another_version_is_a_sentence() -> None:
-    recipe, se = Recipe(epochs=3, schedule="step", step_epochs=(1, 2)), SEConfig(reduction=8, stages=(2, 4))
+    recipe, se = small_recipe(schedule="step", step_epochs=(1, 2)), SEConfig(reduction=8, stages=(2, 4))
     identity = {"job": "compare", "model": "resnet8", "se": asdict(se), "recipe": asdict(recipe)}
     stored = read_experiment(json.loads(json.dumps(identity)), Path("x"))
     assert (stored.recipe, stored.se, stored.model) == (recipe, se, "resnet8")
@@ -116,7 +116,5 @@ def test_an_identity_comes_back_from_json_and_another_version_is_a_sentence() ->
         ({"se": {**asdict(se), "gate": "swish"}}, r"identity\.se\.gate is 'swish'"),
         ({"model": 3}, r"identity\.model is 3, where text belongs"),
     ):
-        with pytest.raises(
-            SenetError, match=rf"^x cannot be used \(.*{said}.*: take the senet"
-        ):
+        with pytest.raises(SenetError, match=rf"^x cannot be used \(.*{said}.*: take the senet"):
             read_experiment(identity | change, Path("x"))
