@@ -174,9 +174,9 @@ def test_each_training_is_handed_out_once(processes: Processes) -> None:
         (
             "die",
             SenetError,
-            r"training seed1-plain in .*ended from outside \(signal 9\), most likely .*memory",
+            r"training seed1-plain in .*killed from outside \(signal 9\), most likely .*memory",
         ),
-        ("crash", RuntimeError, "training seed1-plain failed; its traceback stands above"),
+        ("crash", RuntimeError, "training seed1-plain ended with exit code 1"),
     ],
 )
 def test_what_ends_one_is_said_once_and_the_others_save(

@@ -48,14 +48,14 @@ def expected(error: BaseException) -> str | None:
 
 def describe(error: BaseException, command: str) -> str:
     """Write the report of an unexpected error, and return the sentence that names it."""
-    what = " ".join("".join(traceback.format_exception_only(error)).split())
+    what = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
     what = what if len(what) <= _LONGEST else f"{what[:_LONGEST]}…"
-    start = f"Unexpected error, a defect of senet ({what}): "
+    start = f"Unexpected error ({what}): "
     path = write_report(error, command)
     if path is None:
         traceback.print_exception(error)
-        return f"{start}its traceback stands above, since no file could be written; please report it."
-    return f"{start}please report it with {path}, which holds the traceback; --debug prints it."
+        return f"{start}no report could be written, so its traceback is above; please report it."
+    return f"{start}please report it with {path}, which holds the traceback that --debug prints."
 
 
 def write_report(error: BaseException, command: str) -> Path | None:

@@ -15,6 +15,7 @@ from senet.cli.stop import Stop
 from senet.cli.streams import Streams
 from senet.errors import SenetError, TrainingInterrupted
 from senet.text import printable
+from senet.training import parent  # noqa: F401 -- remembers which process started this one
 
 EXIT_BAD_INPUT = 2
 EXIT_DEFECT = 70

@@ -195,6 +195,9 @@ class _Processes:
             self._next(process)
         elif name == "failed":
             self._fail(SenetError(facts["sentence"]))
+        elif name == "crashed":
+            what = f"The process of {_called(process)} failed: {facts['what']}"
+            self._fail(RuntimeError(f"{what}\n\n{facts['text']}"))
         elif name == "epoch":
             process.watcher.epoch(EpochMetrics(**facts))
         else:
@@ -211,17 +214,21 @@ class _Processes:
     def _note_end(self, process: _Process) -> None:
         code = process.process.wait()
         self.running.remove(process)
-        what = f"the training {process.training.name}" if process.training else "a training"
         if code < 0:
             self._fail(
                 SenetError(
-                    f"The process of {what} in {self.plan.folder} was ended from outside (signal {-code}), "
-                    f"most likely for lack of memory: go on with fewer than {self.count} at once."
+                    f"The process of {_called(process)} in {self.plan.folder} was killed from outside "
+                    f"(signal {-code}), most likely for lack of memory: resume with fewer than {self.count} "
+                    "at once."
                 )
             )
         elif code > 0:
-            self._fail(RuntimeError(f"The process of {what} failed; its traceback stands above."))
+            self._fail(RuntimeError(f"The process of {_called(process)} ended with exit code {code}."))
 
     def _fail(self, failure: Exception) -> None:
         # The others end because of the first; what they say is no news.
         self.failure = self.failure or failure
+
+
+def _called(process: _Process) -> str:
+    return f"the training {process.training.name}" if process.training else "a training"

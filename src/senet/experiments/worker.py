@@ -11,6 +11,7 @@ import queue
 import signal
 import threading
 import time
+import traceback
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
@@ -109,6 +110,9 @@ def main() -> None:
             pass  # who stopped it knows
         except SenetError as error:
             relay.tell("failed", sentence=str(error))
+        except Exception as error:  # noqa: BLE001 -- the process that started this one reports it
+            what = " ".join("".join(traceback.format_exception_only(error)).split())
+            relay.tell("crashed", what=what, text="".join(traceback.format_exception(error)))
     except KeyboardInterrupt:
         pass
     finally:

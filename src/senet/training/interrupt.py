@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 
 class StopRequest:
@@ -19,17 +19,22 @@ class StopRequest:
     allows no signal handlers, so nothing is caught there.
     """
 
+    open: ClassVar[int] = 0
+    """How many of them are open: whether something is under way that saves its state before it stops."""
+
     def __init__(self) -> None:
         self.requested = False
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
+        StopRequest.open += 1
         if threading.current_thread() is threading.main_thread():
             for number in _answered():
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
+        StopRequest.open -= 1
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 

@@ -18,6 +18,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from senet.errors import SenetError
+from senet.training.parent import PARENT, ends_with_parent
 
 Value = TypeVar("Value")
 
@@ -113,6 +114,16 @@ def join_processes(timeout_seconds: float) -> Iterator[Processes]:
         raise SenetError(
             "This build of PyTorch cannot train with several processes: start one, without torchrun."
         )
+    with ends_with_parent(), _joined(timeout_seconds):
+        try:
+            yield _present()
+        finally:
+            # Whatever still held a connection when the program ends would abort it, all work done.
+            gc.collect()
+
+
+@contextmanager
+def _joined(timeout_seconds: float) -> Iterator[None]:
     timeout = timedelta(seconds=timeout_seconds)
     try:
         store, number, count = next(rendezvous("env://", timeout=timeout))
@@ -132,10 +143,8 @@ def join_processes(timeout_seconds: float) -> Iterator[Processes]:
             "the same command again."
         ) from error
     try:
-        yield _present()
+        yield
     finally:
-        # Whatever still held a connection when the program ends would abort it, all work done.
-        gc.collect()
         torch.distributed.destroy_process_group()
 
 
@@ -171,7 +180,7 @@ _SIGNS_OF_LOSS = (
 
 def _present() -> Processes:
     return Processes(
-        number=torch.distributed.get_rank(), count=torch.distributed.get_world_size(), parent=os.getppid()
+        number=torch.distributed.get_rank(), count=torch.distributed.get_world_size(), parent=PARENT
     )
 
 
