@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     told = bool(words) and words[0] in _WRITE_FILES
+    if argv is None:
+        warnings.formatwarning = _warning
     with Stop(ends=argv is None) as stop, Streams(_complain, told=told) as streams:
         try:
             _run(words)
@@ -85,6 +88,18 @@ def _answer(error: BaseException, words: list[str], *, stopped: bool, debug: boo
         return EXIT_BAD_INPUT
     _complain(describe(error, _command(words)))
     return EXIT_DEFECT
+
+
+_python_warning = warnings.formatwarning
+
+
+def _warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Return a warning of senet's as a sentence, without a line of code; any other as Python shows it."""
+    if filename.startswith(str(Path(__file__).parents[1])):
+        return f"senet: {printable(str(message))}\n"
+    return _python_warning(message, category, filename, lineno, line)
 
 
 def _command(words: list[str]) -> str:

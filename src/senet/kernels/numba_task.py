@@ -9,9 +9,11 @@ there are, so results are the same bits on any number of threads.
 from __future__ import annotations
 
 import ctypes
+import os
+import warnings
 from array import array
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,16 +96,38 @@ def grid(address: Any, rows: Any, columns: Any, dtype: Any) -> Any:
 def compiled(loop: Loop, *, reorder: bool = True) -> int:
     """Compile a loop, or take it from the cache on disk, and return its address.
 
+    Where that cache cannot be used, as in many containers, it is compiled for this process alone.
+
     Args:
         loop: to compile.
         reorder: whether sums may be taken in another order, which is faster.
     """
     fast_math = FAST_MATH | {"reassoc"} if reorder else FAST_MATH
-    function = cfunc(_SIGNATURE, cache=True, fastmath=fast_math, error_model="numpy")(loop)
+    compile_loop = partial(cfunc, _SIGNATURE, fastmath=fast_math, error_model="numpy")
+    function = _cached(compile_loop, loop) or compile_loop()(loop)
     _kept.append(function)
     return int(function.address)
 
 
+def _cached(compile_loop: Callable[..., Any], loop: Loop) -> Any:
+    """Return the compiled loop from the cache on disk, kept there from now on, or ``None`` without one."""
+    if _cache_errors:
+        return None
+    try:
+        return compile_loop(cache=True)(loop)
+    except Exception as error:  # noqa: BLE001 - what a cache holds may be damaged in any way
+        _cache_errors.append(error)
+        why = f" ({error})" if isinstance(error, OSError) else ""
+        if os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first one says it
+            warnings.warn(
+                f"Numba's cache cannot be used{why}, so the CPU kernels are compiled anew in every process, "
+                "which takes some seconds: set NUMBA_CACHE_DIR to a writable folder.",
+                stacklevel=2,
+            )
+        return None
+
+
+_cache_errors: list[Exception] = []
 _kept: list[Any] = []
 
 
