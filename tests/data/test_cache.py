@@ -38,8 +38,9 @@ def test_a_table_is_made_once(cache: Path) -> None:
     assert kept().equals(TABLE)
     again = kept(never)
     assert again.equals(TABLE) and again.schema.metadata == {b"x": b"y"}
-    path = cache / "labels" / "k.arrow"
-    for damage in (path.read_bytes()[:40], b""):
+    path = cache / "labels" / "k.table"
+    content = path.read_bytes()
+    for damage in (content[:40], b"", content.replace(b"y", b"z"), content[:-1] + b"x"):
         path.write_bytes(damage)
         assert kept().equals(TABLE) and kept(never).equals(TABLE)
 
@@ -47,7 +48,7 @@ def test_a_table_is_made_once(cache: Path) -> None:
 def test_a_failure_keeps_nothing(cache: Path) -> None:
     with pytest.raises(AssertionError):
         kept(never)
-    assert not list((cache / "labels").glob("*.arrow")) and kept().equals(TABLE)
+    assert not list((cache / "labels").glob("*.table")) and kept().equals(TABLE)
 
 
 def test_without_a_folder_the_table_is_made_each_time(cache: Path) -> None:

@@ -4,19 +4,21 @@ import errno
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request
 
 import numpy as np
 import pytest
 
 from senet.data import fetch as room
-from senet.data.fetch import fetch_all
+from senet.data.fetch import checked_url, fetch_all
 from senet.errors import SenetError
 
 from .pictures import write
-from .web import Web, serving
+from .web import SILENCE, Web, answer_of, saying, serving
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 
@@ -187,3 +189,196 @@ def test_a_failure_stops_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(SenetError, match="bad could not be fetched"):
         fetch_all([("good", tmp_path / "a"), ("bad", tmp_path / "b")], check=lambda _: None)
     assert ended == [True]
+
+
+def said(tmp_path: Path, *answers: bytes, name: str = "a.tar") -> Path:
+    """The file that comes of these answers, one for each connection."""
+    (tmp_path / "cache").mkdir(exist_ok=True)
+    with saying(*answers) as url:
+        fetch_all([(f"{url}/{name}", tmp_path / "cache" / "a.tar")], check=lambda _: None)
+    return tmp_path / "cache" / "a.tar"
+
+
+ATTEMPTS = 1 + room.ATTEMPTS
+PART = {"ETag": '"1"', "Content_Length": 6, "Content_Range": "bytes 4-9/10"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([answer_of(b"0123456789more", Content_Length=10)], b"0123456789"),
+        ([answer_of(b"0123456789")], b"0123456789"),
+        ([answer_of(b"4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n", Transfer_Encoding="chunked")], b"0123456789"),
+        (
+            [answer_of(b"4\r\n0123\r\n6\r\n45", Transfer_Encoding="chunked"), answer_of(b"0123456789")],
+            b"0123456789",
+        ),
+        ([answer_of(b"", "503 Busy", Retry_After="0"), answer_of(b"x")], b"x"),
+        ([answer_of(b"", "429 Slow", Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"), answer_of(b"x")], b"x"),
+        ([b"nonsense", answer_of(b"x")], b"x"),
+        ([answer_of(b"x", "206 Partial", Content_Range="bytes 5-5/10"), answer_of(b"x")], b"x"),
+        ([answer_of(b"", "416 Range", Content_Range="bytes */10"), answer_of(b"x")], b"x"),
+        ([answer_of(b"", "416 Range"), answer_of(b"x")], b"x"),
+        # Broken off after four bytes, then the rest, then the rest of another version, of another place.
+        (
+            [answer_of(b"0123", ETag='"1"', Content_Length=10), answer_of(b"456789", "206 P", **PART)],
+            b"0123456789",
+        ),
+        (
+            [
+                answer_of(b"0123", ETag='"1"', Content_Length=10),
+                answer_of(b"456789", "206 P", **{**PART, "ETag": '"2"'}),
+                answer_of(b"abcdefghij"),
+            ],
+            b"abcdefghij",
+        ),
+        (
+            [
+                answer_of(b"0123", ETag='"1"', Content_Length=10),
+                answer_of(b"56789x", "206 P", **{**PART, "Content_Range": "bytes 5-10/11"}),
+                answer_of(b"abcdefghij"),
+            ],
+            b"abcdefghij",
+        ),
+    ],
+    ids=range(13),
+)
+def test_answers_that_are_got_over(web: Web, tmp_path: Path, answers: list[bytes], expected: bytes) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert said(tmp_path, *answers).read_bytes() == expected
+    assert left(tmp_path) == ["a.tar"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([answer_of(b"x", Content_Length="abc")] * ATTEMPTS, "tells the length 'abc'"),
+        ([answer_of(b"x", Content_Length="-5")] * ATTEMPTS, "tells the length '-5'"),
+        ([answer_of(b"x", Content_Length=10**17)], "100,000,000,000,000,000 bytes, and .* are free"),
+        ([answer_of(b"x" * 3000)], "sends more than 1,000 bytes"),
+        ([answer_of(b"x", Content_Encoding="gzip")], "was sent compressed .gzip., though"),
+        (
+            [answer_of(b"", "302 Found", Location="file:///etc/passwd")],
+            "Redirection to url 'file:///etc/passwd' is not allowed",
+        ),
+        (
+            [answer_of(b"", "302 Found", Location="ftp://a.org/a.tar")],
+            "leads on to 'ftp://a.org/a.tar', which",
+        ),
+        (
+            [answer_of(b"", "302 Found", Location="http://a.org:x/a.tar")],
+            "'http://a.org:x/a.tar' is not an address",
+        ),
+        ([answer_of(b"", "301 Found", Location="/a.tar")] * 20, "redirect.* infinite loop"),
+        ([answer_of(b"", "401 No")], "HTTP Error 401.*needs a login or permission"),
+        ([answer_of(b"", "403 No")], "HTTP Error 403.*needs a login or permission"),
+        ([answer_of(b"", "503 Busy", Retry_After="7200")], "the server asks to try again in 7,200 s"),
+        ([b"HTTP/1.1 abc\r\n\r\n"] * ATTEMPTS, "could not be fetched"),
+        ([SILENCE] * ATTEMPTS, r"could not be fetched \(no answer for 0.1 s\)"),
+        ([answer_of(b"0123", Content_Length=10)] * ATTEMPTS, "ended after 4 of 10 bytes"),
+    ],
+    ids=range(15),
+)
+def test_answers_that_end_it(
+    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[bytes], expected: str
+) -> None:
+    monkeypatch.setattr(room, "MOST_UNTOLD", 1000)
+    monkeypatch.setattr(room, "SECONDS_TO_ANSWER", 0.1)
+    with warnings.catch_warnings(), pytest.raises(SenetError, match=expected):
+        warnings.simplefilter("ignore")
+        said(tmp_path, *answers)
+
+
+def test_from_https_only_to_https() -> None:
+    request = Request("https://a.org/a.tar")
+    follow = room._Redirects().redirect_request
+    assert follow(request, None, 302, "", {}, "https://b.org/ä.tar").full_url == "https://b.org/%C3%A4.tar"
+    with pytest.raises(SenetError, match=r"https://a.org/a.tar leads on to 'http://b.org/', which is not"):
+        follow(request, None, 302, "", {}, "http://b.org/")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://a.org/b c/ä.tar?x=1 2#part", "https://a.org/b%20c/%C3%A4.tar?x=1%202"),
+        ("HTTPS://A.org:443/%20.tar", "https://a.org:443/%20.tar"),
+        ("http://münchen.example/a.tar", "http://xn--mnchen-3ya.example/a.tar"),
+        ("http://[::1]:80/a.tar", "http://[::1]:80/a.tar"),
+    ],
+)
+def test_addresses_as_they_are_sent(url: str, expected: str) -> None:
+    assert checked_url(url) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "https://host:abc/a.tar",
+            "https://host:99999/a.tar",
+            "https://host:0/a.tar",
+            "https://host:-1/a.tar",
+        ),
+        *(
+            "https:///a.tar",
+            "https://:80/a.tar",
+            "https://[::1/a.tar",
+            "https://[zz]/a.tar",
+            "ftp://a.org/a.tar",
+        ),
+        *("https://a..b/a.tar", f"https://{'x' * 64}.org/a.tar", "file:///a.tar", "a.tar"),
+    ],
+)
+def test_addresses_that_are_none(url: str) -> None:
+    with pytest.raises(SenetError, match=r"is not an address.*https://host/folder/train-0000.tar is needed"):
+        checked_url(url)
+
+
+def test_a_password_is_not_repeated() -> None:
+    with pytest.raises(SenetError, match=r"The address of a\.org tells a user name or password") as raised:
+        checked_url("https://me:secret@a.org/a.tar")
+    assert "secret" not in str(raised.value)
+
+
+def test_a_silent_server_holds_nothing_up(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    # One file comes, and Ctrl-C with it, while another server says nothing for a minute.
+    monkeypatch.setattr(room, "SECONDS_TO_ANSWER", 60)
+    with saying(SILENCE) as url:
+        files = [(f"{web.url}/a.tar", tmp_path / "a.tar"), (f"{url}/b.tar", tmp_path / "b.tar")]
+        begun = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            fetch_all(files, check=lambda _: None, progress=interrupted)
+        assert time.monotonic() - begun < 5
+
+
+def test_waiting_is_told(web: Web, tmp_path: Path) -> None:
+    web.statuses = [503]
+    with pytest.warns(UserWarning, match=r"a\.tar: HTTP Error 503.*; trying again"):
+        fetched(web, tmp_path)
+
+
+def test_a_damaged_file_is_fetched_again(web: Web, tmp_path: Path) -> None:
+    path = fetched(web, tmp_path)
+    for damage in (CONTENT[:1000], CONTENT[:-1] + b"x", b""):
+        path.write_bytes(damage)
+        assert fetched(web, tmp_path).read_bytes() == CONTENT
+    assert len(web.asked) == 4
+    # Touched or moved, it is read once to see that it is the same.
+    path.write_bytes(CONTENT)
+    assert fetched(web, tmp_path).read_bytes() == CONTENT and len(web.asked) == 4
+
+
+def test_a_file_of_an_older_version_is_checked(web: Web, tmp_path: Path) -> None:
+    def check(path: Path) -> None:
+        if path.read_bytes() != CONTENT:
+            raise SenetError("no")
+
+    write(tmp_path / "cache" / "a.tar", CONTENT)
+    assert fetched(web, tmp_path, check=check) and not web.asked
+    (tmp_path / "cache" / ".a.tar.digest").unlink()
+    write(tmp_path / "cache" / "a.tar", b"damaged")
+    assert fetched(web, tmp_path, check=check).read_bytes() == CONTENT

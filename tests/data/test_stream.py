@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import pickle
@@ -126,7 +127,7 @@ def test_only_labels_are_read_before_the_first_image(tmp_path: Path, cache: Path
     assert fetched(cache) == 1
     (kept,) = cache.glob("*.arrow")
     assert str(pa.ipc.open_file(kept).schema.field("image").type) == "struct<bytes: binary>"
-    assert pa.ipc.open_file(kept).schema.names == ["image"]
+    assert pa.ipc.open_file(kept).schema.names == ["image", "crc32"]
     changed = {name for name, read in CountingFiles.read.items() if read != before[name]}
     assert changed == {"train-00001.parquet"}
     assert CountingFiles.read["train-00001.parquet"] < size + 3 * 66_000
@@ -187,6 +188,51 @@ def test_a_full_disk_makes_room_as_well(tmp_path: Path, cache: Path, monkeypatch
     monkeypatch.setattr(shard_cache, "RESERVE", 10**18)
     data.train.read(20)
     assert fetched(cache) == 1
+
+
+def damage(cache: Path, what: bytes, offset: int = 20) -> None:
+    (path,) = cache.glob("*.arrow")
+    content = bytearray(path.read_bytes())
+    content[content.index(what) + offset] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("what", [b"IDAT", b"ARROW1"])
+def test_a_damaged_shard_is_fetched_again(tmp_path: Path, cache: Path, log: Path, what: bytes) -> None:
+    files = shards(tmp_path, 1)
+    content = bytes(opened(tmp_path, files).train.source.content(0))  # type: ignore[attr-defined]
+    damage(cache, what, 20 if what == b"IDAT" else 12)
+    assert bytes(opened(tmp_path, files).train.source.content(0)) == content  # type: ignore[attr-defined]
+    assert log.read_text().split() == [files[0]] * 2
+
+
+def test_a_shard_that_is_always_damaged_is_told(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch, writes = stream._fetch, []
+
+    def damaged(open_files: Any, shard: stream.RemoteShard, target: Any) -> None:
+        writes.append(shard)
+        sink = io.BytesIO()
+        fetch(open_files, shard, sink)
+        target.write(sink.getvalue().replace(b"IDAT", b"IDAX"))
+
+    monkeypatch.setattr(stream, "_fetch", damaged)
+    train = opened(tmp_path, shards(tmp_path, 1)).train
+    with pytest.raises(SenetError, match=r"train-00000\.parquet row 3 is damaged in .*and was so again"):
+        train.read(3)
+    assert len(writes) == 2
+    monkeypatch.setattr(stream, "_fetch", lambda open_files, shard, target: target.write(b"nothing"))
+    with pytest.raises(SenetError, match="cannot be read as an Arrow file"):
+        train.read(3)
+
+
+def test_a_shard_that_changed_since_its_labels_were_read(tmp_path: Path) -> None:
+    files = shards(tmp_path, 1)
+    train = opened(tmp_path, files).train
+    parquet(tmp_path / files[0], [0, 1] * 4, CLASSES)
+    with pytest.raises(SenetError, match="has 8 rows and had 10 when its labels were read"):
+        train.read(0)
 
 
 def test_a_network_that_breaks_now_and_then(tmp_path: Path, cache: Path) -> None:

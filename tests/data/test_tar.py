@@ -276,7 +276,7 @@ def test_the_index_is_kept_until_the_shard_changes(
 ) -> None:
     path = tar(tmp_path / "a.tar", samples(*"01" * 4))
     first = opened(tmp_path)
-    (kept,) = cache.glob("*.arrow")
+    (kept,) = cache.glob("*.table")
     with monkeypatch.context() as patch:
         patch.setattr(tar_index, "read_index", lambda _: pytest.fail("read anew"))
         again = opened(tmp_path)

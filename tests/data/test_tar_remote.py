@@ -3,9 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from senet.data import fetch
+from senet.data.images import open_images
 from senet.data.source import ImageData
 from senet.data.tar import expand_braces
 from senet.data.tar_remote import open_remote_tar
@@ -79,6 +81,12 @@ def test_addresses_that_are_no_files(web: Web) -> None:
     ]:
         with pytest.raises(SenetError, match=said):
             opened(web, pattern)
+    for url, said in [
+        ("https://host:abc/a.tar", "'https://host:abc/a.tar' is not an address .Port could not be cast"),
+        ("https://me:secret@host/a.tar", "address of host tells a user name or password"),
+    ]:
+        with pytest.raises(SenetError, match=said):
+            open_images(url)
 
 
 def test_a_cache_folder_that_cannot_be_made(
@@ -87,3 +95,27 @@ def test_a_cache_folder_that_cannot_be_made(
     monkeypatch.setenv("SENET_CACHE", str(write(tmp_path / "file", b"")))
     with pytest.raises(SenetError, match=r"cache folder .* cannot be made .*set SENET_CACHE"):
         opened(web, "//a.tar")
+
+
+def test_a_shard_cut_short_is_not_kept(web: Web, tmp_path: Path) -> None:
+    whole = tar(web.root / "a.tar", samples(*"01" * 4)).read_bytes()
+    web.length = False
+    # Between two files inside, where only the mark of the end is missing, and within one.
+    for length in (whole.index(b"0004.png"), whole.index(b"0004.png") + 600):
+        (web.root / "a.tar").write_bytes(whole[:length])
+        with pytest.raises(SenetError, match=r"a\.tar\.part cannot be read as a tar file .*fetch it again"):
+            opened(web, "//a.tar")
+    (web.root / "a.tar").write_bytes(whole)
+    assert len(opened(web, "//a.tar").train) == 6
+
+
+def test_a_damaged_shard_in_the_cache_is_fetched_again(web: Web, tmp_path: Path) -> None:
+    tar(web.root / "a.tar", samples(*"01" * 4))
+    before = [np.asarray(opened(web, "//a.tar").train.read(index)) for index in range(6)]
+    (path,) = (tmp_path / "cache").rglob("a.tar")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"IDAT") + 20] ^= 1
+    path.write_bytes(content)
+    data = opened(web, "//a.tar")
+    assert all(np.array_equal(np.asarray(data.train.read(index)), before[index]) for index in range(6))
+    assert len(web.asked) == 2

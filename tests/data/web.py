@@ -1,7 +1,8 @@
-"""A web server on this machine that misbehaves as told."""
+"""Web servers on this machine that misbehave as told."""
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,3 +94,37 @@ def answer(handler: BaseHTTPRequestHandler, web: Web) -> None:
         content = content[: web.drop_after]
     web.sent += len(content)
     handler.wfile.write(content)
+
+
+@contextmanager
+def saying(*answers: bytes) -> Iterator[str]:
+    """Give the address of a server that sends one of these to each connection; `SILENCE` keeps it waiting."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for content in answers:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                connection.recv(65536)
+                if content == SILENCE:
+                    open_ones.append(connection)
+                    continue
+                with connection:
+                    connection.sendall(content)
+
+        open_ones: list[socket.socket] = []
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        for connection in open_ones:
+            connection.close()
+
+
+SILENCE = b""
+
+
+def answer_of(content: bytes, status: str = "200 OK", **headers: object) -> bytes:
+    """One answer; header names have ``_`` for ``-``."""
+    lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from senet.errors import SenetError
 from senet.files import write_bytes
 
 VARIABLE = "SENET_CACHE"
+DIGEST_BYTES = 16
 
 
 def cache_folder(kind: str) -> Path:
@@ -77,17 +79,24 @@ def kept_table(kind: str, key: str, make: Callable[[], Any]) -> Any:
     path = None
     with ExitStack() as stack:
         with suppress(SenetError):
-            path = cache_folder(kind) / f"{key}.arrow"
+            path = cache_folder(kind) / f"{key}.table"
             stack.enter_context(locked(path))
         if path is not None:
-            # A table that can no longer be read is made again.
-            with suppress(OSError, pa.ArrowException):
-                return pa.ipc.open_file(pa.BufferReader(path.read_bytes())).read_all()
+            # A table that can no longer be read, or was changed, is made again.
+            with suppress(OSError):
+                content = path.read_bytes()
+                if content[:DIGEST_BYTES] == _digest(content[DIGEST_BYTES:]):
+                    return pa.ipc.open_file(pa.BufferReader(content[DIGEST_BYTES:])).read_all()
         table = make()
         if path is not None:
             with suppress(SenetError):
-                write_bytes(path, _to_bytes(table))
+                content = _to_bytes(table)
+                write_bytes(path, _digest(content) + content)
     return table
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
 def _to_bytes(table: Any) -> bytes:

@@ -2,31 +2,88 @@
 
 from __future__ import annotations
 
+import email.utils
 import errno
+import hashlib
 import http.client
+import queue
+import shutil
 import threading
+import time
+import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from senet.data.cache import locked
 from senet.errors import SenetError
-from senet.files import put_in_place
+from senet.files import put_in_place, write_text
 
 AT_A_TIME = 8
 # Attempts in a row that bring nothing new, and the pauses between them in seconds.
 ATTEMPTS = 5
 PAUSES = (1.0, 2.0, 4.0, 8.0)
-SECONDS_TO_ANSWER = 30.0
+SECONDS_TO_ANSWER = 15.0
+# A server that asks to be left alone for longer is given up.
+MOST_SECONDS_ASKED = 60.0
+# What is still under way when all are to stop is waited for so long; a silent server is not.
+SECONDS_TO_STOP = 0.5
 CHUNK_BYTES = 1 << 20
+# The most that is taken from a server that does not tell a length.
+MOST_UNTOLD = 100_000_000_000
 # Answers after which asking again may help: too slow, too many requests, and the server's own trouble.
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 
 class _StoppedError(Exception):
     """Another fetch failed, or the user stopped all."""
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Follows a server to http:// and https:// addresses, never from the latter to the former."""
+
+    def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if not newurl.startswith("https://" if req.type == "https" else ("http://", "https://")):
+            raise SenetError(
+                f"{req.full_url} leads on to {newurl[:200]!r}, which is not followed: from https:// only "
+                "https:// is; check the address."
+            )
+        return super().redirect_request(req, fp, code, msg, headers, checked_url(newurl))
+
+
+def checked_url(url: str) -> str:
+    """Return an address as it is sent: its path in percent signs where it needs them.
+
+    Raises:
+        SenetError: it is not one of http:// or https://, or its host or port cannot be, or it tells a
+            user's name, which would not be sent.
+    """
+    try:
+        address = urlsplit(url)
+        port = address.port
+        host = (address.hostname or "").encode("idna").decode()
+    except ValueError as error:
+        raise SenetError(
+            f"{url!r} is not an address ({error}): https://host/folder/train-0000.tar is needed."
+        ) from error
+    if address.scheme.lower() not in ("http", "https") or not host or port == 0:
+        raise SenetError(f"{url!r} is not an address: https://host/folder/train-0000.tar is needed.")
+    if "@" in address.netloc:
+        raise SenetError(
+            f"The address of {host} tells a user name or password, which is not sent: fetch the files by a "
+            "program that logs in, and give their folder."
+        )
+    server = f"[{host}]" if ":" in host else host
+    if port is not None:
+        server += f":{port}"
+    safe = "/%:=&?~+!$,;'@()*[]"
+    return urlunsplit(
+        (address.scheme.lower(), server, quote(address.path, safe), quote(address.query, safe), "")
+    )
 
 
 def fetch_all(
@@ -46,36 +103,66 @@ def fetch_all(
         SenetError: a file cannot be fetched; what has come of it is kept for the next call.
     """
     stop = threading.Event()
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        jobs = [pool.submit(fetch, url, path, check=check, stop=stop) for url, path in files]
-        try:
-            for done, job in enumerate(as_completed(jobs), start=1):
-                job.result()
-                if progress is not None:
-                    progress(done, len(files))
-        finally:  # an error or Ctrl-C ends the others as well
-            stop.set()
-            pool.shutdown(cancel_futures=True)
+    waiting: queue.SimpleQueue[tuple[str, Path]] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    for each in files:
+        waiting.put(each)
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                url, path = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                fetch(url, path, check=check, stop=stop)
+            except BaseException as error:  # noqa: BLE001  raised again where the threads are waited for
+                ended.put(error)
+            else:
+                ended.put(None)
+
+    # A thread that waits for a silent server must not hold up the end of the program.
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(AT_A_TIME, len(files)))]
+    try:
+        for thread in threads:
+            thread.start()
+        for done in range(1, len(files) + 1):
+            error = ended.get()
+            if error is not None:
+                raise error
+            if progress is not None:
+                progress(done, len(files))
+    finally:  # an error or Ctrl-C ends the others as well
+        stop.set()
+        until = time.monotonic() + SECONDS_TO_STOP
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(max(until - time.monotonic(), 0))
 
 
 def fetch(url: str, path: Path, *, check: Callable[[Path], None], stop: threading.Event) -> None:
-    """Fetch one file unless it is there; raises as `fetch_all`."""
-    if path.exists():
+    """Fetch one file unless it is there, as it came; raises as `fetch_all`."""
+    if _unchanged(path):
         return
     part = path.with_name(f"{path.name}.part")
     with locked(path):
-        if path.exists():  # another process fetched it meanwhile
-            return
+        if path.exists():
+            if _unchanged(path) or _intact(path, check):  # another process may have fetched it meanwhile
+                return
+            path.unlink()
         most, fruitless = _size(part), 0
         while not stop.is_set():
             try:
                 _go_on(url, part, stop)
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, http.client.HTTPException, UnicodeError) as error:
                 fruitless = 0 if _size(part) > most else fruitless + 1
                 most = max(most, _size(part))
-                if fruitless == ATTEMPTS or not _may_pass(error):
+                asked = _asked_to_wait(error)
+                if fruitless == ATTEMPTS or not _may_pass(error) or asked > MOST_SECONDS_ASKED:
                     raise _explained(url, error, part) from error
-                stop.wait(PAUSES[max(fruitless - 1, 0)])
+                if fruitless:
+                    warnings.warn(f"{url}: {_reason(error)}; trying again.", stacklevel=1)
+                stop.wait(max(PAUSES[max(fruitless - 1, 0)], asked))
             except _StoppedError:
                 return
             else:
@@ -93,6 +180,55 @@ def _finish(part: Path, path: Path, check: Callable[[Path], None]) -> None:
         raise
     put_in_place(part, path)
     version.unlink(missing_ok=True)
+    _note(path, _digest(path))
+
+
+def _note(path: Path, digest: str) -> None:
+    """Note beside a file what it holds, and by what a change to it shows at a glance."""
+    # A cache that others filled may be read-only.
+    with suppress(SenetError):
+        write_text(_note_file(path), f"{_glance(path)} {digest}")
+
+
+def _note_file(path: Path) -> Path:
+    return path.with_name(f".{path.name}.digest")
+
+
+def _noted(path: Path) -> tuple[str, str]:
+    try:
+        glance, _, digest = _note_file(path).read_text().rpartition(" ")
+    except (OSError, UnicodeDecodeError):
+        return "", ""
+    return glance, digest
+
+
+def _glance(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "blake2b").hexdigest()
+
+
+def _unchanged(path: Path) -> bool:
+    return path.exists() and _noted(path)[0] == _glance(path)
+
+
+def _intact(path: Path, check: Callable[[Path], None]) -> bool:
+    """Tell whether a file that was written to, moved or never noted is still what was fetched."""
+    _, known = _noted(path)
+    digest = _digest(path)
+    if not known:
+        try:
+            check(path)
+        except SenetError:
+            return False
+    elif digest != known:
+        return False
+    _note(path, digest)
+    return True
 
 
 def _go_on(url: str, part: Path, stop: threading.Event) -> None:
@@ -104,44 +240,76 @@ def _go_on(url: str, part: Path, stop: threading.Event) -> None:
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": version.read_text()}
     try:
-        response = urlopen(Request(url, headers=headers), timeout=SECONDS_TO_ANSWER)
+        response = build_opener(_Redirects).open(
+            Request(checked_url(url), headers=headers), timeout=SECONDS_TO_ANSWER
+        )
     except HTTPError as error:
         if error.code != 416:
             raise
         if _total(error.headers.get("Content-Range")) == have:
             return  # all of it had come before
-        version.unlink()
+        version.unlink(missing_ok=True)
         raise ConnectionError("the server has another version now") from error
     with response:
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.lower() != "identity":
+            raise SenetError(
+                f"{url} was sent compressed ({encoding[:40]}), though asked for as it is: fetch it by "
+                "another program and give its folder."
+            )
         if response.status == 206:
             content_range = response.headers.get("Content-Range", "")
-            if not content_range.startswith(f"bytes {have}-"):
-                version.unlink()
+            known = version.read_text() if have else ""
+            if not content_range.startswith(f"bytes {have}-") or _version(response.headers) not in (
+                "",
+                known,
+            ):
+                version.unlink(missing_ok=True)
                 raise ConnectionError(f"the server sent another part ({content_range})")
             total = _total(content_range)
         else:
             have = 0
-            length = response.headers.get("Content-Length")
-            total = int(length) if length is not None else None
+            total = _length(response.headers.get("Content-Length"))
             _begin(part, version, response.headers)
+        _require_room(url, part, total, have)
+        most = MOST_UNTOLD if total is None else total
         with part.open("ab") as stream:
-            while chunk := response.read(CHUNK_BYTES):
-                stream.write(chunk)
+            # What is there at once, so that a slow server does not keep Ctrl-C waiting.
+            while have <= most and (chunk := response.read1(min(CHUNK_BYTES, most - have + 1))):
+                stream.write(chunk[: most - have])
+                have += len(chunk)
                 if stop.is_set():
                     raise _StoppedError
-    if total is not None and _size(part) != total:
-        raise ConnectionError(f"the connection ended after {_size(part):,} of {total:,} bytes")
+    if have > most:
+        part.unlink()
+        version.unlink(missing_ok=True)
+        raise SenetError(f"{url} sends more than {most:,} bytes: check the address, and the server.")
+    if total is not None and have != total:
+        raise ConnectionError(f"the connection ended after {have:,} of {total:,} bytes")
+
+
+def _require_room(url: str, part: Path, total: int | None, have: int) -> None:
+    free = shutil.disk_usage(part.parent).free
+    if total is not None and total - have > free:
+        raise SenetError(
+            f"{url} has {total:,} bytes, and {free:,} are free for it in {part.parent}: free some space, or "
+            "set SENET_CACHE to a folder on a larger disk."
+        )
 
 
 def _begin(part: Path, version: Path, headers: http.client.HTTPMessage) -> None:
     """Empty ``part`` and note which version of the file it is going to hold."""
     version.unlink(missing_ok=True)
     part.write_bytes(b"")
-    tag = headers.get("ETag", "")
-    # A weak tag does not promise the same bytes.
-    known = tag if tag.startswith('"') else headers.get("Last-Modified", "")
-    if known:
+    if known := _version(headers):
         version.write_text(known)
+
+
+def _version(headers: http.client.HTTPMessage) -> str:
+    """Return what names the version of a file in an answer, or ``""``."""
+    tag: str = headers.get("ETag", "")
+    # A weak tag does not promise the same bytes.
+    return tag if tag.startswith('"') else str(headers.get("Last-Modified", ""))
 
 
 def _version_file(part: Path) -> Path:
@@ -153,14 +321,41 @@ def _size(path: Path) -> int:
 
 
 def _total(content_range: str | None) -> int | None:
-    total = (content_range or "").rpartition("/")[2]
-    return int(total) if total.isdigit() else None
+    return _number((content_range or "").rpartition("/")[2])
+
+
+def _length(told: str | None) -> int | None:
+    length = None if told is None else _number(told)
+    if told is not None and length is None:
+        raise ConnectionError(f"the server tells the length {told[:40]!r}")
+    return length
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _asked_to_wait(error: Exception) -> float:
+    """Return the seconds that a server asks to be left alone (Retry-After)."""
+    asked = error.headers.get("Retry-After", "") if isinstance(error, HTTPError) else ""
+    if (seconds := _number(asked)) is not None:
+        return float(seconds)
+    when = email.utils.parsedate_tz(asked)
+    return 0.0 if when is None else max(email.utils.mktime_tz(when) - time.time(), 0.0)
 
 
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, HTTPError):
         return error.code in PASSING
+    if isinstance(error, http.client.InvalidURL | UnicodeError):
+        return False
     return not (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
+        return f"no answer for {SECONDS_TO_ANSWER:g} s"
+    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def _explained(url: str, error: Exception, part: Path) -> SenetError:
@@ -169,9 +364,14 @@ def _explained(url: str, error: Exception, part: Path) -> SenetError:
             f"The disk is full: {url} could not be fetched to {part.parent}; free some space and run "
             "the same command again, which goes on from there."
         )
-    reason = " ".join(str(error).split())[:160] or type(error).__name__
-    kept = f" {_size(part):,} bytes of it are kept, and" if _size(part) else ""
-    return SenetError(
-        f"{url} could not be fetched ({reason}): check the address and the network;{kept} the same "
-        "command goes on from there."
+    advice = "check the address and the network"
+    if isinstance(error, HTTPError) and error.code in (401, 403, 407):
+        advice = "it needs a login or permission, and none is sent: fetch it by a program that logs in"
+    elif (wait := _asked_to_wait(error)) > MOST_SECONDS_ASKED:
+        advice = f"the server asks to try again in {wait:,.0f} s"
+    kept = (
+        f"; {_size(part):,} bytes of it are kept, and the same command goes on from there"
+        if _size(part)
+        else ""
     )
+    return SenetError(f"{url} could not be fetched ({_reason(error)}): {advice}{kept}.")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-
 from senet.data.cache import locked
+from senet.data.ipc import mapped_table
+from senet.errors import SenetError
 from senet.files import written_whole
 
 # Bytes that are left free on the disk.
@@ -44,28 +44,40 @@ class ShardCache:
             make: writes the shard as an Arrow IPC file where it is not there yet; one process at a time does.
 
         Raises:
-            SenetError: the disk is full, or as ``make``.
+            SenetError: the disk is full, the shard is damaged as soon as it is written, or as ``make``.
         """
         path = self.folder / f"{name}{SUFFIX}"
+        made = False
         while True:
-            # Another process may remove the file at any moment before it is open.
-            with contextlib.suppress(FileNotFoundError):
-                return self._mapped(path)
+            try:
+                table, _ = mapped_table(path, lambda schema: schema.names)
+                os.utime(path)
+            except (SenetError, FileNotFoundError):
+                # Another process may remove the file at any moment before it is open; a damaged one is
+                # made again, once.
+                if made and path.exists():
+                    raise
+            else:
+                return table
             with locked(path):
+                self._remove_damaged(path)
                 if not path.exists():
                     self._make_room(size)
                     with written_whole(path) as stream:
                         make(stream)
+                    made = True
+
+    def remove(self, name: str) -> None:
+        """Remove a shard that proved damaged, so that it is made again."""
+        (self.folder / f"{name}{SUFFIX}").unlink(missing_ok=True)
 
     @staticmethod
-    def _mapped(path: Path) -> Any:
+    def _remove_damaged(path: Path) -> None:
+        # Looked at again under the lock: what is there now may be another process's new one.
         try:
-            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        except pa.ArrowInvalid as error:
+            mapped_table(path, lambda schema: schema.names)
+        except SenetError:
             path.unlink(missing_ok=True)
-            raise FileNotFoundError(f"{path} was damaged") from error
-        os.utime(path)
-        return table
 
     def _make_room(self, size: int) -> None:
         with locked(self.folder / "room"):

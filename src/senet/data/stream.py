@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ from senet.data.tables import (
 from senet.errors import SenetError
 
 # Changes whenever what is kept would come out differently.
-VERSION = 2
+VERSION = 3
 AT_A_TIME = 16
 PAUSES = (1.0, 10.0)
 # Shards a process keeps open: those that are mixed, and as many of the test images.
@@ -89,7 +90,7 @@ class StreamedSource(EncodedSource):
         self._shards = tuple(shards)
         self._open_files = open_files
         self._cache = cache
-        self._opened: dict[int, Any] = {}
+        self._opened: dict[int, tuple[Any, Any]] = {}
 
     def content(self, index: int) -> memoryview:
         """Return the bytes of one picture, fetching its shard first where it is not there.
@@ -100,22 +101,29 @@ class StreamedSource(EncodedSource):
         """
         assert self.groups is not None
         shard = int(self.groups[index])
-        contents = self._opened.get(shard)
-        if contents is None:
-            contents = self._open(shard)
-        buffer = contents[index - int(self._starts[shard])].as_buffer()
-        if buffer is None:
-            raise UnreadableImage(self.name(index), "its bytes are missing from the file")
-        return memoryview(buffer)
+        row = index - int(self._starts[shard])
+        for _ in range(2):
+            contents, sums = self._opened.get(shard) or self._open(shard)
+            buffer = contents[row].as_buffer()
+            if buffer is None:
+                raise UnreadableImage(self.name(index), "its bytes are missing from the file")
+            if zlib.crc32(buffer) == sums[row].as_py():
+                return memoryview(buffer)
+            self._cache.remove(self._shards[shard].key)
+            del self._opened[shard]
+        raise SenetError(
+            f"{self.name(index)} is damaged in {self._cache.folder}, and was so again when fetched anew: "
+            "check that disk, or set SENET_CACHE to a folder on another."
+        )
 
-    def _open(self, number: int) -> Any:
+    def _open(self, number: int) -> tuple[Any, Any]:
         shard = self._shards[number]
         table = self._cache.open(shard.key, shard.size, partial(_fetch, self._open_files, shard))
         contents, _ = contents_and_paths(table.column(0), shard.file)
         while len(self._opened) >= MOST_OPEN:
             del self._opened[next(iter(self._opened))]
-        self._opened[number] = contents
-        return contents
+        self._opened[number] = contents, table.column(1)
+        return self._opened[number]
 
     def name(self, index: int) -> str:
         """Return "train-00000.parquet row 7"."""
@@ -238,7 +246,7 @@ def _image_chunks(metadata: Any, image_column: str) -> list[tuple[str, int]]:
 
 
 def _fetch(open_files: OpenFiles, shard: RemoteShard, target: BinaryIO) -> None:
-    """Write the images of a shard to an Arrow file, one row group after the other."""
+    """Write the images of a shard and their checksums to an Arrow file, one row group after the other."""
     file_system = open_files()
 
     def open_parquet(metadata: Any = None) -> Any:
@@ -254,9 +262,18 @@ def _fetch(open_files: OpenFiles, shard: RemoteShard, target: BinaryIO) -> None:
         with open_parquet(first.metadata) as parquet:
             return parquet.read_row_group(number, columns=[leaf])
 
+    if first.metadata.num_rows != shard.rows:
+        raise SenetError(
+            f"{shard.path} has {first.metadata.num_rows:,} rows and had {shard.rows:,} when its labels were "
+            "read: it was changed meanwhile, so run the command again."
+        )
     writer = None
     for number in range(first.metadata.num_row_groups):
         table = _patiently(shard.path, partial(row_group, number))
+        contents, _ = contents_and_paths(table.column(0), shard.file)
+        buffers = (content.as_buffer() for content in contents)
+        sums = [0 if buffer is None else zlib.crc32(buffer) for buffer in buffers]
+        table = table.append_column("crc32", pa.array(sums, pa.uint32()))
         if writer is None:
             writer = pa.ipc.new_file(target, table.schema)
         writer.write_table(table)

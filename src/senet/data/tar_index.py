@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -77,19 +78,9 @@ def shard_index(path: Path) -> ShardIndex:
 
 def read_index(path: Path) -> ShardIndex:
     """Read the headers and labels of a shard; raises as `shard_index`."""
-    try:
-        with path.open("rb") as stream:
-            _require_tar(stream, path)
-            samples = _samples(stream, path)
-            found = [_sample(stream, path, key, files) for key, files in samples.items()]
-    except (tarfile.TarError, OSError, ValueError, ArithmeticError, RecursionError) as error:
-        if isinstance(error, SenetError):
-            raise
-        # tarfile turns damaged numbers and texts of a header into errors of several kinds.
-        raise SenetError(
-            f"{path} cannot be read as a tar file ({short(error)}): it is cut short or damaged, so fetch it "
-            "again."
-        ) from error
+    with _opened(path) as stream:
+        samples = _samples(stream, path)
+        found = [_sample(stream, path, key, files) for key, files in samples.items()]
     if not found:
         raise SenetError(f"{path} holds no samples: files such as 007.jpg and 007.cls are needed.")
     members, labels = zip(*found, strict=True)
@@ -99,6 +90,32 @@ def read_index(path: Path) -> ShardIndex:
         offsets=np.array([member.offset for member in members], dtype=np.int64),
         sizes=np.array([member.size for member in members], dtype=np.int64),
     )
+
+
+def require_whole(path: Path) -> None:
+    """Raise `SenetError` unless a file is a tar file that can be read up to the zeros at its end."""
+    with _opened(path) as stream:
+        for _ in _members(stream, path):
+            pass
+        stream.seek(-512, os.SEEK_END)
+        if stream.read().strip(b"\0"):
+            raise tarfile.ReadError("it ends without the mark of an end")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as stream:
+            _require_tar(stream, path)
+            yield stream
+    except (tarfile.TarError, OSError, ValueError, ArithmeticError, RecursionError) as error:
+        if isinstance(error, SenetError):
+            raise
+        # tarfile turns damaged numbers and texts of a header into errors of several kinds.
+        raise SenetError(
+            f"{path} cannot be read as a tar file ({short(error)}): it is cut short or damaged, so fetch it "
+            "again."
+        ) from error
 
 
 def _require_tar(stream: BinaryIO, path: Path) -> None:
@@ -112,6 +129,26 @@ def _require_tar(stream: BinaryIO, path: Path) -> None:
 def _samples(stream: BinaryIO, path: Path) -> dict[str, dict[str, _Member]]:
     """Return key → what follows the key's full stop → the file."""
     samples: dict[str, dict[str, _Member]] = {}
+    for member in _members(stream, path):
+        folder, _, file = member.name.rpartition("/")
+        if member.isdir() or file.startswith(".") or "__MACOSX" in folder:
+            continue
+        if not member.isreg() or member.issparse():
+            kind = "sparse file" if member.issparse() else "link or device"
+            raise SenetError(
+                f"{path} holds the {kind} {member.name}, which has no bytes of its own to read: write it "
+                "with the files themselves (tar --dereference --hard-dereference, without --sparse)."
+            )
+        stem, _, kind = file.partition(".")
+        files = samples.setdefault(f"{folder}/{stem}", {})
+        if kind.lower() in files:
+            raise SenetError(f"{path} holds {member.name} twice: a sample's key must be its own.")
+        files[kind.lower()] = _Member(member.name, member.offset_data, member.size)
+    _require_one_part(samples, path)
+    return samples
+
+
+def _members(stream: BinaryIO, path: Path) -> Iterator[tarfile.TarInfo]:
     size, last = os.fstat(stream.fileno()).st_size, -1
     with tarfile.open(fileobj=stream, mode="r:", errors="replace") as tar:
         for member in tar:
@@ -119,23 +156,8 @@ def _samples(stream: BinaryIO, path: Path) -> dict[str, dict[str, _Member]]:
             if member.offset <= last or member.size < 0 or member.offset_data + member.size > size:
                 raise tarfile.ReadError(f"{member.name} is said to have {member.size:,} bytes")
             last = member.offset
-            folder, _, file = member.name.rpartition("/")
-            if member.isdir() or file.startswith(".") or "__MACOSX" in folder:
-                continue
-            if not member.isreg() or member.issparse():
-                kind = "sparse file" if member.issparse() else "link or device"
-                raise SenetError(
-                    f"{path} holds the {kind} {member.name}, which has no bytes of its own to read: write it "
-                    "with the files themselves (tar --dereference --hard-dereference, without --sparse)."
-                )
-            stem, _, kind = file.partition(".")
-            files = samples.setdefault(f"{folder}/{stem}", {})
-            if kind.lower() in files:
-                raise SenetError(f"{path} holds {member.name} twice: a sample's key must be its own.")
-            files[kind.lower()] = _Member(member.name, member.offset_data, member.size)
+            yield member
         _require_end(stream, tar.offset, path)
-    _require_one_part(samples, path)
-    return samples
 
 
 def _require_one_part(keys: Iterable[str], path: Path) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from senet.data.cache import cache_folder
-from senet.data.fetch import fetch_all
+from senet.data.fetch import checked_url, fetch_all
 from senet.data.parts import SplitFiles, split_files
 from senet.data.source import ImageData
 from senet.data.tar import open_tar_files
+from senet.data.tar_index import require_whole
 from senet.errors import SenetError
 
 
@@ -53,11 +54,11 @@ def open_remote_tar(
 
 def _place(url: str) -> Path:
     """Return where a file belongs in the cache folder: two addresses never share a place."""
-    address = urlsplit(url)
+    address = urlsplit(checked_url(url))
     steps = [step for step in address.path.split("/") if step]
     if not address.hostname or not steps or any(step.startswith(".") for step in steps):
         raise SenetError(f"{url} is not the address of a file: https://host/folder/train-0000.tar is needed.")
-    server = address.hostname + (f"_{address.port}" if address.port else "")
+    server = address.hostname.replace(":", "_") + (f"_{address.port}" if address.port else "")
     if address.query:
         server += "_" + hashlib.blake2b(address.query.encode(), digest_size=6).hexdigest()
     return cache_folder("/".join(["shards", server, *steps[:-1]])) / steps[-1]
@@ -65,8 +66,10 @@ def _place(url: str) -> Path:
 
 def _require_tar(path: Path) -> None:
     if not tarfile.is_tarfile(path):
-        start = path.open("rb").read(60)
+        with path.open("rb") as stream:
+            start = stream.read(60)
         raise SenetError(
             f"What the server sent for {path.name.removesuffix('.part')} is no tar file (it begins with "
             f"{start!r}): check the address, and whether the server wants a login."
         )
+    require_whole(path)
