@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from senet.errors import SenetError
-from senet.files import write_bytes
+from senet.files import write_bytes, write_text
 
 VARIABLE = "SENET_CACHE"
 DIGEST_BYTES = 16
@@ -63,6 +63,65 @@ def locked(path: Path) -> Iterator[None]:
     with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+def note_content(path: Path, digest: str | None = None) -> None:
+    """Note beside a file what it holds, and by what a change to it shows at a glance.
+
+    Args:
+        path: the file.
+        digest: of its content, where it is known.
+    """
+    # A cache that others filled may be read-only.
+    with suppress(SenetError):
+        write_text(_note_file(path), f"{_glance(path)} {digest or _file_digest(path)}")
+
+
+def is_unchanged(path: Path) -> bool:
+    """Tell at a glance whether a file is there and was not written to since `note_content`."""
+    return path.exists() and _noted(path)[0] == _glance(path)
+
+
+def is_intact(path: Path, check: Callable[[Path], None]) -> bool:
+    """Tell whether a file that was written to, moved or never noted still holds what was noted.
+
+    Args:
+        path: the file.
+        check: raises `SenetError` for a damaged file, of which nothing was noted.
+    """
+    _, known = _noted(path)
+    digest = _file_digest(path)
+    if not known:
+        try:
+            check(path)
+        except SenetError:
+            return False
+    elif digest != known:
+        return False
+    note_content(path, digest)
+    return True
+
+
+def _note_file(path: Path) -> Path:
+    return path.with_name(f".{path.name}.digest")
+
+
+def _noted(path: Path) -> tuple[str, str]:
+    try:
+        glance, _, digest = _note_file(path).read_text().rpartition(" ")
+    except (OSError, UnicodeDecodeError):
+        return "", ""
+    return glance, digest
+
+
+def _glance(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "blake2b").hexdigest()
 
 
 def kept_table(kind: str, key: str, make: Callable[[], Any]) -> Any:

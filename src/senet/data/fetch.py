@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email.utils
 import errno
-import hashlib
 import http.client
 import queue
 import shutil
@@ -12,16 +11,15 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from senet.data.cache import locked
+from senet.data.cache import is_intact, is_unchanged, locked, note_content
 from senet.errors import SenetError
-from senet.files import put_in_place, write_text
+from senet.files import put_in_place
 
 AT_A_TIME = 8
 # Attempts in a row that bring nothing new, and the pauses between them in seconds.
@@ -142,12 +140,12 @@ def fetch_all(
 
 def fetch(url: str, path: Path, *, check: Callable[[Path], None], stop: threading.Event) -> None:
     """Fetch one file unless it is there, as it came; raises as `fetch_all`."""
-    if _unchanged(path):
+    if is_unchanged(path):
         return
     part = path.with_name(f"{path.name}.part")
     with locked(path):
         if path.exists():
-            if _unchanged(path) or _intact(path, check):  # another process may have fetched it meanwhile
+            if is_unchanged(path) or is_intact(path, check):  # another process may have fetched it meanwhile
                 return
             path.unlink()
         most, fruitless = _size(part), 0
@@ -180,55 +178,7 @@ def _finish(part: Path, path: Path, check: Callable[[Path], None]) -> None:
         raise
     put_in_place(part, path)
     version.unlink(missing_ok=True)
-    _note(path, _digest(path))
-
-
-def _note(path: Path, digest: str) -> None:
-    """Note beside a file what it holds, and by what a change to it shows at a glance."""
-    # A cache that others filled may be read-only.
-    with suppress(SenetError):
-        write_text(_note_file(path), f"{_glance(path)} {digest}")
-
-
-def _note_file(path: Path) -> Path:
-    return path.with_name(f".{path.name}.digest")
-
-
-def _noted(path: Path) -> tuple[str, str]:
-    try:
-        glance, _, digest = _note_file(path).read_text().rpartition(" ")
-    except (OSError, UnicodeDecodeError):
-        return "", ""
-    return glance, digest
-
-
-def _glance(path: Path) -> str:
-    status = path.stat()
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "blake2b").hexdigest()
-
-
-def _unchanged(path: Path) -> bool:
-    return path.exists() and _noted(path)[0] == _glance(path)
-
-
-def _intact(path: Path, check: Callable[[Path], None]) -> bool:
-    """Tell whether a file that was written to, moved or never noted is still what was fetched."""
-    _, known = _noted(path)
-    digest = _digest(path)
-    if not known:
-        try:
-            check(path)
-        except SenetError:
-            return False
-    elif digest != known:
-        return False
-    _note(path, digest)
-    return True
+    note_content(path)
 
 
 def _go_on(url: str, part: Path, stop: threading.Event) -> None:
