@@ -34,7 +34,7 @@ FOUNDATIONS = {"errors", "files", "randomness", "schema", "tensor_files", "text"
 MAY_IMPORT = {
     "kernels": set(),
     "blocks": {"kernels"},
-    "networks": {"blocks"},
+    "networks": {"blocks", "data"},
     "weights": {"blocks", "networks"},
     "surgery": {"blocks", "kernels"},
     "insight": {"blocks", "networks", "kernels"},

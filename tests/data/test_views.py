@@ -16,7 +16,7 @@ from senet.data.source import ArraySource
 from senet.data.transforms import CENTRE, EvalTransform
 from senet.data.views import PublishedViews, Views
 from senet.errors import SenetError
-from senet.experiments.evaluation_views import PublishedView
+from senet.experiments.evaluation_views import View
 from senet.networks.preprocess import Preprocess
 from tests.data.pictures import noise
 from tests.references import import_torchvision
@@ -43,7 +43,7 @@ def test_published_views_are_the_weights_own_preprocessing(
 ) -> None:
     preprocess = preprocess.with_channels(channels)
     image = noise(*size, channels=3)
-    view = PublishedView(preprocess=preprocess)
+    view = View(preprocess=preprocess)
     transform = view.views(view.size, None, 1)
     bytes_CHW = torch.tensor(transform(image, transform.draw(Random(0))))
     values = view.normalise(CPU)(bytes_CHW[None])
@@ -56,7 +56,7 @@ def test_a_photograph_is_decoded_whole(tmp_path: Path) -> None:
         noise(400, 330, seed=3).save(tmp_path / label / "1.jpg", quality=90)
     source = FolderSource(tmp_path, [["a/1.jpg"], ["b/1.jpg"]], ("a", "b"))
     preprocess = Preprocess(crop=28, resize=32)
-    view = PublishedView(preprocess=preprocess)
+    view = View(preprocess=preprocess)
     loader = make_loader(source, view.views(28, None, 1), batch_size=2, seed=0, workers=0, train=False)
     (batch,) = loader.epoch(0)
     with Image.open(tmp_path / "a" / "1.jpg") as image:
@@ -68,7 +68,7 @@ def test_crops_are_torchvisions(size: tuple[int, int]) -> None:
     transforms = import_torchvision().transforms
     image = noise(*size)
     resized = transforms.Resize(32)(image)
-    view = PublishedView(preprocess=Preprocess(crop=27, resize=32))
+    view = View(preprocess=Preprocess(crop=27, resize=32))
     transform = view.views(27, 32, 5)
     assert transform.planes == 15
     found = transform(image, CENTRE).reshape(5, 3, 27, 27)
@@ -87,7 +87,7 @@ def test_one_view_is_what_training_tests(crop: str, width: int, height: int, sid
 
 
 def test_another_resolution_keeps_the_share_that_is_seen() -> None:
-    view = PublishedView(preprocess=Preprocess())
+    view = View(preprocess=Preprocess())
     assert [view.views(size, None, 1).resize for size in (224, 320, 112)] == [256, 366, 128]
     assert view.views(224, 240, 1).resize == 240
 

@@ -21,6 +21,7 @@ from senet.experiments.single import train_one
 from senet.experiments.stored_run import read_run
 from senet.networks.foreign_preprocess import foreign_preprocess
 from senet.networks.preprocess import Preprocess
+from senet.training.checkpoint import load_checkpoint, save_checkpoint
 from senet.training.recipe import Recipe
 from senet.weights.save import save_weights
 from tests.data.pictures import noise
@@ -88,7 +89,9 @@ def test_each_training_of_a_comparison(photos: Path) -> None:
         report = evaluate(folder / run.folder, workers=0)
         assert report.rows[0].predictions == run.predictions
         assert report.network == ("resnet8" if run.variant == "plain" else "se_resnet8")
-    with pytest.raises(SenetError, match=r"run has no checkpoint\.pt: name one of its trainings, such as"):
+    with pytest.raises(
+        SenetError, match=r"run holds several trainings: .* seed0-plain, seed0-se, such as run/seed0-se"
+    ):
         evaluate("run", workers=0)
 
 
@@ -98,6 +101,11 @@ def test_runs_that_are_not_whole(photos: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
     notes = " ".join(evaluate("run", workers=0).notes)
     assert "checkpoint.previous.pt was taken" in notes and "after epoch 1 of 2" in notes
+    # As an older senet wrote both.
+    found = load_checkpoint(path)
+    assert found is not None
+    save_checkpoint(path, {**found[0], "provenance": None})
+    rows = evaluate("run", workers=0).rows
     settings = json.loads(Path("run/settings.json").read_text())
     del settings["images"]
     Path("run/settings.json").write_text(json.dumps(settings))
@@ -105,7 +113,7 @@ def test_runs_that_are_not_whole(photos: Path) -> None:
         evaluate("run", workers=0)
     # Which the same command does, without training anything again.
     train_one(photos, model="resnet8", recipe=RECIPE, out="run", workers=0)
-    assert evaluate("run", workers=0).rows
+    assert evaluate("run", workers=0).rows != rows
 
 
 def test_other_images_are_matched_by_the_names_of_their_classes(photos: Path) -> None:
@@ -128,7 +136,7 @@ def test_other_images_are_matched_by_the_names_of_their_classes(photos: Path) ->
 
 def pixels_of(path: Path, folder: Path) -> torch.Tensor:
     """Return the centre of an image of 12×10 pixels as the training normalises it."""
-    run = read_run(folder)
+    run = read_run(folder).provenance.preprocess
     image = np.asarray(Image.open(path).convert("RGB" if run.channels == 3 else "L"))
     values = torch.from_numpy(image.reshape(10, 12, -1)[:, 1:11].copy()).permute(2, 0, 1).float() / 255
     mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (run.mean, run.std))
@@ -299,7 +307,7 @@ def test_the_interval_is_wilsons(wrong: int, images: int) -> None:
         ("cadene/se_resnet5", {}, "Did you mean 'cadene/se_resnet50'"),
         ("timm:nothing", {}, "timm has no network"),
         ("timm:resnet18", {"weights": "x.pt"}, "senet's own networks"),
-        ("photos", {}, "is a folder and no run"),
+        ("photos", {}, r"is a folder without checkpoint\.pt or another file of weights"),
         ("module", {"weights": "x.pt"}, "no effect on a network that is given itself"),
         ("module", {"split": "val"}, "split is 'val'; choose one of test, train, all"),
         ("module", {"split": "all", "test_fraction": 0.3}, "no effect where all images"),

@@ -125,7 +125,9 @@ def test_pictures_of_any_mode(mode):
     image = picture((60, 50)).convert("RGB" if mode == "LAB" else mode)
     for channels, target in ((3, "RGB"), (1, "L")):
         preprocess = Preprocess(crop=32, resize=36).with_channels(channels)
-        assert torch.equal(preprocess(image), preprocess(image.convert(target)))
+        # As a training decodes: colours by way of RGB, whatever the network takes.
+        seen = image if mode in ("1", "L", "LA") else image.convert("RGB")
+        assert torch.equal(preprocess(image), preprocess(seen.convert(target)))
 
 
 @pytest.mark.parametrize("mode", ["I", "I;16"])
@@ -143,14 +145,25 @@ def test_sixteen_bits_are_scaled_not_clipped(mode):
     ("wrong", "said"),
     [
         (np.zeros((40, 40, 3), np.float32), "uint8, 0 to 255, not float32"),
-        (torch.zeros(3, 40, 40), "uint8, 0 to 255, not float32"),
+        (torch.zeros(3, 40, 40), r"uint8, 0 to 255, not torch\.float32"),
+        (torch.zeros(3, 40, 40, dtype=torch.bfloat16), r"not torch\.bfloat16"),
         (np.zeros((2, 40, 40, 3), np.uint8), r"would be \(2, 40, 40, 3\)"),
         (np.zeros((40, 40, 2), np.uint8), r"would be \(40, 40, 2\)"),
         (torch.zeros(40, 40, 3, dtype=torch.uint8), r"would be \(40, 3, 40\)"),
         (np.zeros((0, 40, 3), np.uint8), r"would be \(0, 40, 3\)"),
         (Image.new("F", (40, 40)), "floating-point"),
         (Image.fromarray(np.full((40, 40), 70000, np.int32)), "between 70000 and 70000"),
-        ("cat.jpg", "not a str"),
+        ("cat.jpg", r"cat\.jpg does not exist: name a picture file"),
+        (".", "not a regular file"),
+        ("/dev/zero", "not a regular file"),
+        ("~nobodyofthisname/cat.jpg", "cannot be read"),
+        ("a\0b.png", "cannot be read|does not exist"),
+        (b"GIF89a", "The picture cannot be read as an image"),
+        (b"", "it is empty"),
+        (7, "not a value of type int"),
+        ([[1, 2], [3, 4]], "not a value of type list"),
+        ({"image": 3}, "not a value of type dict"),
+        (None, "not a value of type NoneType"),
     ],
 )
 def test_what_is_no_picture_is_refused(wrong, said):
@@ -168,6 +181,10 @@ def test_what_is_no_picture_is_refused(wrong, said):
         ({"scale": "255"}, "0..1 or 0..255"),
         ({"mean": (0.5,)}, "each of the 3 channels"),
         ({"std": (0.5, 0.5, 0)}, "above 0"),
+        ({"mean": (0.5, float("nan"), 0)}, "must be numbers"),
+        ({"std": ("a", "b", "c")}, "must be numbers"),
+        ({"transform": "timm"}, "torchvision or senet"),
+        ({"transform": "senet", "scale": "0..255"}, "choose the transform 'torchvision'"),
     ],
 )
 def test_values_that_are_not_allowed(values, said):

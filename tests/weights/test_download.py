@@ -208,7 +208,7 @@ def test_a_folder_of_the_same_name_does_not_hide_a_tag(published, tmp_path, monk
     (tmp_path / "timm").mkdir()
     (tmp_path / "runs" / "pets").mkdir(parents=True)
     assert senet.create_model("resnet20", weights="timm").loaded.new == ()
-    with pytest.raises(SenetError, match="runs/pets is a folder: name the file in it"):
+    with pytest.raises(SenetError, match=r"runs/pets is a folder without checkpoint\.pt"):
         senet.create_model("resnet20", weights="runs/pets")
 
 

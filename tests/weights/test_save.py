@@ -261,7 +261,8 @@ def test_a_training_of_senet_loads_as_it_was_tested(pictures, tmp_path, decay):
     assert (model.preprocess.crop, model.preprocess.resize, model.preprocess.channels) == (12, 12, 1)
     said = " ".join(model.loaded.changes)
     assert ("moving average" in said) == (decay > 0)
-    assert "mean and std" in said
+    assert "mean and std" not in said
+    assert (model.preprocess, model.classes) == (trained.model.preprocess, trained.classes)
     with pytest.raises(SenetError, match="weights of se_resnet8"):
         senet.create_model("resnet8", weights=path)
     with pytest.raises(SenetError, match=r"is a folder: name the file in it, such as .*checkpoint\.pt"):

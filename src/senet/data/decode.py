@@ -143,6 +143,23 @@ def decode(content: bytes | memoryview, name: str, large_enough: LargeEnough | N
     return _decode(content, name, large_enough)[0]
 
 
+def upright(image: Image.Image, name: str) -> Image.Image:
+    """Return a picture that is open already as `decode` returns it; the given one stays as it is.
+
+    Args:
+        image: of any mode.
+        name: what to call the image in an error.
+
+    Raises:
+        UnreadableImage: it is damaged, has pixels without an agreed range, or too many of them.
+    """
+    _require_not_huge(image, name)
+    with _damage_explained(name):
+        image.load()
+        # A copy, where there is something to turn.
+        return _to_grey_or_rgb(ImageOps.exif_transpose(image), name)
+
+
 def examine(content: bytes | memoryview, name: str) -> ImageFacts:
     """Decode a picture as cheaply as still shows damage, and tell its size and colour.
 

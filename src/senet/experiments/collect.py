@@ -130,6 +130,7 @@ def _plan(
         workers=0,
         folder=folder,
         identity=identity,
+        provenance=images.provenance(arguments["data"], arguments["test_fraction"]),
         command=settings["command"],
         execution=Execution(),
         processes=ALONE,

@@ -121,7 +121,7 @@ def _sights(subject: Subject, settings: ViewSettings) -> tuple[Views, ...]:
         for size, resize in zip(sizes, resizes, strict=True)
     )
     for each in sights:
-        if each.crop == "pad" and each.resize == each.size and each.crops > 1:
+        if each.crops > 1 and not settings.test_resize and subject.view.is_whole:
             raise SenetError(
                 f"crops is {settings.crops}, and these images are used whole, {each.size} pixels of "
                 f"{each.resize}: set a larger test_resize (--test-resize), or leave the crops out."

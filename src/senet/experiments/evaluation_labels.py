@@ -31,7 +31,7 @@ def match_classes(
     Raises:
         SenetError: a class of the images is none of the network's.
     """
-    if names is not None:
+    if names is not None and len(names) == outputs:
         return _by_name(data, names), names, ()
     if len(data) != outputs:
         raise SenetError(

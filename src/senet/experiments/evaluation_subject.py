@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
 from senet.errors import SenetError, nearest
-from senet.experiments.evaluation_views import PublishedView, TrainedView, View
+from senet.experiments.evaluation_views import View
 from senet.experiments.stored_run import is_run, read_run
 from senet.networks.foreign import create_foreign, is_foreign
 from senet.networks.foreign_preprocess import foreign_preprocess
 from senet.networks.network import Network
 from senet.networks.preprocess import Preprocess
+from senet.networks.provenance import provenance_of, unwrapped
 from senet.networks.zoo import list_models
-from senet.training.images import test_batch
 from senet.training.recipe import Precision
 from senet.weights.create import create_model
-from senet.weights.find import find_checkpoint
+from senet.weights.find import find_checkpoint, run_checkpoint, user_path
 from senet.weights.own import spec_name
 from senet.weights.released import PACKAGE_TAGS, RELEASES, list_weights, release_of_file
 
@@ -38,9 +39,9 @@ class Subject:
         order: the name of the order of the classes, or ``None``.
         precision: that the weights were tested with.
         batch: images that were tested together.
-        data: where the images of the training were, or ``None``.
+        is_run: whether a training of senet tells its images.
+        data: where they were, or ``None`` for the embedded ones.
         test_fraction: that the training split them with.
-        is_run: whether the weights are those of a run folder.
         notes: sentences on what is not as usual, or assumed.
     """
 
@@ -52,9 +53,9 @@ class Subject:
     order: str | None = None
     precision: Precision = "fp32"
     batch: int = USUAL_BATCH
+    is_run: bool = False
     data: str | None = None
     test_fraction: float | None = None
-    is_run: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -78,17 +79,17 @@ def open_subject(
         return _of_module(model, preprocess)
     if preprocess is not None:
         raise SenetError("preprocess is for a network that is given itself; weights bring their own.")
-    name, path = str(model), Path(model).expanduser()
+    if not isinstance(model, str | os.PathLike) or not str(model):
+        kind = "empty" if isinstance(model, str) else f"of type {type(model).__name__}"
+        raise SenetError(
+            f"model is {kind}: give a network, a run folder, a file of weights, a released checkpoint such "
+            "as cadene/se_resnet50, or timm:NAME."
+        )
+    name, path = str(model), user_path(Path(model))
     if weights is not None:
         return _of_weights(name, weights)
     if path.exists():
-        if is_run(path):
-            return _of_run(path)
-        if path.is_dir():
-            raise SenetError(
-                f"{path} is a folder and no run of senet: name a run folder or a file of weights."
-            )
-        return _of_file(path)
+        return _of_run(path) if path.is_dir() else _of_file(path)
     if is_foreign(name):
         return _of_foreign(name)
     release = next((each for each in RELEASES if each.tag == name), None)
@@ -106,20 +107,10 @@ def open_subject(
 
 
 def _of_run(path: Path) -> Subject:
+    if path.is_dir() and not is_run(path):
+        run_checkpoint(path)  # which says what there is instead
     run = read_run(path)
-    return Subject(
-        network=run.network,
-        source=str(run.folder),
-        model=run.build(),
-        view=TrainedView(recipe=run.recipe, channels=run.channels, mean=run.mean, std=run.std),
-        classes=run.classes,
-        precision=run.recipe.precision,
-        batch=test_batch(run.recipe),
-        data=run.data,
-        test_fraction=run.test_fraction,
-        is_run=True,
-        notes=run.notes,
-    )
+    return _subject(run.build(), network=run.network, source=str(run.folder), notes=run.notes)
 
 
 def _of_file(path: Path) -> Subject:
@@ -127,13 +118,15 @@ def _of_file(path: Path) -> Subject:
     release = release_of_file(path.name)
     if release is not None:
         return _of_weights(release.network, path)
-    spec = find_checkpoint(path, "").spec
-    if spec is None:
+    checkpoint = find_checkpoint(path, "")
+    if checkpoint.is_training:
+        return _of_run(path)
+    if checkpoint.spec is None:
         raise SenetError(
             f"{path} does not tell which network it is of: name that and give the file as weights, as in "
             f"'senet evaluate se_resnet50 --weights {path}'."
         )
-    return _of_weights(spec_name(spec), path)
+    return _of_weights(spec_name(checkpoint.spec), path)
 
 
 def _of_weights(name: str, weights: str | Path) -> Subject:
@@ -154,15 +147,7 @@ def _of_weights(name: str, weights: str | Path) -> Subject:
             f"{report.source} has nothing for {untrained[0]}"
             f"{' and other parts' if untrained[1:] else ''} of {name}: take weights of the whole network."
         )
-    return Subject(
-        network=name,
-        source=report.source,
-        model=network,
-        view=PublishedView(preprocess=network.preprocess),
-        classes=report.classes,
-        order=network.preprocess.labels,
-        notes=(*report.changes, *report.assumed),
-    )
+    return _subject(network, network=name, source=report.source, notes=(*report.changes, *report.assumed))
 
 
 def _of_foreign(name: str) -> Subject:
@@ -170,26 +155,59 @@ def _of_foreign(name: str) -> Subject:
     model = create_foreign(name, pretrained=is_package)
     preprocess, notes = foreign_preprocess(name, model)
     source = "the weights its package released" if is_package else "the weights its factory gave it"
-    return Subject(
-        network=name, source=source, model=model, view=PublishedView(preprocess=preprocess), notes=notes
-    )
+    return _subject(model, network=name, source=source, notes=notes, preprocess=preprocess)
 
 
 def _of_module(model: nn.Module, preprocess: Preprocess | None) -> Subject:
     notes: tuple[str, ...] = ()
-    classes = None
-    if preprocess is None and isinstance(model, Network):
-        preprocess = model.preprocess
-        classes = model.loaded.classes if model.loaded is not None else None
-    elif preprocess is None:
-        preprocess = Preprocess()
-        notes = ("The centre 224 of 256 pixels with ImageNet's mean and std was taken.",)
-    return Subject(
-        network=type(model).__name__,
-        source="as given",
+    if preprocess is None and _own_preprocess(model) is None:
+        if hasattr(model, "pretrained_cfg"):
+            preprocess, notes = foreign_preprocess("timm:its network", model)
+        else:
+            preprocess = Preprocess()
+            notes = ("The centre 224 of 256 pixels with ImageNet's mean and std was taken.",)
+    name = type(unwrapped(model)).__name__
+    return _subject(model, network=name, source="as given", notes=notes, preprocess=preprocess)
+
+
+def _own_preprocess(model: nn.Module) -> Preprocess | None:
+    own, told = getattr(unwrapped(model), "preprocess", None), provenance_of(model)
+    if isinstance(own, Preprocess):
+        return own
+    return None if told is None else told.preprocess
+
+
+def _subject(
+    model: nn.Module,
+    *,
+    network: str,
+    source: str,
+    notes: tuple[str, ...],
+    preprocess: Preprocess | None = None,
+) -> Subject:
+    """Return the subject with all that its network carries; ``preprocess`` takes the place of its own."""
+    chosen = preprocess or _own_preprocess(model)
+    assert chosen is not None
+    told, inner = provenance_of(model), unwrapped(model)
+    classes = told.classes if told is not None else None
+    if isinstance(inner, Network):
+        classes = inner.classes
+    known = Subject(
+        network=network,
+        source=source,
         model=model,
-        view=PublishedView(preprocess=preprocess),
+        view=View(preprocess=chosen),
         classes=classes,
-        order=preprocess.labels,
+        order=chosen.labels,
         notes=notes,
+    )
+    if told is None:
+        return known
+    return replace(
+        known,
+        precision=told.precision,
+        batch=told.batch,
+        is_run=told.knows_images,
+        data=told.data,
+        test_fraction=told.test_fraction,
     )

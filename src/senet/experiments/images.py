@@ -18,8 +18,9 @@ from senet.data.source import ArraySource, ImageSource
 from senet.data.statistics import channel_statistics
 from senet.errors import SenetError
 from senet.insight.results import DataSummary
+from senet.networks.provenance import Provenance
 from senet.training.execution import Execution
-from senet.training.images import TrainingImages, prepare_images, test_transform
+from senet.training.images import TrainingImages, prepare_images, provenance_of_training, test_transform
 from senet.training.processes import ALONE, Processes
 from senet.training.recipe import FittedRecipe, Recipe
 from senet.training.recipe_choice import Situation, choose, largest_size
@@ -89,6 +90,23 @@ class ReadyImages:
             "mean": self.mean,
             "std": self.std,
         }
+
+    def provenance(self, data: str | None, test_fraction: float | None) -> Provenance:
+        """Return what belongs to a network trained on these images besides its weights.
+
+        Args:
+            data: where they are, to be found from every working folder; ``None`` for the embedded ones.
+            test_fraction: that was asked for.
+        """
+        return provenance_of_training(
+            self.recipe,
+            classes=self.classes,
+            channels=self.checked.channels,
+            mean=self.mean,
+            std=self.std,
+            data=data,
+            test_fraction=test_fraction,
+        )
 
     def summary(self) -> DataSummary:
         """Return what the report says about the images."""

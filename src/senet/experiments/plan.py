@@ -21,6 +21,7 @@ from senet.experiments.trial import structure, try_foreign
 from senet.experiments.twins import build_twins, name_of_plain, name_of_twin, usual_se
 from senet.insight.cost import cost
 from senet.networks.foreign import is_foreign
+from senet.networks.provenance import Provenance
 from senet.training.device import choose_device, describe_device
 from senet.training.execution import Execution
 from senet.training.processes import Processes
@@ -45,6 +46,7 @@ class Plan:
         processes: those that share each training.
         threads: of each training on the CPU, as the folder was begun; ``None`` leaves them as they are.
         start: the weights to start from, or ``None`` for random ones.
+        provenance: what belongs to the trained networks besides their weights.
     """
 
     model: str
@@ -54,6 +56,7 @@ class Plan:
     workers: int
     folder: Path
     identity: dict[str, Any]
+    provenance: Provenance
     command: str
     execution: Execution
     processes: Processes
@@ -217,6 +220,7 @@ def make_plan(
         workers=count,
         folder=folder,
         identity=identity,
+        provenance=images.provenance(_anywhere(data), test_fraction),
         command=repeat,
         execution=execution,
         processes=processes,

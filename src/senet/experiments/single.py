@@ -134,6 +134,7 @@ def _train(plan: Plan, seed: int, progress: TrainingProgress) -> tuple[nn.Module
             folder=plan.folder,
             device=plan.device,
             identity=plan.identity,
+            provenance=plan.provenance,
             progress=progress,
             execution=plan.execution,
             processes=plan.processes,

@@ -15,9 +15,12 @@ from senet.experiments.start_weights import network_of_options
 from senet.experiments.trial import structure
 from senet.experiments.twins import build_twins, name_of_twin
 from senet.networks.foreign import is_foreign
+from senet.networks.provenance import Provenance, attach_provenance
 from senet.training.checkpoint import checked_training, load_checkpoint
+from senet.training.images import provenance_of_training
 from senet.training.loop import CHECKPOINT_NAME
 from senet.training.recipe import FittedRecipe
+from senet.weights.find import run_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +32,7 @@ class StoredRun:
         identity: what was trained, as plain values.
         recipe: fitted to the images.
         network: name of what was trained, with SE where there is SE.
-        classes: names in the order of the outputs.
-        channels: of the images.
-        mean: of each channel of the training images, 0 to 1.
-        std: of each channel.
-        data: where the images were, or ``None`` for the embedded ones.
-        test_fraction: of the split that was asked for.
+        provenance: what belongs to the network besides its weights.
         state: of the network that was tested last: the moving average where there is one.
         notes: sentences on what is not as usual.
     """
@@ -43,31 +41,25 @@ class StoredRun:
     identity: Mapping[str, Any]
     recipe: FittedRecipe
     network: str
-    classes: tuple[str, ...]
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    data: str | None
-    test_fraction: float | None
+    provenance: Provenance
     state: Mapping[str, Tensor]
     notes: tuple[str, ...]
 
     def build(self) -> nn.Module:
-        """Return the network with its weights.
+        """Return the network with its weights and what belongs to them.
 
         Raises:
             SenetError: a network of another package has changed since.
         """
         experiment = read_experiment(self.identity, self.folder)
+        classes, channels = len(self.provenance.classes), self.provenance.preprocess.channels
         name, config, weights = experiment.model, experiment.se, experiment.weights
         if weights is not None:
             networks: tuple[nn.Module, ...] = (
-                network_of_options(
-                    name, weights.options, config, classes=len(self.classes), channels=self.channels
-                ),
+                network_of_options(name, weights.options, config, classes=classes, channels=channels),
             )
         else:
-            networks = build_twins(name, config, classes=len(self.classes), channels=self.channels, seed=0)
+            networks = build_twins(name, config, classes=classes, channels=channels, seed=0)
         if is_foreign(name) and structure(networks[0]) != self.identity.get("structure"):
             raise SenetError(
                 f"{name} is another network now than the one trained in {self.folder}: install the versions "
@@ -81,55 +73,58 @@ class StoredRun:
                 f"The checkpoint in {self.folder} does not fit {self.network} "
                 f"({str(error).splitlines()[0]}): install the versions that its {SETTINGS_NAME} tells."
             ) from error
+        attach_provenance(network, self.provenance)
         return network
 
 
-def is_run(path: Path) -> bool:
-    """Tell whether a path is that of a run folder, of one training of a comparison, or of its checkpoint."""
-    folder = path.parent if path.is_file() else path
-    return (folder / SETTINGS_NAME).is_file() or (
-        (folder.parent / SETTINGS_NAME).is_file() and (folder / CHECKPOINT_NAME).is_file()
-    )
+def is_run(folder: Path) -> bool:
+    """Tell whether a folder is that of a run, or of one training of a comparison."""
+    return (folder / SETTINGS_NAME).is_file() or (folder / CHECKPOINT_NAME).is_file()
 
 
 def read_run(path: Path) -> StoredRun:
-    """Read a run folder, or one training's folder within that of a comparison.
+    """Read a run folder, one training's folder within that of a comparison, or a checkpoint of either.
 
     Raises:
         SenetError: there is no checkpoint, or several trainings, or the files cannot be read.
     """
     folder = path.parent if path.is_file() else path
-    settings = read_settings(folder) or read_settings(folder.parent)
-    assert settings is not None, f"{path} is no run"
-    images = settings.get("images")
-    if not images:
-        command = f" ({settings['command']})" if settings.get("command") else ""
-        raise SenetError(
-            f"{folder} does not tell its classes, mean and std, as an older senet wrote it: run its command "
-            f"once more, which adds them{command}."
-        )
-    found = load_checkpoint(folder / CHECKPOINT_NAME)
+    found = load_checkpoint(path if path.is_file() else folder / CHECKPOINT_NAME)
     if found is None:
-        trainings = sorted(each.parent.name for each in folder.glob(f"*/{CHECKPOINT_NAME}"))
-        several = f"name one of its trainings, such as {folder / trainings[-1]}" if trainings else "train it"
-        raise SenetError(f"{folder} has no {CHECKPOINT_NAME}: {several}.")
+        run_checkpoint(folder)  # which says what there is instead
+    assert found is not None
     state, source = checked_training(*found), found[1]
     experiment = read_experiment(state["identity"], source)
-    arguments = settings.get("arguments") or {}
     has_se = experiment.se is not None and experiment.variant != "plain"
     return StoredRun(
         folder=folder,
         identity=state["identity"],
         recipe=experiment.recipe,
         network=name_of_twin(experiment.model) if has_se else experiment.model,
-        classes=tuple(images["classes"]),
-        channels=images["channels"],
-        mean=tuple(images["mean"]),
-        std=tuple(images["std"]),
+        provenance=_provenance(state, source, experiment.recipe),
+        state=state["average"]["values"] if state["average"] else state["model"],
+        notes=tuple(_notes(state, path if path.is_file() else source, folder, experiment.recipe)),
+    )
+
+
+def _provenance(state: Mapping[str, Any], source: Path, recipe: FittedRecipe) -> Provenance:
+    """Return what the checkpoint tells, or where an older senet wrote it, the settings beside it."""
+    if state.get("provenance") is not None:
+        return Provenance.from_values(state["provenance"], str(source))
+    folder = source.parent
+    settings = read_settings(folder) or read_settings(folder.parent) or {}
+    images, arguments = settings.get("images"), settings.get("arguments") or {}
+    if not images:
+        command = f" ({settings['command']})" if settings.get("command") else ""
+        raise SenetError(
+            f"{folder} does not tell its classes, mean and std, as an older senet wrote it: run its command "
+            f"once more, which adds them{command}."
+        )
+    return provenance_of_training(
+        recipe,
+        **{name: images[name] for name in ("classes", "channels", "mean", "std")},
         data=arguments.get("data"),
         test_fraction=arguments.get("test_fraction"),
-        state=state["average"]["values"] if state["average"] else state["model"],
-        notes=tuple(_notes(state, source, folder, experiment.recipe)),
     )
 
 

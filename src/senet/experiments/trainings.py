@@ -102,6 +102,7 @@ def train_here(plan: Plan, training: Training, progress: TrainingProgress) -> No
             folder=folder,
             device=plan.device,
             identity=training.identity(plan.identity),
+            provenance=plan.provenance,
             progress=progress,
             execution=plan.execution,
             processes=plan.processes,

@@ -13,6 +13,7 @@ from senet.blocks.cost import Cost, CostedModule, NoPixelLeftError, Shape, cost_
 from senet.blocks.tail import is_stand_in, paired
 from senet.errors import SenetError
 from senet.networks.preprocess import Preprocess
+from senet.networks.provenance import Provenance
 from senet.networks.recompute import recomputed
 from senet.networks.specs import NetworkSpec
 
@@ -33,6 +34,8 @@ class Network(CostedModule):
             every layer.
         num_features: what the classifier gets, and what a network with ``num_classes=0`` puts out.
         preprocess: makes pictures ready as its weights expect them.
+        classes: names in the order of the outputs, or ``None`` where nobody tells.
+        provenance: what a training of senet tells besides, or ``None``.
         loaded: the `senet.LoadReport` of the checkpoint its weights come from; ``None`` for fresh ones.
     """
 
@@ -41,6 +44,8 @@ class Network(CostedModule):
         self.spec = spec
         self.in_channels = spec.in_channels
         self.preprocess = Preprocess.of(spec)
+        self.classes: tuple[str, ...] | None = None
+        self.provenance: Provenance | None = None
         self.loaded: Any = None
         self._recomputes = False
         for name, layer in layers.items():

@@ -6,6 +6,7 @@ checkpoints can be listed at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
@@ -14,16 +15,16 @@ from senet.errors import SenetError
 from senet.networks.specs import NetworkSpec
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from PIL import Image
+    import torch
     from torch import Tensor
 
-    Picture = Image.Image | NDArray[np.uint8] | Tensor
+    from senet.data.pictures import Picture
+    from senet.data.views import Views
 
 Interpolation = Literal["bilinear", "bicubic"]
 ChannelOrder = Literal["RGB", "BGR"]
 Scale = Literal["0..1", "0..255"]
+TransformOf = Literal["torchvision", "senet"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -36,6 +37,7 @@ _CHOICES = {
     "interpolation": get_args(Interpolation),
     "channel_order": get_args(ChannelOrder),
     "scale": get_args(Scale),
+    "transform": get_args(TransformOf),
 }
 
 
@@ -43,8 +45,9 @@ _CHOICES = {
 class Preprocess:
     """Resize the shorter side, cut out the centre, bring the values to the network's scale.
 
-    Sizes and crops round as torchvision's and timm's transforms do, and Pillow resizes in both, so
-    the same picture gives the same numbers.
+    The same picture gives the same numbers as the transforms with which the weights were tested: those of
+    torchvision and timm, or those of senet's own trainings. They round sizes and crops differently, and
+    senet's decodes large JPEG files at a fraction of their size.
 
     Attributes:
         crop: side in pixels of the square that is cut out.
@@ -56,6 +59,7 @@ class Preprocess:
         mean: subtracted from each channel, in ``scale`` and ``channel_order``.
         std: what each channel is divided by after that.
         labels: the name of the order of the classes, or ``None`` where the weights are fresh.
+        transform: whose sizes, crops and order of arithmetic: ``"torchvision"`` (and timm) or ``"senet"``.
 
     Raises:
         SenetError: a value is not allowed.
@@ -70,6 +74,7 @@ class Preprocess:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     labels: str | None = None
+    transform: TransformOf = "torchvision"
 
     def __post_init__(self) -> None:
         for name in ("crop", "resize", "channels"):
@@ -92,8 +97,16 @@ class Preprocess:
                     f"{name} of the preprocessing needs a number for each of the {self.channels} channels, "
                     f"not {getattr(self, name)!r}."
                 )
+            if not all(isinstance(each, int | float) and math.isfinite(each) for each in getattr(self, name)):
+                raise SenetError(f"{name} of the preprocessing must be numbers, not {getattr(self, name)!r}.")
         if min(self.std) <= 0:
             raise SenetError(f"std of the preprocessing must be above 0, not {self.std!r}.")
+        others = (self.interpolation, self.channel_order, self.scale)
+        if self.transform == "senet" and others != ("bilinear", "RGB", "0..1"):
+            raise SenetError(
+                "The transform 'senet' is bilinear, RGB and 0..1: choose the transform 'torchvision' for "
+                f"{', '.join(others)}."
+            )
 
     @classmethod
     def of(cls, spec: NetworkSpec) -> Self:
@@ -128,118 +141,75 @@ class Preprocess:
             self, channels=channels, mean=_spread(self.mean, channels), std=_spread(self.std, channels)
         )
 
-    def __call__(self, images: Picture | Sequence[Picture]) -> Tensor:
-        """Return a float32 batch, (N, channels, crop, crop).
-
-        Args:
-            images: a picture or a list of them, each a Pillow image of any mode, a uint8 array
-                (H, W, C) or (H, W), or a uint8 tensor (C, H, W).
+    @property
+    def view(self) -> Views:
+        """What is done to a decoded picture, up to bytes (channels, crop, crop).
 
         Raises:
-            SenetError: something else, or the network takes images of neither 1 nor 3 channels.
+            SenetError: the network takes images of neither 1 nor 3 channels.
         """
-        import torch
+        from senet.data.views import PublishedViews, Views
 
         if self.channels not in (1, 3):
             raise SenetError(
                 f"Pictures have 1 or 3 channels and this network takes {self.channels}: make its input "
                 "yourself."
             )
+        if self.transform == "senet":
+            return Views(size=self.crop, channels=self.channels, crop="resized", resize=self.resize)
+        return PublishedViews(
+            size=self.crop,
+            channels=self.channels,
+            crop="resized",
+            resize=self.resize,
+            interpolation=self.interpolation,
+        )
+
+    def normalised(self, pixels: Tensor, memory_format: torch.memory_format | None = None) -> Tensor:
+        """Return bytes (N, channels, height, width), in RGB, as float32 for the network, where they are."""
+        import torch
+
+        layout = torch.contiguous_format if memory_format is None else memory_format
+        if self.channel_order == "BGR":
+            pixels = pixels.flip(1)
+        floats = pixels.to(torch.float32, memory_format=layout)
+        mean, std = (
+            torch.tensor(each, device=pixels.device).view(1, -1, 1, 1) for each in (self.mean, self.std)
+        )
+        if self.transform == "senet":  # in the order of operations of its training
+            return floats.sub_(mean * 255).mul_(1 / (std * 255))
+        return ((floats / 255 if self.scale == "0..1" else floats) - mean) / std
+
+    def __call__(self, images: Picture | Sequence[Picture]) -> Tensor:
+        """Return a float32 batch, (N, channels, crop, crop): what a test of the weights sees, to the bit.
+
+        Pictures are decoded as for a training: upright as EXIF tells, transparent parts white, 16 bits scaled
+        to 8, CMYK and palettes as RGB. A large JPEG is decoded at the size that the training's tests take;
+        one that Pillow has loaded already, an array or a tensor is taken as it is.
+
+        Args:
+            images: a picture or a list of them, each a path, the bytes of a file, a Pillow image of any mode,
+                a uint8 array (H, W, C) or (H, W), or a uint8 tensor (C, H, W) or (H, W).
+
+        Raises:
+            SenetError: something else, a file that is no picture, or the network takes images of neither
+                1 nor 3 channels.
+        """
+        import numpy as np
+        import torch
+
+        from senet.data.choices import CENTRE
+        from senet.data.pictures import open_picture
+
+        view = self.view
         pictures: Sequence[Any] = images if isinstance(images, list | tuple) else [images]
         if not pictures:
             raise SenetError("An empty list has no images to make ready.")
-        return torch.stack([self._one(picture) for picture in pictures])
-
-    def _one(self, picture: Picture) -> Tensor:
-        import numpy as np
-        import torch
-        from PIL import Image
-
-        image = _as_image(picture, "L" if self.channels == 1 else "RGB")
-        size = _resized(image.size, self.resize)
-        image = image.resize(size, Image.Resampling[self.interpolation.upper()])
-        # round() takes halves to the even neighbour, as torchvision's crop does.
-        left, top = (round((side - self.crop) / 2) for side in size)
-        image = image.crop((left, top, left + self.crop, top + self.crop))
-        pixels = np.array(image).reshape(self.crop, self.crop, self.channels)
-        if self.channel_order == "BGR":
-            pixels = pixels[..., ::-1].copy()
-        values = torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32)
-        if self.scale == "0..1":
-            values = values / 255
-        mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (self.mean, self.std))
-        return (values - mean) / std
-
-
-def _resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
-    """Return width and height with the shorter side brought to ``shorter``, the other rounded down."""
-    width, height = size
-    if width <= height:
-        return shorter, int(shorter * height / width)
-    return int(shorter * width / height), shorter
+        opened = (open_picture(picture, view) for picture in pictures)
+        return self.normalised(torch.from_numpy(np.stack([view(image, CENTRE) for image in opened])))
 
 
 def _spread(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
     if channels == 1:
         return (sum(values) / len(values),)
     return tuple(values[index % len(values)] for index in range(channels))
-
-
-def _as_image(picture: Any, mode: Literal["L", "RGB"]) -> Image.Image:
-    """Return a Pillow image of ``mode``."""
-    import numpy as np
-    import torch
-    from PIL import Image
-
-    if isinstance(picture, torch.Tensor):
-        picture = picture.detach().cpu().numpy()
-        if picture.ndim == 3:
-            picture = np.ascontiguousarray(picture.transpose(1, 2, 0))
-    if isinstance(picture, np.ndarray):
-        image = _from_array(picture)
-    elif isinstance(picture, Image.Image):
-        image = picture
-    else:
-        raise SenetError(
-            f"Preprocessing takes a Pillow image, a uint8 array or a uint8 tensor, not a "
-            f"{type(picture).__name__}."
-        )
-    if image.mode.startswith("I"):
-        image = _from_16_bits(image)
-    if image.mode == "F":
-        raise SenetError(
-            "A picture of floating-point pixels has no known range: bring it to uint8, 0 to 255, first."
-        )
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _from_array(array: NDArray[Any]) -> Image.Image:
-    """Return the image of (H, W, C) or (H, W) bytes."""
-    import numpy as np
-    from PIL import Image
-
-    if array.dtype != np.uint8:
-        raise SenetError(
-            f"Preprocessing takes pixels as uint8, 0 to 255, not {array.dtype}: it scales them itself."
-        )
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if 0 in array.shape or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise SenetError(
-            f"Preprocessing takes arrays (height, width, channels) and tensors (channels, height, width) "
-            f"of 1 or 3 channels; as an array this one would be {array.shape}."
-        )
-    return Image.fromarray(np.ascontiguousarray(array))
-
-
-def _from_16_bits(image: Image.Image) -> Image.Image:
-    # Pillow's own conversion clips at 255 for some of these modes, which turns the image white.
-    import numpy as np
-    from PIL import Image
-
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise SenetError(
-            f"The picture's pixels lie between {values.min()} and {values.max()}, and 0 to 65535 is allowed."
-        )
-    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))

@@ -12,6 +12,7 @@ from torch import Tensor
 from senet.errors import SenetError
 from senet.files import previous_version, written_whole
 from senet.insight.results import EpochMetrics
+from senet.networks.provenance import Provenance
 from senet.schema import Schema, SchemaError
 from senet.tensor_files import DIGESTS, DamagedError, check_digests, digests_of, load_plain
 
@@ -131,6 +132,7 @@ class _Training:
     log: dict[str, int | str]
     threads: int
     processes: int
+    provenance: Provenance | None = None
 
     def __post_init__(self) -> None:
         if not (1 <= self.threads <= _MOST_THREADS and self.processes >= 1):

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from senet.data.loader import ImageLoader
 from senet.training.evaluate import Evaluation, answers_of, summed_up
-from senet.training.images import Normalise
+
+
+class Ready(Protocol):
+    """Makes bytes (N, C, H, W) ready for a network."""
+
+    device: torch.device
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return float32 images on the device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +41,7 @@ class ViewsEvaluation:
 def evaluate_views(
     model: nn.Module,
     loader: ImageLoader,
-    normalise: Normalise,
+    normalise: Ready,
     autocast: torch.autocast,
     *,
     crops: int = 1,

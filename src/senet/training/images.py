@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,8 @@ from senet.data.loader import ImageLoader, make_loader
 from senet.data.part import Part
 from senet.data.source import ImageSource
 from senet.data.transforms import EvalTransform, TrainTransform
+from senet.networks.preprocess import Preprocess
+from senet.networks.provenance import Provenance
 from senet.training.recipe import FittedRecipe, Recipe
 from senet.training.sizes import first_sizes
 
@@ -122,6 +125,44 @@ def test_transform(recipe: Recipe, channels: int) -> EvalTransform:
 def test_batch(recipe: FittedRecipe) -> int:
     """Return how many test images are looked at together, whatever the number of processes is."""
     return min(max(recipe.batch_size // recipe.accumulate, 64), 256)
+
+
+def provenance_of_training(
+    recipe: FittedRecipe,
+    *,
+    classes: Sequence[str],
+    channels: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    data: str | None,
+    test_fraction: float | None,
+) -> Provenance:
+    """Return what belongs to the network that a training leaves besides its weights.
+
+    Args:
+        recipe: fitted to the images.
+        classes: in the order of the outputs.
+        channels: of the images.
+        mean: of each channel, 0 to 1.
+        std: of each channel.
+        data: where the images are, to be found from every working folder; ``None`` for the embedded ones.
+        test_fraction: that was asked for.
+    """
+    return Provenance(
+        preprocess=Preprocess(
+            crop=recipe.image_size,
+            resize=test_transform(recipe, channels).shorter_side,
+            channels=channels,
+            mean=tuple(mean),
+            std=tuple(std),
+            transform="senet",
+        ),
+        classes=tuple(classes),
+        precision=recipe.precision,
+        batch=test_batch(recipe),
+        data=data,
+        test_fraction=None if test_fraction is None else float(test_fraction),
+    )
 
 
 class Normalise:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from senet.data.loader import Batch
 from senet.errors import SenetError, TrainingInterrupted
 from senet.insight.results import EpochMetrics
+from senet.networks.provenance import Provenance, attach_provenance
 from senet.training.average import MovingAverage
 from senet.training.checkpoint import CHECKPOINT_NAME
 from senet.training.evaluate import evaluate
@@ -60,6 +61,7 @@ def train(
     folder: Path,
     device: torch.device,
     identity: dict[str, Any] | None = None,
+    provenance: Provenance | None = None,
     progress: TrainingProgress | None = None,
     execution: Execution | None = None,
     processes: Processes = ALONE,
@@ -76,6 +78,7 @@ def train(
             looks at it.
         device: where this process trains.
         identity: what this training is, as plain values. A checkpoint of another identity is refused.
+        provenance: what belongs to the network besides its weights; its checkpoints and ``model`` carry it.
         progress: told about every step.
         execution: how it is computed.
         processes: those that share the training.
@@ -90,11 +93,13 @@ def train(
     network = TrainedNetwork(model, recipe, execution, processes, device)
     try:
         with lost_processes_explained():
-            loop = _Loop(
-                network, images, recipe, seed, folder, identity or {}, watching, execution, processes
-            )
+            keeper = (folder, identity or {}, provenance)
+            loop = _Loop(network, images, recipe, seed, *keeper, watching, execution, processes)
             with StopRequest() as stop, closing(loop.logs):
-                return loop.run(stop)
+                result = loop.run(stop)
+        if provenance is not None:
+            attach_provenance(model, provenance)
+        return result
     finally:
         images.close()
         network.release()
@@ -111,6 +116,7 @@ class _Loop:
         seed: int,
         folder: Path,
         identity: dict[str, Any],
+        provenance: Provenance | None,
         progress: TrainingProgress,
         execution: Execution,
         processes: Processes,
@@ -124,7 +130,7 @@ class _Loop:
         network.share(self.first_batch)
         self.stepper = Stepper(network, recipe, self.normalise, processes, seed, images.train.source)
         self.average = MovingAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None
-        self.keeper = Keeper(folder, identity, self.stepper, self.average, processes, progress)
+        self.keeper = Keeper(folder, identity, self.stepper, self.average, processes, progress, provenance)
         self.position = self.keeper.restore()
         self.unread = UnreadSteps(processes, self.device)
         self.meter = Meter(self.device)

@@ -11,6 +11,7 @@ import torch
 
 from senet.errors import SenetError
 from senet.files import make_folder
+from senet.networks.provenance import Provenance
 from senet.training.average import MovingAverage
 from senet.training.checkpoint import (
     CHECKPOINT_NAME,
@@ -43,6 +44,7 @@ class Keeper:
         average: of the weights, or ``None``.
         processes: those that share the training.
         progress: told what going on in another way changes.
+        provenance: what belongs to the network besides its weights, or ``None``.
 
     Attributes:
         log_state: what the checkpoint that was restored says of the logs.
@@ -56,7 +58,9 @@ class Keeper:
         average: MovingAverage | None,
         processes: Processes,
         progress: TrainingProgress,
+        provenance: Provenance | None = None,
     ) -> None:
+        self.provenance = provenance
         self.path = folder / CHECKPOINT_NAME
         self.folder, self.identity, self.progress = folder, identity, progress
         self.stepper, self.model = stepper, stepper.network.model
@@ -82,6 +86,7 @@ class Keeper:
         state = {
             "format": FORMAT,
             "identity": self.identity,
+            "provenance": asdict(self.provenance) if self.provenance else None,
             "position": asdict(position),
             "model": network_state(self.model),
             "optimiser": optimiser_state(self.model, self.stepper.optimiser),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from senet.networks.preprocess import Preprocess
+from senet.networks.provenance import Provenance
 from senet.networks.specs import NetworkSpec
 
 
@@ -18,20 +19,24 @@ class Checkpoint:
         state: tensors under the names the file has, without wrappers and common prefixes.
         source: to name it in sentences: a path, or a repository and a file in it.
         own: whether senet wrote it.
+        is_training: whether senet's training wrote it, to go on from.
         spec: of the network whose weights senet wrote; ``None`` where the file does not tell.
         preprocess: that belongs to the weights; ``None`` where only their package tells.
         package: whose checkpoint it is, where that is known from elsewhere than its keys.
         architecture: what that package calls the network, where that is known.
         classes: their names in label order.
+        provenance: what a training of senet tells besides, or ``None``.
         notes: sentences for the report.
     """
 
     state: dict[str, Tensor]
     source: str
     own: bool = False
+    is_training: bool = False
     spec: NetworkSpec | None = None
     preprocess: Preprocess | None = None
     package: str | None = None
     architecture: str | None = None
     classes: tuple[str, ...] | None = None
+    provenance: Provenance | None = None
     notes: tuple[str, ...] = ()

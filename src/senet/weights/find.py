@@ -12,6 +12,8 @@ from senet.weights.hub import hub_checkpoint, is_repository
 from senet.weights.read import read_checkpoint
 from senet.weights.released import PACKAGE_TAGS, Release, list_weights, release_of_file, release_of_tag
 
+CHECKPOINT_NAME, PREVIOUS_NAME = "checkpoint.pt", "checkpoint.previous.pt"
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 _MOST_SHOWN = 8
 _HUB_PREFIX = "hf-hub:"
 
@@ -28,7 +30,9 @@ def find_checkpoint(weights: str | Path, name: str) -> Checkpoint:
             f"weights is {kind}; give a path, owner/name on the Hugging Face Hub, or one of "
             "senet.list_weights()."
         )
-    path = Path(weights).expanduser()
+    path = user_path(weights)
+    if path.is_dir() and (isinstance(weights, PurePath) or release_of_tag(weights, name) is None):
+        return _of_folder(path)
     if isinstance(weights, PurePath) or path.is_file():
         return _with_release(read_checkpoint(path), release_of_file(path.name))
     file, _, chosen = str(path).rpartition("#")
@@ -39,8 +43,6 @@ def find_checkpoint(weights: str | Path, name: str) -> Checkpoint:
     release = release_of_tag(weights, name)
     if release is not None:
         return _released(release)
-    if path.is_dir():
-        return read_checkpoint(path)  # which says what is wrong with folders
     if is_repository(weights):
         return _hub_or_hint(weights)
     tags = [*PACKAGE_TAGS, *list_weights(name)]
@@ -49,6 +51,60 @@ def find_checkpoint(weights: str | Path, name: str) -> Checkpoint:
         f"There is no file {weights!r}, and it is neither owner/name on the Hugging Face Hub nor a released "
         f"checkpoint of {name}: check the path, or choose one of {shown}.{nearest(weights, tags)}"
     )
+
+
+def user_path(path: str | PurePath) -> Path:
+    """Return a path that a user typed, with the home folder in the place of ``~``.
+
+    Raises:
+        SenetError: ``~`` names a user that does not exist.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise SenetError(
+            f"{path} names the home folder of no user of this machine: check the path."
+        ) from error
+
+
+def run_checkpoint(folder: Path) -> Path:
+    """Return the newest checkpoint in a run folder.
+
+    Raises:
+        SenetError: there is none; the sentence names what there is.
+    """
+    for name in (CHECKPOINT_NAME, PREVIOUS_NAME):
+        if (folder / name).is_file():
+            return folder / name
+    trainings = sorted(each.parent.name for each in folder.glob(f"*/{CHECKPOINT_NAME}"))
+    if trainings:
+        raise SenetError(
+            f"{folder} holds several trainings: name one of its folders {', '.join(trainings)}, such as "
+            f"{folder / trainings[-1]}."
+        )
+    files = sorted(each.name for each in folder.iterdir() if each.suffix in SUFFIXES and each.is_file())
+    if files:
+        shown = ", ".join(files[:_MOST_SHOWN])
+        raise SenetError(f"{folder} is a folder without {CHECKPOINT_NAME}: name a file in it ({shown}).")
+    raise SenetError(
+        f"{folder} is a folder without {CHECKPOINT_NAME} or another file of weights: name a run folder or "
+        "a file of weights."
+    )
+
+
+def _of_folder(folder: Path) -> Checkpoint:
+    path = run_checkpoint(folder)
+    try:
+        checkpoint = read_checkpoint(path)
+    except SenetError:
+        earlier = folder / PREVIOUS_NAME
+        if path == earlier or not earlier.is_file():
+            raise
+        path, checkpoint = earlier, read_checkpoint(earlier)
+    if path.name == CHECKPOINT_NAME:
+        return checkpoint
+    note = f"{folder / CHECKPOINT_NAME} is missing or damaged: {PREVIOUS_NAME} was taken."
+    return replace(checkpoint, notes=(*checkpoint.notes, note))
 
 
 def _hub_or_hint(repository: str) -> Checkpoint:

@@ -29,7 +29,8 @@ def load_weights(model: nn.Module, weights: str | Path) -> LoadReport:
         weights: as for `senet.create_model`.
 
     Returns:
-        What was loaded, also as ``model.loaded``. ``model.preprocess`` becomes that of the checkpoint.
+        What was loaded, also as ``model.loaded``. ``model.preprocess`` and ``model.classes`` become those of
+        the checkpoint.
         A classifier of another number of classes keeps its values, and new SE blocks with the gate
         double_sigmoid get gates of exactly 1.
 
@@ -100,6 +101,8 @@ def fill(network: Network, fitted: Fitted, checkpoint: Checkpoint) -> LoadReport
     unused = [fitted.names[key] for key in fitted.state if key not in transfer.values]
     preprocess = fitted.preprocess.with_channels(network.in_channels)
     network.preprocess = preprocess if has_scores else replace(preprocess, labels=None)
+    network.classes = checkpoint.classes if has_scores else None
+    network.provenance = checkpoint.provenance if has_scores else None
     network.loaded = LoadReport(
         source=checkpoint.source,
         package=fitted.package,
@@ -109,7 +112,7 @@ def fill(network: Network, fitted: Fitted, checkpoint: Checkpoint) -> LoadReport
         dropped=(*unused, *fitted.dropped),
         changes=(*fitted.changes, *transfer.changes),
         assumed=fitted.assumed,
-        classes=checkpoint.classes if has_scores else None,
+        classes=network.classes,
     )
     report: LoadReport = network.loaded
     return report

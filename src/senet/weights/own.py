@@ -13,6 +13,7 @@ from torch import Tensor
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
 from senet.networks.preprocess import Preprocess
+from senet.networks.provenance import Provenance
 from senet.networks.specs import NetworkSpec
 from senet.networks.zoo import network_spec
 from senet.schema import Schema, SchemaError, parse_json
@@ -51,7 +52,12 @@ def restored_options(name: str, options: Mapping[str, Any]) -> NetworkSpec:
     return _restored_spec(name, options)
 
 
-def to_metadata(spec: NetworkSpec, preprocess: Preprocess, classes: tuple[str, ...] | None) -> dict[str, str]:
+def to_metadata(
+    spec: NetworkSpec,
+    preprocess: Preprocess,
+    classes: tuple[str, ...] | None,
+    provenance: Provenance | None = None,
+) -> dict[str, str]:
     """Return the metadata that `from_metadata` restores a network's spec from.
 
     Raises:
@@ -78,6 +84,8 @@ def to_metadata(spec: NetworkSpec, preprocess: Preprocess, classes: tuple[str, .
         "preprocess": asdict(preprocess),
         "classes": classes,
     }
+    if provenance is not None:  # a file to be shared does not tell where somebody keeps images
+        values["provenance"] = asdict(replace(provenance, knows_images=False, data=None, test_fraction=None))
     return {"format": "pt", METADATA_KEY: json.dumps(values, ensure_ascii=False)}
 
 
@@ -116,6 +124,7 @@ class _Metadata:
     spec: dict[str, Any]
     preprocess: Preprocess
     classes: tuple[str, ...] | None
+    provenance: Provenance | None = None
 
 
 def from_metadata(text: str, state: dict[str, Tensor], source: str) -> Checkpoint:
@@ -138,6 +147,7 @@ def from_metadata(text: str, state: dict[str, Tensor], source: str) -> Checkpoin
             spec=spec,
             preprocess=values.preprocess,
             classes=values.classes,
+            provenance=values.provenance,
         )
     except SenetError as error:
         # Of the schema, of an unknown network, or of a setting of a newer senet.
@@ -189,13 +199,13 @@ class _Training:
     identity: dict[str, Any]
     model: dict[str, Tensor]
     average: _Average | None
+    provenance: Provenance | None = None
 
 
 def from_training(value: Mapping[str, Any], source: str, chosen: str | None = None) -> Checkpoint:
     """Return the weights that a training of senet tested last.
 
-    These are the moving average where the recipe asks for one. Mean and std of the training images stand
-    in the run's images, not in its checkpoint.
+    These are the moving average where the recipe asks for one.
 
     Args:
         value: the checkpoint.
@@ -228,25 +238,34 @@ def _from_training(value: Mapping[str, Any], source: str, chosen: str | None) ->
             "The moving average of the weights was taken, which the training evaluated "
             f"(weights={f'{source}#model'!r} takes the weights themselves)."
         )
-    state = average.values if average else training.model
-    if "model" not in training.identity:
-        return Checkpoint(state=state, source=source, own=True, notes=tuple(notes))
+    state, told = average.values if average else training.model, training.provenance
+    known: dict[str, Any] = {"state": state, "source": source, "is_training": True, "provenance": told}
+    if told is not None:
+        _refuse_unusable(told.preprocess)
+        known |= {"preprocess": told.preprocess, "classes": told.classes}
+    name = training.identity.get("model")
+    # A network of another package has the names of its layers.
+    if not isinstance(name, str) or ":" in name:
+        return Checkpoint(**known, own=name is None, notes=tuple(notes))
     trained: _Trained = schema.build(_Trained, training.identity, "checkpoint.identity")
     spec = restored_options(trained.model, trained.weights.options)
     if trained.se is not None and trained.variant != "plain":
         spec = replace(spec, se=trained.se)
     _refuse_huge(spec)
-    side = trained.recipe.image_size
-    whole = (
-        side if trained.recipe.crop == "pad" else _SHORTER_SIDES.get(side, round(side * _WHOLE_OVER_CENTRE))
-    )
-    notes.append(
-        "The checkpoint does not tell mean and std of its training images: set model.preprocess to them."
-    )
-    preprocess = replace(Preprocess.of(spec), crop=side, resize=trained.recipe.test_resize or whole)
-    return Checkpoint(
-        state=state, source=source, own=True, spec=spec, preprocess=preprocess, notes=tuple(notes)
-    )
+    if told is None:
+        known["preprocess"] = _preprocess_of(spec, trained.recipe)
+        notes.append(
+            f"{source} is of an older senet and does not tell mean and std of its training images: set "
+            "model.preprocess to them."
+        )
+    return Checkpoint(**known, own=True, spec=spec, notes=tuple(notes))
+
+
+def _preprocess_of(spec: NetworkSpec, recipe: _TestedAs) -> Preprocess:
+    """Return what a checkpoint of an older senet tells: sizes."""
+    side = recipe.image_size
+    whole = side if recipe.crop == "pad" else _SHORTER_SIDES.get(side, round(side * _WHOLE_OVER_CENTRE))
+    return replace(Preprocess.of(spec), crop=side, resize=recipe.test_resize or whole)
 
 
 def _refuse_unusable(preprocess: Preprocess) -> None:

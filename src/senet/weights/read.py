@@ -37,7 +37,7 @@ def read_checkpoint(path: Path, source: str | None = None, chosen: str | None = 
     """
     source = source or str(path)
     if path.is_dir():
-        raise SenetError(f"{source} is a folder: name the file in it, such as {path / 'checkpoint.pt'}.")
+        raise SenetError(f"{source} is a folder: name a file of weights.")
     try:
         with path.open("rb") as file:
             head = file.read(512)

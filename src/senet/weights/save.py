@@ -52,10 +52,12 @@ def save_weights(model: nn.Module, path: str | Path, *, classes: Sequence[str] |
             "save its state dict, or build the network with SE by senet.create_model."
         )
     _refuse_fewer_blocks(network)
+    if classes is None and network.classes is not None and len(network.classes) == spec.num_classes:
+        classes = network.classes
     names = None if classes is None else tuple(map(str, classes))
     # One tensor for each key, in one piece: networks may be in channels_last.
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
-    metadata = with_digests(to_metadata(spec, network.preprocess, names), tensors)
+    metadata = with_digests(to_metadata(spec, network.preprocess, names, network.provenance), tensors)
     write_bytes(Path(path), safetensors.torch.save(tensors, metadata))
 
 

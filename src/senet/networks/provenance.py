@@ -1,0 +1,93 @@
+"""What belongs to trained weights besides their tensors, kept with the network and in its checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from senet.errors import SenetError
+from senet.networks.preprocess import Preprocess
+from senet.schema import Schema, SchemaError
+
+_KEY = "provenance"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """How the training of a network tested it, and on what.
+
+    Attributes:
+        preprocess: of its test images.
+        classes: their names in the order of the outputs.
+        precision: of the arithmetic.
+        batch: images that were tested together.
+        knows_images: whether ``data`` and ``test_fraction`` tell the images.
+        data: where they were; ``None`` for the embedded ones.
+        test_fraction: that was asked for.
+    """
+
+    preprocess: Preprocess
+    classes: tuple[str, ...]
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    batch: int = 64
+    knows_images: bool = True
+    data: str | None = None
+    test_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise SchemaError(f"provenance.batch is {self.batch}, where a number from 1 belongs")
+
+    @classmethod
+    def from_values(cls, values: Any, source: str) -> Provenance:
+        """Return what `dataclasses.asdict` and a file made of one.
+
+        Args:
+            values: from the file.
+            source: the file, to name it in an error.
+
+        Raises:
+            SenetError: the values are not what a training writes.
+        """
+        try:
+            built: Provenance = Schema().build(cls, values, "provenance")
+        except SenetError as error:
+            reason = str(error).rstrip(".")
+            raise SenetError(
+                f"What {source} tells about its training cannot be understood ({reason}): it was changed, or "
+                "another version of senet wrote it."
+            ) from error
+        return built
+
+
+def attach_provenance(model: nn.Module, provenance: Provenance) -> None:
+    """Let a trained network carry what belongs to it, also as ``preprocess`` and ``classes``.
+
+    Copies and pickles of the network carry it too. A network of somebody else that has something of its own
+    under these two names keeps that.
+    """
+    earlier = provenance_of(model)
+    for name, value in (("preprocess", provenance.preprocess), ("classes", provenance.classes)):
+        own = getattr(model, name, None)
+        if own is None or isinstance(own, Preprocess) or (earlier is not None and own == earlier.classes):
+            setattr(model, name, value)
+    setattr(model, _KEY, provenance)
+
+
+def provenance_of(model: nn.Module) -> Provenance | None:
+    """Return what a network carries from its training, also one that is compiled or wrapped."""
+    found = getattr(unwrapped(model), _KEY, None)
+    return found if isinstance(found, Provenance) else None
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network within torch.compile, DataParallel and its distributed kin."""
+    inner = getattr(model, "_orig_mod", None)
+    if isinstance(inner, nn.Module):
+        return unwrapped(inner)
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        within: nn.Module = model.module
+        return unwrapped(within)
+    return model
