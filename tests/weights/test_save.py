@@ -265,8 +265,10 @@ def test_a_training_of_senet_loads_as_it_was_tested(pictures, tmp_path, decay):
     assert (model.preprocess, model.classes) == (trained.model.preprocess, trained.classes)
     with pytest.raises(SenetError, match="weights of se_resnet8"):
         senet.create_model("resnet8", weights=path)
-    with pytest.raises(SenetError, match=r"is a folder: name the file in it, such as .*checkpoint\.pt"):
-        senet.create_model("se_resnet8", weights=trained.folder)
+    for folder in (trained.folder, f"{trained.folder}/", f"{trained.folder}#model"):
+        of_folder = senet.create_model("se_resnet8", in_channels=1, weights=folder)
+        assert of_folder.preprocess == model.preprocess
+        assert same_state(of_folder, model) == (decay == 0 or "#" not in str(folder))
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,9 @@ def find_checkpoint(weights: str | Path, name: str) -> Checkpoint:
     if isinstance(weights, PurePath) or path.is_file():
         return _with_release(read_checkpoint(path), release_of_file(path.name))
     file, _, chosen = str(path).rpartition("#")
-    if chosen and Path(file).is_file():
-        return read_checkpoint(Path(file), chosen=chosen)
+    if file and Path(file).exists():
+        path = Path(file)
+        return read_checkpoint(run_checkpoint(path) if path.is_dir() else path, chosen=chosen)
     if weights.startswith(_HUB_PREFIX):
         return hub_checkpoint(weights.removeprefix(_HUB_PREFIX))
     release = release_of_tag(weights, name)
