@@ -14,6 +14,7 @@ from senet.errors import SenetError
 from senet.experiments.plan import Plan, make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
 from senet.experiments.twins import name_of_plain, name_of_twin
+from senet.networks.provenance import attach_provenance
 from senet.training.execution import Execution
 from senet.training.lock import lock_folder
 from senet.training.loop import TrainingResult, train
@@ -139,4 +140,5 @@ def _train(plan: Plan, seed: int, progress: TrainingProgress) -> tuple[nn.Module
             execution=plan.execution,
             processes=plan.processes,
         )
+    attach_provenance(network, plan.provenance)
     return network, result

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from senet.data.loader import Batch
 from senet.errors import SenetError, TrainingInterrupted
 from senet.insight.results import EpochMetrics
-from senet.networks.provenance import Provenance, attach_provenance
+from senet.networks.provenance import Provenance
 from senet.training.average import MovingAverage
 from senet.training.checkpoint import CHECKPOINT_NAME
 from senet.training.evaluate import evaluate
@@ -78,7 +78,7 @@ def train(
             looks at it.
         device: where this process trains.
         identity: what this training is, as plain values. A checkpoint of another identity is refused.
-        provenance: what belongs to the network besides its weights; its checkpoints and ``model`` carry it.
+        provenance: what belongs to the network besides its weights; its checkpoints tell it.
         progress: told about every step.
         execution: how it is computed.
         processes: those that share the training.
@@ -96,10 +96,7 @@ def train(
             keeper = (folder, identity or {}, provenance)
             loop = _Loop(network, images, recipe, seed, *keeper, watching, execution, processes)
             with StopRequest() as stop, closing(loop.logs):
-                result = loop.run(stop)
-        if provenance is not None:
-            attach_provenance(model, provenance)
-        return result
+                return loop.run(stop)
     finally:
         images.close()
         network.release()
