@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import math
 import multiprocessing
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -15,7 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from senet.data.decode import UnreadableImage
+from senet.data.decode import Levels, UnreadableImage
+from senet.data.duplicates import FACTS, Facts, facts_of, repetitions, row_of
 from senet.data.grouped_order import sample_evenly
 from senet.data.loading_processes import leave_locks_behind
 from senet.data.part import WHOLE, Part
@@ -23,7 +26,10 @@ from senet.data.source import ImageData, ImageSource, Indices, Subset
 from senet.data.split import listed
 from senet.errors import SenetError
 
+# Of all images, where nothing else is asked for; of few, this many, but never more than a share.
 MOST_UNREADABLE = 0.01
+FEW_UNREADABLE = 3
+MOST_OF_FEW = 0.1
 # Of the training images, and as many test images, where looking at all would fetch all.
 MOST_SAMPLED = 2000
 IMAGES_PER_TASK = 64
@@ -45,6 +51,10 @@ class CheckedImages:
         median_height: of the training images, in pixels.
         median_size: of the training images' shorter sides, in pixels.
         note: says so, as a sentence, where only a sample was looked at; else empty.
+        warnings: sentences on images that repeat or show nothing, which a verdict must carry.
+        content: a hash of the content of all images that were looked at.
+        levels: of 16-bit greyscale, what is black and what is white in all images, which is the range of the
+            training images; ``None`` where there is none.
     """
 
     data: ImageData
@@ -54,15 +64,16 @@ class CheckedImages:
     median_height: int
     median_size: int
     note: str = ""
+    warnings: tuple[str, ...] = ()
+    content: str = ""
+    levels: Levels | None = None
 
 
-class _Finding(NamedTuple):
-    """What decoding one image showed; ``reason`` is why it could not be."""
+class _Findings(NamedTuple):
+    """What decoding some images showed: a row of facts for each, and why those failed that did."""
 
-    width: int
-    height: int
-    greyscale: bool
-    reason: str | None
+    facts: Facts
+    reasons: dict[int, str]
 
 
 def check_images(
@@ -72,6 +83,8 @@ def check_images(
     progress: Callable[[int, int], None] | None = None,
     part: Part = WHOLE,
     gather: Gather | None = None,
+    most_unreadable: float | None = None,
+    levels: Levels | None = None,
 ) -> CheckedImages:
     """Decode every training and test image and leave out those that are damaged.
 
@@ -83,42 +96,74 @@ def check_images(
         progress: called with images done and images in all, now and then.
         part: which process this is, where several share the work.
         gather: then returns what each of them found.
+        most_unreadable: damaged images that are left out: a number from 1, or a share below 1; ``None``
+            takes 1 % of all, or 3 of few.
+        levels: black and white of 16-bit greyscale; ``None`` takes the range of the training images.
 
     Raises:
-        SenetError: more than 1 % of all images are damaged, or every image of a class is.
+        SenetError: more images than that are damaged, or every image of a class is.
     """
     if workers < 0:
         raise SenetError(f"There are {workers} workers, and 0 or more are possible.")
     looked_at = {"train": _to_look_at(data.train), "test": _to_look_at(data.test)}
     total = sum(len(indices) for indices in looked_at.values())
-    findings: dict[str, list[_Finding]] = {}
+    findings: dict[str, _Findings] = {}
     done = 0
     for name, source in (("train", data.train), ("test", data.test)):
         mine = []
         for some in _examine(source, looked_at[name], workers, part):
             mine.append(some)
-            done += len(some) * part.processes
+            done += len(some.facts) * part.processes
             if progress is not None:
                 progress(min(done, total), total)
         shares = [mine] if gather is None else gather(mine)
         # Tasks were dealt out one by one.
-        dealt = [task for turn in zip_longest(*shares, fillvalue=[]) for task in turn]
-        findings[name] = [finding for task in dealt for finding in task]
-    train, train_unreadable = _readable(data.train, looked_at["train"], findings["train"])
-    test, test_unreadable = _readable(data.test, looked_at["test"], findings["test"])
-    unreadable = train_unreadable + test_unreadable
-    _require_enough(data, train, test, unreadable, total)
-    seen = [finding for finding in findings["train"] if finding.reason is None]
-    grey = all(each.greyscale for some in findings.values() for each in some if each.reason is None)
-    return CheckedImages(
-        data=dataclasses.replace(data, train=train, test=test),
-        unreadable=tuple(unreadable),
-        channels=1 if grey else 3,
-        median_width=int(np.median([finding.width for finding in seen])),
-        median_height=int(np.median([finding.height for finding in seen])),
-        median_size=int(np.median([min(finding.width, finding.height) for finding in seen])),
-        note=_note(data, looked_at["train"], total),
+        findings[name] = _together(each for turn in zip_longest(*shares) for each in turn if each is not None)
+    train, test = (
+        _readable(source, looked_at[name], findings[name])
+        for name, source in (("train", data.train), ("test", data.test))
     )
+    unreadable = train.unreadable + test.unreadable
+    _require_enough(data, train.source, test.source, unreadable, total, most_unreadable)
+    levels = levels or _range(train.facts)
+    if levels is not None:
+        data.train.set_levels(levels)
+        data.test.set_levels(levels)
+    sides = np.minimum(train.facts["width"], train.facts["height"])
+    return CheckedImages(
+        data=dataclasses.replace(data, train=train.source, test=test.source),
+        unreadable=tuple(unreadable),
+        channels=1 if train.facts["greyscale"].all() and test.facts["greyscale"].all() else 3,
+        median_width=int(np.median(train.facts["width"])),
+        median_height=int(np.median(train.facts["height"])),
+        median_size=int(np.median(sides)),
+        note=_note(data, looked_at["train"], total),
+        warnings=repetitions(data, train.facts, test.facts, train.indices, test.indices),
+        content=_content(findings.values(), data),
+        levels=levels,
+    )
+
+
+def _together(some: Iterable[_Findings]) -> _Findings:
+    facts, before = [np.empty(0, FACTS)], 0
+    reasons: dict[int, str] = {}
+    for each in some:
+        facts.append(each.facts)
+        reasons |= {before + number: reason for number, reason in each.reasons.items()}
+        before += len(each.facts)
+    return _Findings(np.concatenate(facts), reasons)
+
+
+def _range(facts: Facts) -> Levels | None:
+    deep = facts[facts["high"] >= 0]
+    return (int(deep["low"].min()), int(deep["high"].max())) if len(deep) else None
+
+
+def _content(findings: Iterable[_Findings], data: ImageData) -> str:
+    digest = hashlib.blake2b(f"{data.train.version}\0{data.test.version}\0".encode(), digest_size=16)
+    for each in findings:
+        digest.update(np.ascontiguousarray(each.facts["digest"]).tobytes())
+    return digest.hexdigest()
 
 
 def _to_look_at(source: ImageSource) -> Indices:
@@ -138,14 +183,10 @@ def _note(data: ImageData, train: Indices, total: int) -> str:
     )
 
 
-def _examine(source: ImageSource, indices: Indices, workers: int, part: Part) -> Iterator[list[_Finding]]:
+def _examine(source: ImageSource, indices: Indices, workers: int, part: Part) -> Iterator[_Findings]:
     """Yield what this process's share of ``indices`` shows, in their order, some at a time."""
-    pixels = source.pixels(np.zeros(1, np.int64)) if len(source) else None
-    if pixels is not None:
-        _, height, width, channels = pixels.shape
-        if part.process == 0:
-            yield [_Finding(width, height, channels == 1, None)] * len(indices)
-        return
+    if len(source) and source.pixels(np.zeros(1, np.int64)) is not None:
+        workers = 0  # nothing to decode
     starts = range(0, len(indices), IMAGES_PER_TASK)
     tasks = [indices[start : start + IMAGES_PER_TASK].tolist() for start in starts]
     tasks = tasks[part.process :: part.processes]
@@ -167,16 +208,19 @@ def _examine(source: ImageSource, indices: Indices, workers: int, part: Part) ->
         pool.shutdown(cancel_futures=True)
 
 
-def _examine_some(source: ImageSource, indices: list[int]) -> list[_Finding]:
-    found = []
-    for index in indices:
+def _examine_some(source: ImageSource, indices: list[int]) -> _Findings:
+    pixels = source.pixels(np.array(indices, dtype=np.int64))
+    if pixels is not None:
+        return _Findings(facts_of(pixels), {})
+    found, reasons = np.zeros(len(indices), FACTS), {}
+    for number, index in enumerate(indices):
         try:
             facts = source.examine(index)
         except UnreadableImage as error:
-            found.append(_Finding(0, 0, False, error.reason))
+            reasons[number] = error.reason
         else:
-            found.append(_Finding(facts.width, facts.height, facts.greyscale, None))
-    return found
+            found[number] = row_of(facts)
+    return _Findings(found, reasons)
 
 
 class _Worker:
@@ -192,30 +236,60 @@ def _start_worker(source: ImageSource) -> None:
     _Worker.source = source
 
 
-def _examine_in_worker(indices: list[int]) -> list[_Finding]:
+def _examine_in_worker(indices: list[int]) -> _Findings:
     return _examine_some(_Worker.source, indices)
 
 
-def _readable(
-    source: ImageSource, indices: Indices, findings: list[_Finding]
-) -> tuple[ImageSource, list[tuple[str, str]]]:
-    looked_at = zip(indices.tolist(), findings, strict=True)
-    reasons = {index: finding.reason for index, finding in looked_at if finding.reason is not None}
-    if not reasons:
-        return source, []
-    kept = np.setdiff1d(np.arange(len(source), dtype=np.int64), list(reasons))
-    return Subset(source, kept), [(source.name(index), reason) for index, reason in reasons.items()]
+class _Readable(NamedTuple):
+    """The readable images of a part, and of those that were looked at the indices and facts."""
+
+    source: ImageSource
+    indices: Indices
+    facts: Facts
+    unreadable: list[tuple[str, str]]
+
+
+def _readable(source: ImageSource, indices: Indices, findings: _Findings) -> _Readable:
+    if not findings.reasons:
+        return _Readable(source, indices, findings.facts, [])
+    failed = list(findings.reasons)
+    kept = np.setdiff1d(np.arange(len(source), dtype=np.int64), indices[failed])
+    unreadable = [(source.name(int(indices[at])), reason) for at, reason in findings.reasons.items()]
+    return _Readable(
+        Subset(source, kept), np.delete(indices, failed), np.delete(findings.facts, failed), unreadable
+    )
+
+
+def check_most_unreadable(most: float | None) -> None:
+    """Raise `SenetError` unless this is a number of images or a share of them."""
+    if most is None or 0 <= most < 1 or (most >= 1 and (most == math.inf or most == int(most))):
+        return
+    raise SenetError(
+        f"max_unreadable is {most}; it must be a number of images such as 5, or a share of them such as 0.05."
+    )
+
+
+def _most(most: float | None, total: int) -> int:
+    if most is None:
+        return max(int(MOST_UNREADABLE * total), min(FEW_UNREADABLE, int(MOST_OF_FEW * total)))
+    return int(min(most, total) if most >= 1 else most * total)
 
 
 def _require_enough(
-    data: ImageData, train: ImageSource, test: ImageSource, unreadable: list[tuple[str, str]], total: int
+    data: ImageData,
+    train: ImageSource,
+    test: ImageSource,
+    unreadable: list[tuple[str, str]],
+    total: int,
+    most_unreadable: float | None,
 ) -> None:
-    if len(unreadable) > MOST_UNREADABLE * total:
+    most = _most(most_unreadable, total)
+    if len(unreadable) > most:
         shown = "; ".join(f"{name}: {reason}" for name, reason in unreadable[:MOST_NAMED])
         more = f"; and {len(unreadable) - MOST_NAMED:,} more" if len(unreadable) > MOST_NAMED else ""
         raise SenetError(
-            f"{len(unreadable):,} of {total:,} images cannot be read, and at most {MOST_UNREADABLE:.0%} are "
-            f"left out without asking: repair or remove them ({shown}{more})."
+            f"{len(unreadable):,} of {total:,} images cannot be read, and {most:,} at most may be left out: "
+            f"repair or remove them, or allow more with --max-unreadable ({shown}{more})."
         )
     for part, before, after in (("training", data.train, train), ("test", data.test, test)):
         lost = sorted(set(before.labels.tolist()) - set(after.labels.tolist()))

@@ -2,80 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import hashlib
 import io
 import math
 import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
+from senet.data.formats import FORMATS, unread_format
 from senet.errors import SenetError
-
-
-def _built_with(feature: str) -> bool:
-    known = feature in features.modules or feature in features.codecs  # Pillow warns of others
-    return known and features.check(feature) is True
-
-
-def _heic_is_read() -> bool:
-    """Let Pillow read HEIC where the package for it is installed (the extra ``heic``)."""
-    if importlib.util.find_spec("pillow_heif") is None:
-        return False
-    pillow_heif = importlib.import_module("pillow_heif")
-    pillow_heif.register_heif_opener()
-    return True
-
-
-# Formats that Pillow decodes by itself; others (EPS, for one) start programs.
-_ALWAYS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo"),
-    "PNG": (".png", ".apng"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp",),
-    "DIB": (".dib",),
-    "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-}
-# Formats that are read where something is there for them, and what to do where it is not.
-_SOMETIMES = {
-    "AVIF": ((".avif", ".avifs"), _built_with("avif"), "a Pillow that was built with AVIF reads .avif"),
-    "JPEG2000": (
-        (".jp2", ".j2k", ".jpx", ".j2c", ".jpf"),
-        _built_with("jpg_2000"),
-        "a Pillow that was built with OpenJPEG reads JPEG 2000",
-    ),
-    "HEIF": ((".heic", ".heif", ".hif"), _heic_is_read(), "pip install 'senet[heic]' reads HEIC"),
-}
-_READ = _ALWAYS | {name: suffixes for name, (suffixes, read, _) in _SOMETIMES.items() if read}
-_OTHERS = (
-    ".jxl .svg .svgz .psd .psb .xcf .eps .ai .ico .icns .tga .pcx .exr .hdr .pfm .dds .sgi .xbm .xpm .qoi "
-    ".dcm .dicom .nii .raw .dng .cr2 .cr3 .crw .nef .nrw .arw .srf .orf .rw2 .raf .pef .srw .3fr .x3f"
-)
-FORMATS = tuple(_READ)
-SUFFIXES = tuple(suffix for suffixes in _READ.values() for suffix in suffixes)
-# Suffixes of pictures that are not read, and what to do about each.
-UNREAD_FORMATS = {
-    **{suffix: advice for suffixes, read, advice in _SOMETIMES.values() if not read for suffix in suffixes},
-    **dict.fromkeys(_OTHERS.split(), "convert other formats to JPEG or PNG"),
-}
-# How the content of those that are read begins.
-_BEGINNINGS = (
-    b"\xff\xd8\xff",
-    b"\x89PNG\r\n\x1a\n",
-    b"GIF87a",
-    b"GIF89a",
-    b"II*\0",
-    b"MM\0*",
-    b"\0\0\0\x0cjP  ",
-)
 
 # A quarter of a gigabyte as RGB. A header that claims more is refused before anything is decoded.
 MOST_PIXELS = 89_478_485
@@ -89,11 +30,12 @@ REDUCTIONS = (8, 4, 2)
 # Tells whether an upright image of this width and height, in pixels, is large enough for its use.
 LargeEnough = Callable[[int, int], bool]
 
-
-def is_picture_content(head: bytes) -> bool:
-    """Tell whether the first 32 bytes of a file are those of a picture that is read, by all appearance."""
-    # Two letters (BM of a bitmap, P6 of PPM) are too few to tell a picture from a text.
-    return head.startswith(_BEGINNINGS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+# Of 16-bit greyscale: what becomes black and what becomes white.
+Levels = tuple[int, int]
+FULL_LEVELS = (0, 65535)
+HEAD_BYTES = 32
+# Side in pixels down to which a JPEG is reduced where only its facts are wanted.
+LEAST_EXAMINED = 32
 
 
 class UnreadableImage(SenetError):
@@ -114,16 +56,58 @@ class UnreadableImage(SenetError):
         return UnreadableImage, (self.name, self.reason)
 
 
+def digest_of(content: bytes | memoryview) -> bytes:
+    """Return 16 bytes that differ where the content does."""
+    # Processors have instructions for SHA-256: twice as fast as BLAKE2.
+    return hashlib.sha256(content, usedforsecurity=False).digest()[:16]
+
+
 @dataclass(frozen=True)
 class ImageFacts:
-    """What decoding an image shows: its upright size in pixels and whether it is greyscale."""
+    """What decoding an image shows; images of one size and colour are alike.
+
+    Attributes:
+        width: in pixels, upright.
+        height: in pixels, upright.
+        greyscale: whether it is.
+        plain: whether it is of one colour throughout.
+        digest: of its content, 16 bytes.
+        thumbnail: 8 × 8 grey levels, row by row.
+        levels: least and greatest value of 16-bit greyscale; ``None`` of other images.
+    """
 
     width: int
     height: int
     greyscale: bool
+    plain: bool = field(default=False, compare=False)
+    digest: bytes = field(default=bytes(16), compare=False)
+    thumbnail: bytes = field(default=bytes(64), compare=False)
+    levels: Levels | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, image: Image.Image, content: bytes | memoryview, size: tuple[int, int]) -> ImageFacts:
+        """Return the facts of an image in mode "L" or "RGB".
+
+        Args:
+            image: decoded, perhaps at a fraction of its size.
+            content: that it was made from, or its pixels.
+            size: width and height, upright.
+        """
+        return cls(
+            *size,
+            greyscale=image.mode == "L",
+            plain=image.getcolors(1) is not None,
+            digest=digest_of(content),
+            thumbnail=image.resize((8, 8), Image.Resampling.BILINEAR, reducing_gap=3).convert("L").tobytes(),
+        )
 
 
-def decode(content: bytes | memoryview, name: str, large_enough: LargeEnough | None = None) -> Image.Image:
+def decode(
+    content: bytes | memoryview,
+    name: str,
+    large_enough: LargeEnough | None = None,
+    levels: Levels | None = None,
+) -> Image.Image:
     """Decode a picture file.
 
     The image comes back upright (EXIF orientation applied) in mode "L" or "RGB". 16-bit greyscale is
@@ -135,12 +119,16 @@ def decode(content: bytes | memoryview, name: str, large_enough: LargeEnough | N
         name: what to call the image in an error.
         large_enough: a JPEG is decoded at 1/8, 1/4 or 1/2 of its size if that is still large enough, at
             the least size that is; other formats, and all without it, are decoded at full size.
+        levels: of 16-bit greyscale, what becomes black and what becomes white; values beyond are cut off.
+            ``None`` takes 0 and 65535.
 
     Raises:
         UnreadableImage: the content is not a supported picture, is damaged, has pixels without an
             agreed range, or claims more than `MOST_PIXELS` pixels.
     """
-    return _decode(content, name, large_enough)[0]
+    image, _ = _decode(content, name, large_enough)
+    with image, _damage_explained(name):
+        return _to_grey_or_rgb(image, name, levels)
 
 
 def upright(image: Image.Image, name: str) -> Image.Image:
@@ -166,29 +154,32 @@ def examine(content: bytes | memoryview, name: str) -> ImageFacts:
     Raises:
         UnreadableImage: as `decode`.
     """
-    image, (width, height) = _decode(content, name, large_enough=lambda width, height: True)
-    return ImageFacts(width, height, image.mode == "L")
+    image, size = _decode(content, name, lambda width, height: min(width, height) >= LEAST_EXAMINED)
+    with image, _damage_explained(name):
+        levels = _levels(image) if image.mode.startswith("I") else None
+        shown = _to_grey_or_rgb(image, name, levels)
+        return replace(ImageFacts.of(shown, content, size), levels=levels)
 
 
 def _decode(
     content: bytes | memoryview, name: str, large_enough: LargeEnough | None
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Return the image and the size it has when decoded at full size."""
+    """Return the upright image in its own mode, and the size it has when decoded at full size."""
     if not len(content):
         raise UnreadableImage(name, "it is empty")
-    with _damage_explained(name):
+    with _damage_explained(name, bytes(content[:HEAD_BYTES])):
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         _require_not_huge(image, name)
         turned = _is_turned(image)
     reduction = 1
     if large_enough is not None and isinstance(image, JpegImageFile):
         reduction = _reduction(image.size[::-1] if turned else image.size, large_enough)
-    with image, _damage_explained(name):
-        return _load(image, name, reduction)
+    with _damage_explained(name):
+        return image, _load(image, reduction)
 
 
 @contextmanager
-def _damage_explained(name: str) -> Iterator[None]:
+def _damage_explained(name: str, head: bytes = b"") -> Iterator[None]:
     try:
         # Pillow warns on stderr about files it then decodes well, and from every worker process.
         with warnings.catch_warnings():
@@ -198,7 +189,7 @@ def _damage_explained(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         # Damaged content makes Pillow raise nearly any exception (the fuzz test found several kinds).
-        raise UnreadableImage(name, _reason(error)) from error
+        raise UnreadableImage(name, _reason(error, head)) from error
 
 
 def _require_not_huge(image: Image.Image, name: str) -> None:
@@ -220,7 +211,8 @@ def _reduction(size: tuple[int, int], large_enough: LargeEnough) -> int:
     return next(enough, 1)
 
 
-def _load(image: Image.Image, name: str, reduction: int) -> tuple[Image.Image, tuple[int, int]]:
+def _load(image: Image.Image, reduction: int) -> tuple[int, int]:
+    """Load an image, turn it upright, and return the size it has when decoded at full size."""
     width, height = image.size
     if reduction > 1:
         # Pillow takes the greatest reduction that leaves at least these sides.
@@ -230,12 +222,12 @@ def _load(image: Image.Image, name: str, reduction: int) -> tuple[Image.Image, t
     if _is_turned(image):
         width, height = height, width
     ImageOps.exif_transpose(image, in_place=True)
-    return _to_grey_or_rgb(image, name), (width, height)
+    return width, height
 
 
-def _to_grey_or_rgb(image: Image.Image, name: str) -> Image.Image:
+def _to_grey_or_rgb(image: Image.Image, name: str, levels: Levels | None = None) -> Image.Image:
     if image.mode.startswith("I"):
-        return _from_16_bits(image, name)
+        return _from_16_bits(image, name, levels or FULL_LEVELS)
     if image.mode == "F":
         raise UnreadableImage(name, "its pixels are floating-point numbers, whose range is not known")
     if image.has_transparency_data:
@@ -244,13 +236,22 @@ def _to_grey_or_rgb(image: Image.Image, name: str) -> Image.Image:
     return image if image.mode == target else image.convert(target)
 
 
-def _from_16_bits(image: Image.Image, name: str) -> Image.Image:
+def _levels(image: Image.Image) -> Levels:
+    values = np.asarray(image)
+    return int(values.min()), int(values.max())
+
+
+def _from_16_bits(image: Image.Image, name: str, levels: Levels) -> Image.Image:
     # Pillow's own conversion clips at 255 for some of these modes, which turns the image white.
     values = np.asarray(image).astype(np.int64)
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise UnreadableImage(name, f"its pixels lie between {low} and {high}, and 0 to 65535 is allowed")
-    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    least, greatest = int(values.min()), int(values.max())
+    if least < 0 or greatest > FULL_LEVELS[1]:
+        raise UnreadableImage(
+            name, f"its pixels lie between {least} and {greatest}, and 0 to 65535 is allowed"
+        )
+    black, span = levels[0], max(levels[1] - levels[0], 1)
+    scaled = ((values - black) * 255 + span // 2) // span
+    return Image.fromarray(scaled.clip(0, 255).astype(np.uint8))
 
 
 def _over_white(image: Image.Image) -> Image.Image:
@@ -262,14 +263,15 @@ def _over_white(image: Image.Image) -> Image.Image:
     return below
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, head: bytes) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, Image.DecompressionBombError):
         claimed = re.search(r"\d+", text)
         pixels = f"{int(claimed[0]):,}" if claimed else "too many"
         return f"its header claims {pixels} pixels and at most {MOST_PIXELS:,} are decoded"
     if isinstance(error, UnidentifiedImageError):
-        return "it is not a picture in a supported format (" + ", ".join(FORMATS) + ")"
+        advice = unread_format(head)
+        return f"it is not a picture in a supported format ({', '.join(FORMATS)}){advice and '; '}{advice}"
     if "truncated" in text.lower():
         return "the file is cut short"
     return f"it is damaged ({text[:LONGEST_REASON] or type(error).__name__})"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from senet.data.arrow import open_arrow_files, open_arrow_folder
 from senet.data.csv_list import open_csv
-from senet.data.decode import SUFFIXES
 from senet.data.embedded import open_embedded
 from senet.data.folder import open_folder
+from senet.data.formats import SUFFIXES
 from senet.data.hub import is_hub_name, open_hub
 from senet.data.listing import files_below
 from senet.data.parquet import open_parquet_files, open_parquet_folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from senet.data.decode import ImageFacts, LargeEnough
+from senet.data.decode import ImageFacts, LargeEnough, Levels
 from senet.data.source import ImageSource, Indices, Pixels
 
 
@@ -32,6 +32,11 @@ class Joined(ImageSource):
         """Examine one image as its source does."""
         source, own = self._where(index)
         return source.examine(own)
+
+    def set_levels(self, levels: Levels) -> None:
+        """Choose for both sources."""
+        self.first.set_levels(levels)
+        self.second.set_levels(levels)
 
     def pixels(self, indices: Indices) -> Pixels | None:
         """Return images (N, H, W, C) where both sources hold them decoded, of one shape."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from senet.data.decode import SUFFIXES, UNREAD_FORMATS, is_picture_content
+from senet.data.formats import SUFFIXES, UNREAD_FORMATS, is_picture_content
 from senet.data.split import listed
 from senet.errors import SenetError
 

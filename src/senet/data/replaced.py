@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from senet.data.decode import ImageFacts, LargeEnough, UnreadableImage
+from senet.data.decode import ImageFacts, LargeEnough, Levels, UnreadableImage
 from senet.data.source import ImageSource, Indices
 
 
@@ -26,6 +26,7 @@ class ReplacedImages(ImageSource):
         assert source.groups is not None, "only images fetched in groups are not all looked at"
         self.source = source
         self.classes, self.labels, self.groups = source.classes, source.labels, source.groups
+        self.version = source.version
         self.replaced: set[int] = set()
 
     def read(self, index: int, large_enough: LargeEnough | None = None) -> Image.Image:
@@ -72,3 +73,7 @@ class ReplacedImages(ImageSource):
     def examine(self, index: int) -> ImageFacts:
         """Examine the image itself, never one that stands in for it."""
         return self.source.examine(index)
+
+    def set_levels(self, levels: Levels) -> None:
+        """Choose for the source."""
+        self.source.set_levels(levels)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from senet.data.decode import ImageFacts, LargeEnough, UnreadableImage, decode, examine
+from senet.data.decode import ImageFacts, LargeEnough, Levels, UnreadableImage, decode, examine
 from senet.errors import SenetError
 
 __all__ = ["ArraySource", "EncodedSource", "ImageData", "ImageSource", "Subset", "UnreadableImage"]
@@ -30,11 +30,14 @@ class ImageSource(ABC):
         groups: (N,) int64 where images are fetched in groups (shards) as they are first needed: the group
             of each image. `grouped_order` keeps each group's images near each other. ``None`` where any
             order is as quick as any other.
+        version: what is known of the content of all images where only some of them are looked at before
+            training, such as the hashes of their files; else empty.
     """
 
     classes: tuple[str, ...]
     labels: Indices
     groups: Indices | None = None
+    version: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -63,7 +66,11 @@ class ImageSource(ABC):
     def examine(self, index: int) -> ImageFacts:
         """Decode one image for its size and colour only, raising `UnreadableImage` as `read` does."""
         image = self.read(index)
-        return ImageFacts(*image.size, greyscale=image.mode == "L")
+        return ImageFacts.of(image, image.tobytes(), image.size)
+
+    def set_levels(self, levels: Levels) -> None:
+        """Choose what becomes black and what becomes white of 16-bit greyscale, in all images."""
+        return
 
     def pixels(self, indices: Indices) -> Pixels | None:
         """Return images (N, H, W, C) that lie decoded in memory; ``None`` where they do not."""
@@ -73,17 +80,23 @@ class ImageSource(ABC):
 class EncodedSource(ImageSource):
     """Images stored as picture files: a subclass only fetches the bytes."""
 
+    _levels: Levels | None = None
+
     @abstractmethod
     def content(self, index: int) -> bytes | memoryview:
         """Return the bytes of one picture file, or raise `UnreadableImage`."""
 
     def read(self, index: int, large_enough: LargeEnough | None = None) -> Image.Image:
         """Return one image as `ImageSource.read` says."""
-        return decode(self.content(index), self.name(index), large_enough)
+        return decode(self.content(index), self.name(index), large_enough, self._levels)
 
     def examine(self, index: int) -> ImageFacts:
         """Decode one image, a JPEG at an eighth of its size, and tell its full size and colour."""
         return examine(self.content(index), self.name(index))
+
+    def set_levels(self, levels: Levels) -> None:
+        """Choose black and white of 16-bit greyscale, as `decode` says."""
+        self._levels = levels
 
 
 class ArraySource(ImageSource):
@@ -155,6 +168,7 @@ class Subset(ImageSource):
         self.classes = source.classes
         self.labels = source.labels[indices]
         self.groups = None if source.groups is None else source.groups[indices]
+        self.version = source.version
 
     def read(self, index: int, large_enough: LargeEnough | None = None) -> Image.Image:
         """Return one image as `ImageSource.read` says."""
@@ -171,6 +185,10 @@ class Subset(ImageSource):
     def examine(self, index: int) -> ImageFacts:
         """Examine one image as the whole source does."""
         return self.source.examine(int(self.indices[index]))
+
+    def set_levels(self, levels: Levels) -> None:
+        """Choose for all images of the whole source."""
+        self.source.set_levels(levels)
 
     def pixels(self, indices: Indices) -> Pixels | None:
         """Return images (N, H, W, C) where the whole source holds them decoded."""

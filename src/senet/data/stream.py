@@ -88,6 +88,7 @@ class StreamedSource(EncodedSource):
         self.groups = np.repeat(np.arange(len(shards), dtype=np.int64), rows)
         self._starts = np.concatenate([[0], np.cumsum(rows)])
         self._shards = tuple(shards)
+        self.version = " ".join(shard.key for shard in shards)
         self._open_files = open_files
         self._cache = cache
         self._opened: dict[int, tuple[Any, Any]] = {}

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from senet.data.cache import kept_table
-from senet.data.decode import SUFFIXES
+from senet.data.formats import SUFFIXES
 from senet.data.parts import role_of
 from senet.data.source import Indices
 from senet.data.split import listed

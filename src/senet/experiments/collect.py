@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -118,6 +119,8 @@ def _plan(
         workers=usual_workers() if workers is None else workers,
         progress=progress.checking,
         fetching=progress.fetching,
+        # How many were allowed is not known here; images that differ are refused anyway.
+        max_unreadable=math.inf,
     )
     _refuse_other_images(name, se, images, identity)
     default = f"{images.checked.data.name}-{name}"

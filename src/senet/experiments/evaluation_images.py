@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,11 @@ def open_part(
     chosen = _part(opened, split)
     empty = Subset(chosen, np.empty(0, dtype=np.int64))
     checked = check_images(
-        dataclasses.replace(opened, train=chosen, test=empty), workers=workers, progress=progress
+        dataclasses.replace(opened, train=chosen, test=empty),
+        workers=workers,
+        progress=progress,
+        # How many may be damaged was asked when the run was trained.
+        most_unreadable=math.inf if own else None,
     )
     count = len(checked.data.train)
     texts = {

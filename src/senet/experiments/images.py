@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from senet.data.check import CheckedImages, check_images
+from senet.data.check import CheckedImages, check_images, check_most_unreadable
 from senet.data.images import open_images
 from senet.data.part import Part
 from senet.data.source import ArraySource, ImageSource
@@ -38,7 +38,7 @@ class ReadyImages:
         recipe: in which everything is chosen.
         mean: of each channel of the training images, 0 to 1.
         std: of each channel.
-        fingerprint: differs where names, labels, split or groups differ.
+        fingerprint: differs where the images' content, names, labels, split or groups differ.
         choices: what of the recipe was chosen, and why.
     """
 
@@ -53,6 +53,11 @@ class ReadyImages:
     def classes(self) -> tuple[str, ...]:
         """Class names in label order."""
         return self.checked.data.classes
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on the images that a verdict must carry."""
+        return self.checked.data.warnings + self.checked.warnings
 
     @property
     def small(self) -> bool:
@@ -122,6 +127,7 @@ class ReadyImages:
             image_size=self.recipe.image_size,
             channels=self.checked.channels,
             unreadable=self.checked.unreadable,
+            warnings=self.warnings,
         )
 
 
@@ -136,6 +142,7 @@ def ready_images(
     cache_gb: float | None = None,
     fetching: Callable[[int, int], None] | None = None,
     situation: Situation | None = None,
+    max_unreadable: float | None = None,
 ) -> ReadyImages:
     """Open and check images, and choose what the recipe leaves to them.
 
@@ -149,13 +156,22 @@ def ready_images(
         cache_gb: of streamed shards, as `open_images` says.
         fetching: told how many of all shards have been fetched.
         situation: what is known of the training before the images are.
+        max_unreadable: how many images may be damaged, as `check_images` says.
 
     Raises:
         SenetError: the images cannot be used; the sentence says why.
     """
+    check_most_unreadable(max_unreadable)
     data = open_images(location, test_fraction=test_fraction, cache_gb=cache_gb, progress=fetching)
     part = Part(process=processes.number, processes=processes.count)
-    checked = check_images(data, workers=workers, progress=progress, part=part, gather=processes.gather)
+    checked = check_images(
+        data,
+        workers=workers,
+        progress=progress,
+        part=part,
+        gather=processes.gather,
+        most_unreadable=max_unreadable,
+    )
     situation = replace(situation or Situation(), images=len(checked.data.train))
     fitted, choices = fit_recipe(recipe, checked.median_size, situation)
     replace(part, accumulate=fitted.accumulate).check_batch(fitted.batch_size, situation.images)
@@ -167,7 +183,7 @@ def ready_images(
         recipe=fitted,
         mean=mean,
         std=std,
-        fingerprint=_fingerprint(checked.data.train, checked.data.test),
+        fingerprint=_fingerprint(checked.data.train, checked.data.test, content=checked.content),
         choices=choices,
     )
 
@@ -202,8 +218,8 @@ def fit_recipe(
     return fitted, (*told, *choices)
 
 
-def _fingerprint(*sources: ImageSource) -> str:
-    digest = hashlib.blake2b(digest_size=12)
+def _fingerprint(*sources: ImageSource, content: str = "") -> str:
+    digest = hashlib.blake2b(content.encode(), digest_size=12)
     for source in sources:
         digest.update(np.ascontiguousarray(source.labels).tobytes())
         if source.groups is not None:  # they decide the order
@@ -240,6 +256,7 @@ def images_and_workers(
         cache_gb=execution.cache_gb,
         fetching=fetching,
         situation=situation,
+        max_unreadable=execution.max_unreadable,
     )
     if workers is None and isinstance(images.checked.data.train, ArraySource):
         count = 0  # nothing to decode: processes would only cost time

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from senet.blocks.se_config import SEConfig
+from senet.data.split import listed
 from senet.errors import SenetError
 from senet.experiments.command import python_call
 from senet.experiments.images import ReadyImages, images_and_workers
@@ -90,6 +91,7 @@ class Plan:
         facts = {
             "images": f"{data.name}: {len(data.train):,} to train, {len(data.test):,} to test, "
             f"{len(data.classes)} classes, seen at {size}×{size}",
+            "classes": listed(data.classes),
             "split": data.split,
             "device": f"{describe_device(self.device)}{self._processes()}, {self.images.recipe.precision}",
             "folder": str(self.folder),
@@ -98,6 +100,10 @@ class Plan:
             facts["recipe"] = f"{'; '.join(self.images.choices)}"
         if self.images.checked.note:
             facts["checked"] = self.images.checked.note
+        facts |= {
+            f"warning{f' {number}' if number > 1 else ''}": sentence
+            for number, sentence in enumerate(self.images.warnings, 1)
+        }
         if self.start:
             facts["weights"] = self.start.facts()
         skipped = self.images.checked.unreadable

@@ -47,6 +47,11 @@ class Execution:
         None,
         "gigabytes of streamed shards to keep on the disk, those opened last (default: what is free there)",
     )
+    max_unreadable: float | None = _setting(
+        None,
+        "damaged images that are left out and named: a number of them, or a share such as 0.05; more end the "
+        "command (default: 1 %%, or 3 of few)",
+    )
 
     def __post_init__(self) -> None:
         """Check the numbers and the logs."""
