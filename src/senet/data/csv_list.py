@@ -15,8 +15,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from senet.data.decode import SUFFIXES
 from senet.data.folder import FileSource
+from senet.data.formats import SUFFIXES
 from senet.data.labels import StoredLabels, from_texts
 from senet.data.parts import SplitFiles, make_parts, role_of
 from senet.data.source import ImageData, Indices

@@ -50,7 +50,7 @@ class Execution:
     max_unreadable: float | None = _setting(
         None,
         "damaged images that are left out and named: a number of them, or a share such as 0.05; more end the "
-        "command (default: 1 %%, or 3 of few)",
+        "command (default: 1 %, or 3 of few)",
     )
 
     def __post_init__(self) -> None:
