@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import inspect
-import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ from senet.data.hub import is_hub_name, open_hub
 from senet.data.source import ImageData
 from senet.errors import SenetError
 
-from .pictures import parquet
+from .pictures import encoded, noise, parquet
 
 REAL_LIST = inspect.signature(huggingface_hub.HfApi.list_repo_files)
 REAL_SNAPSHOT = inspect.signature(huggingface_hub.snapshot_download)
@@ -45,6 +45,7 @@ class Hub:
         self.cache = root / "cache"
         self.failure: Exception | None = None
         self.downloaded: list[str] = []
+        self.damage: Callable[[bytes], bytes] = bytes
 
     def list_repo_files(self, *arguments: Any, **options: Any) -> list[str]:
         given = REAL_LIST.bind(None, *arguments, **options).arguments
@@ -69,8 +70,13 @@ class Hub:
             name = file.relative_to(self.root / revision).as_posix()
             if any(fnmatch.fnmatch(name, pattern) for pattern in given["allow_patterns"]):
                 (target / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(file, target / name)
-                self.downloaded.append(name)
+                blob = self.cache / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
+                if not blob.exists():
+                    blob.parent.mkdir(exist_ok=True)
+                    blob.write_bytes(self.damage(file.read_bytes()))
+                    self.downloaded.append(name)
+                (target / name).unlink(missing_ok=True)
+                (target / name).symlink_to(blob)
         return str(target)
 
 
@@ -104,8 +110,25 @@ def opened(data: str = "owner/pets") -> ImageData:
 
 
 def publish(folder: Path, *files: str) -> None:
-    for file in files:
-        parquet(folder / file, [0, 1] * 3, ["cat", "dog"])
+    for number, file in enumerate(files):
+        contents = [encoded(noise(8, 8, 10 * number + row)) for row in range(6)]
+        parquet(folder / file, [0, 1] * 3, ["cat", "dog"], contents=contents)
+
+
+def test_a_damaged_file_is_downloaded_again(hub: Hub) -> None:
+    publish(hub.root / "main", "train.parquet", "test.parquet")
+    labels = opened().train.labels.tolist()
+    for blob in (hub.cache / "blobs").iterdir():
+        blob.write_bytes(blob.read_bytes()[:-1])
+    assert opened().train.labels.tolist() == labels
+    assert sorted(hub.downloaded) == ["test.parquet"] * 2 + ["train.parquet"] * 2
+    hub.damage = lambda content: content[:-1]
+    for blob in (hub.cache / "blobs").iterdir():
+        blob.unlink()
+    with pytest.raises(
+        SenetError, match="is damaged, and was so again when downloaded anew: check that disk"
+    ):
+        opened()
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import socket
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
 from types import ModuleType
@@ -21,6 +23,7 @@ from senet.errors import SenetError, nearest
 
 NAME = re.compile(r"(?P<repository>\w[\w.-]*(/\w[\w.-]*)?)(:(?P<config>[\w.-]+))?")
 
+SHA256 = re.compile("[0-9a-f]{64}")
 SECONDS_TO_ANSWER = 10.0
 # The repository's own files, then the parquet copy the Hub makes of most other data sets.
 REVISIONS = (None, "refs/convert/parquet")
@@ -79,7 +82,9 @@ def open_hub(
             hub_files, root, chosen, cache_gb=cache_gb, test_fraction=test_fraction, seed=seed
         )
     else:
-        folder = _download(huggingface_hub, repository, revision, [*chosen.train, *chosen.test])
+        wanted = [*chosen.train, *chosen.test]
+        download = partial(_download, huggingface_hub, repository, revision, wanted)
+        folder = _undamaged(download(), wanted, download)
         opened = open_parquet_files(folder, chosen, test_fraction=test_fraction, seed=seed)
     return dataclasses.replace(opened, name=repository.rsplit("/", maxsplit=1)[-1], location=data)
 
@@ -167,6 +172,33 @@ def _download(hub: ModuleType, repository: str, revision: str | None, files: lis
         )
     except Exception as error:
         raise _explained(hub, repository, error) from error
+
+
+def _undamaged(folder: Path, files: list[str], download: Callable[[], Path]) -> Path:
+    """Return the folder of downloaded files, fetched again where one is not what it was.
+
+    Large files are kept under the hash of their content, to which names such as train-0.parquet are links.
+    """
+    for again in (True, False):
+        wrong = [path for file in files if not _is_its_hash(path := (folder / file).resolve())]
+        if not wrong:
+            return folder
+        if not again:
+            break
+        for path in wrong:
+            path.unlink()
+        folder = download()
+    raise SenetError(
+        f"{wrong[0]} is damaged, and was so again when downloaded anew: check that disk, or set HF_HOME to a "
+        "folder on another."
+    )
+
+
+def _is_its_hash(path: Path) -> bool:
+    if SHA256.fullmatch(path.name) is None:
+        return True  # a small file, or a system without links: nothing to compare with
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() == path.name
 
 
 def _explained(hub: ModuleType, repository: str, error: Exception) -> SenetError:
