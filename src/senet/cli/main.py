@@ -12,15 +12,16 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from senet.cli.stop import Stop
+from senet.cli.stop import EXIT_INTERRUPTED, Stop, end_at_once
 from senet.cli.streams import Streams
 from senet.errors import SenetError, TrainingInterrupted
 from senet.text import printable
 from senet.training import parent  # noqa: F401 -- remembers which process started this one
 
+__all__ = ["EXIT_BAD_INPUT", "EXIT_DEFECT", "EXIT_INTERRUPTED", "main"]
+
 EXIT_BAD_INPUT = 2
 EXIT_DEFECT = 70
-EXIT_INTERRUPTED = 130
 # What these put out is in their files as well, so they go on where nobody can read it any more.
 _WRITE_FILES = {"train", "compare", "bench", "insert"}
 _SECONDS_FOR_THE_FIRST = 2.0
@@ -42,7 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return EXIT_BAD_INPUT
             raise
         except BaseException as error:  # noqa: BLE001 -- the last net: whatever it is ends as one sentence
-            return _answer(error, words, stopped=stop.stopped, debug=debug)
+            code = _answer(error, words, stopped=stop.stopped, debug=debug)
+            if stop.stopped and argv is None:
+                streams.close()
+                end_at_once()
+            return code
         return EXIT_BAD_INPUT if streams.lost() else 0
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 from types import FrameType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
+EXIT_INTERRUPTED = 130
 _AT_ONCE = b"\nsenet: Ended at once. What was saved before is kept.\n"
 _SHOW_CURSOR = b"\x1b[?25h"
 
@@ -48,25 +50,28 @@ class Stop:
             return
         passed_on = signal.getsignal(number) != self._answer
         if number == signal.SIGINT and (self.stopped or passed_on):
+            _write(2, _AT_ONCE)
             end_at_once()
         if not self.stopped:
             self.stopped = True
             raise KeyboardInterrupt
 
 
-def end_at_once() -> None:
-    """End the program without waiting for anything, with exit code 130."""
+def end_at_once() -> NoReturn:
+    """End the program with exit code 130, without waiting for threads that still load or fetch something."""
     if "multiprocessing" in sys.modules:
         import multiprocessing
 
         for process in multiprocessing.active_children():
             process.kill()
-    for stream, text in ((1, _SHOW_CURSOR if os.isatty(1) else b""), (2, _AT_ONCE)):
-        try:
-            os.write(stream, text)
-        except OSError:  # nobody reads it
-            continue
-    os._exit(130)
+    if os.isatty(1):
+        _write(1, _SHOW_CURSOR)
+    os._exit(EXIT_INTERRUPTED)
+
+
+def _write(stream: int, text: bytes) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it
+        os.write(stream, text)
 
 
 def _answered() -> list[int]:

@@ -44,10 +44,14 @@ class Streams:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+        sys.stdout, sys.stderr = self._before
+
+    def close(self) -> None:
+        """Send on what was written."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, _Guarded):
                 stream.flush()
-        sys.stdout, sys.stderr = self._before
 
     def lost(self) -> bool:
         """Say that standard output was lost, where that is news, and return whether it is."""
