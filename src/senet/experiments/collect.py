@@ -59,7 +59,7 @@ def collect(
         out: run folder; ``None`` takes the folder given, where it is only one, or names one under ``runs/``.
         device: where cost is measured; ``"auto"`` measures on the kind of device that trained.
         workers: processes that decode images; ``None`` chooses.
-        measure_seconds: how long training and inference are each timed.
+        measure_seconds: how long training and inference are each timed at least.
         progress: told what happens.
 
     Returns:
@@ -91,7 +91,10 @@ def collect(
     progress.describe({**facts(plan, trainings, parallel=1), **doubts(settings, found)})
     for training, each in found.items():
         _copy(each, plan.folder / training.name)
-    return conclude(plan, trainings, measure_seconds, progress, made_with=joined["versions"]), plan.folder
+    comparison = conclude(
+        plan, trainings, measure_seconds, progress, made_with=joined["versions"], looked_at=list(settings)
+    )
+    return comparison, plan.folder
 
 
 def _plan(

@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 
 from senet.blocks.se_config import SEConfig
 from senet.experiments.changed_images import changed_images
+from senet.experiments.concluded import read_concluded, write_concluded
+from senet.experiments.learning import Answers, examine, not_learned
 from senet.experiments.measure import measure_cost
 from senet.experiments.parallel import check_parallel, describe_parallel, train_all
 from senet.experiments.plan import Plan, make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
 from senet.experiments.run_folder import versions
-from senet.experiments.statistics import difference, verdict
+from senet.experiments.statistics import confidence_of_look, difference, sampling_error, verdict
 from senet.experiments.trainings import VARIANTS, Training, finished_run, trainings_of
 from senet.experiments.twins import name_of_twin
 from senet.insight.results import Comparison, MeasuredCost, TrainingRun, Variant
+from senet.training.device import describe_device
 from senet.training.execution import Execution
 from senet.training.processes import join_processes
 from senet.training.recipe import Recipe
@@ -67,7 +70,8 @@ def compare(
         parallel: trainings at once, each in a process of its own: on a GPU each, or sharing the threads
             of the CPU. How many threads a training has is written to the run folder and kept, since it
             decides the last bits of its result.
-        measure_seconds: how long training and inference are each timed, side by side, after the trainings.
+        measure_seconds: how long training and inference are each timed at least, side by side, after the
+            trainings; what was measured in this folder before is kept.
         command: what a reader should run to repeat this; ``None`` writes down this call.
         execution: how the trainings are computed. Under torchrun its processes share each of them.
         progress: told what happens.
@@ -128,8 +132,9 @@ def conclude(
     progress: ComparisonProgress,
     *,
     made_with: dict[str, str] | None = None,
+    looked_at: Sequence[Path] = (),
 ) -> Comparison:
-    """Measure what both networks cost and say what finished trainings came to.
+    """Measure what both networks cost, unless that was done before, and say what trainings came to.
 
     Args:
         plan: whose folder holds the trainings.
@@ -137,16 +142,26 @@ def conclude(
         measure_seconds: how long training and inference are each timed.
         progress: told what happens.
         made_with: versions that the trainings were made with; ``None`` takes those of this process.
+        looked_at: other folders in which these trainings may have been concluded before.
     """
-    progress.measuring()
-    runs, cost = [], None
+    runs, cost, looks = [], None, ()
     if plan.processes.first:
         runs = [run for run in (finished_run(plan, training) for training in trainings) if run]
         assert len(runs) == len(trainings), f"trainings in {plan.folder} are not finished"
-        cost = _measure(plan, measure_seconds)
-    runs, cost = plan.processes.from_first((runs, cost))
+        seeds = len({training.seed for training in trainings})
+        before = read_concluded(plan.folder)
+        concluded = before.look(seeds, [read_concluded(each) for each in looked_at])
+        cost = concluded.cost(describe_device(plan.device), measure_seconds)
+        if cost is None:
+            progress.measuring()
+            cost = _measure(plan, measure_seconds)
+            concluded = concluded.with_cost(cost, measure_seconds)
+        if concluded != before:
+            write_concluded(plan.folder, concluded)
+        looks = concluded.looks[: concluded.looks.index(seeds) + 1]
+    runs, cost, looks = plan.processes.from_first((runs, cost, looks))
     assert cost is not None
-    return _conclude(plan, runs, cost, made_with or versions(plan.model))
+    return _conclude(plan, runs, cost, looks, made_with or versions(plan.model))
 
 
 def _names(trainings: Sequence[Training]) -> str:
@@ -160,16 +175,24 @@ def _measure(plan: Plan, seconds: float) -> MeasuredCost:
 
 
 def _conclude(
-    plan: Plan, runs: list[TrainingRun], cost: MeasuredCost, made_with: dict[str, str]
+    plan: Plan,
+    runs: list[TrainingRun],
+    cost: MeasuredCost,
+    looks: tuple[int, ...],
+    made_with: dict[str, str],
 ) -> Comparison:
-    test = plan.images.checked.data.test
+    test, data = plan.images.checked.data.test, plan.images.summary()
     assert plan.se is not None
     seeds = tuple(dict.fromkeys(run.seed for run in runs))
     plain, se = (_stack(runs, variant, "predictions") for variant in VARIANTS)
-    top1 = difference(plain == test.labels, se == test.labels)
+    right = plain == test.labels, se == test.labels
+    confidence = confidence_of_look(len(looks))
+    top1 = difference(*right, confidence)
     top5 = None
     if runs[0].in_top5 is not None:
-        top5 = difference(_stack(runs, "plain", "in_top5"), _stack(runs, "se", "in_top5"))
+        top5 = difference(_stack(runs, "plain", "in_top5"), _stack(runs, "se", "in_top5"), confidence)
+    answers = [_answers(run) for run in runs]
+    findings = examine(answers, data.test_labels, data.classes, data.constant_answer())
     fixed, broken = changed_images(test, plain, se)
     return Comparison(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -179,15 +202,28 @@ def _conclude(
         recipe=asdict(plan.images.recipe),
         seeds=seeds,
         versions=made_with,
-        data=plan.images.summary(),
+        data=data,
         runs=tuple(sorted(runs, key=lambda run: (VARIANTS.index(run.variant), run.seed))),
         cost=cost,
         top1=top1,
         top5=top5,
-        verdict=verdict(top1, len(seeds)),
+        verdict=not_learned(findings, answers) or verdict(top1, len(seeds)),
         fixed=fixed,
         broken=broken,
         seconds=sum(epoch.train_seconds for run in runs for epoch in run.history),
+        findings=findings,
+        sampling_error=sampling_error(*right) if top1.over == "seeds" else None,
+        looks=looks,
+    )
+
+
+def _answers(run: TrainingRun) -> Answers:
+    network = {"plain": "plain", "se": "SE"}[run.variant]
+    return Answers(
+        name=f"{network} seed {run.seed}",
+        network=network,
+        predictions=run.predictions,
+        history=run.history,
     )
 
 

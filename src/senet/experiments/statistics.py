@@ -1,7 +1,8 @@
 """What the differences between twins prove: one interval, one verdict.
 
 `difference` turns right and wrong answers into an `Interval`, `verdict` turns the interval into a
-sentence. A difference is always SE minus plain, in percentage points of error.
+sentence. A difference is always SE minus plain, in percentage points of error. `confidence_of_look` keeps
+looking again after more seeds from finding differences by chance.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 from senet.errors import SenetError
-from senet.insight.results import Interval, Verdict, signed
+from senet.insight.results import Detectable, Interval, Verdict, signed
 
 POWER = 0.8
-MOST_MORE_SEEDS = 1000
+# Chance of a false verdict, over all looks at one comparison together, and what the first look has of it.
+ALPHA, FIRST_ALPHA = 0.05, 0.04
 
 _OVER_SEEDS = "paired t interval and t test over seeds"
 _OVER_IMAGES = "adjusted Wald interval for paired proportions (Bonett and Price 2012), exact McNemar test"
@@ -126,6 +128,51 @@ def over_images(plain_correct: ArrayLike, se_correct: ArrayLike, confidence: flo
     )
 
 
+def confidence_of_look(look: int) -> float:
+    """Return the confidence of the interval when a comparison is concluded for the ``look``-th time.
+
+    Whoever adds seeds until an interval excludes zero finds a difference sooner or later, also where there
+    is none. The chance of a false verdict is therefore spent: 4 % at the first look, and at each further
+    one a fifth of what the one before had, 5 % in all, whatever the numbers of seeds. Such bounds hold
+    however much the looks depend on one another (C. E. Bonferroni 1936); spending over looks is the idea of
+    K. K. G. Lan and D. L. DeMets, Biometrika 70 (1983) 659-663.
+
+    Args:
+        look: 1 for the first. The same seeds looked at again are the same look.
+    """
+    left = FIRST_ALPHA * (1 - FIRST_ALPHA / ALPHA) ** (look - 1)
+    return 1 - max(left, 1e-12)  # below that a confidence would round to 1
+
+
+def sampling_error(plain_correct: ArrayLike, se_correct: ArrayLike) -> float:
+    """Return half the width in points of the 95 % interval of the difference over other test images.
+
+    Args and errors are those of `difference`; the trained networks are taken as they are.
+    """
+    interval = over_images(plain_correct, se_correct)
+    return (interval.high - interval.low) / 2
+
+
+def detectable(interval: Interval) -> Detectable | None:
+    """Return the smallest true difference that an interval over seeds would have shown with 80 % power.
+
+    The spread of the differences between seeds decides it, and few seeds tell little about that: the bounds
+    come from the chi-square interval (95 %) of the standard deviation. Nothing is computed from the
+    difference seen, whose size says nothing about what could have been seen.
+
+    Returns:
+        ``None`` for an interval over test images, which says nothing about seeds.
+    """
+    if interval.over != "seeds":
+        return None
+    seeds, freedom = interval.count, interval.count - 1
+    half = (interval.high - interval.low) / 2
+    deviation = half * np.sqrt(seeds) / stats.t.ppf((1 + interval.confidence) / 2, freedom)
+    points = float(deviation * effect_with_power(seeds, interval.confidence))
+    bounds = np.sqrt(freedom / stats.chi2.ppf([0.975, 0.025], freedom))
+    return Detectable(points=points, low=points * float(bounds[0]), high=points * float(bounds[1]), power=POWER)
+
+
 def verdict(top1: Interval, seeds: int) -> Verdict:
     """Say what the difference in top-1 error shows.
 
@@ -141,11 +188,12 @@ def verdict(top1: Interval, seeds: int) -> Verdict:
     """
     if seeds < 1 or (top1.over == "seeds" and seeds != top1.count):
         raise SenetError(f"The interval covers {top1.count} {top1.over}, which cannot be {seeds} seeds.")
+    could = detectable(top1)
     if top1.low <= 0 <= top1.high:
-        more = _more_seeds(top1)
-        return Verdict(outcome="inconclusive", sentence=_inconclusive(top1, seeds, more), more_seeds=more)
-    sentence = _clear(top1, seeds)
-    return Verdict(outcome="better" if top1.high < 0 else "worse", sentence=sentence, more_seeds=None)
+        sentence = _inconclusive(top1, seeds, could)
+        return Verdict(outcome="inconclusive", sentence=sentence, detectable=could)
+    outcome = "better" if top1.high < 0 else "worse"
+    return Verdict(outcome=outcome, sentence=_clear(top1, seeds), detectable=could)
 
 
 def power_of_paired_t(effect: float, seeds: int, confidence: float = 0.95) -> float:
@@ -167,18 +215,21 @@ def power_of_paired_t(effect: float, seeds: int, confidence: float = 0.95) -> fl
     return float(near + np.nan_to_num(far))
 
 
-def seeds_for_power(effect: float, confidence: float = 0.95, most: int = MOST_MORE_SEEDS) -> int | None:
-    """Return the fewest seeds with 80 % power for ``effect``, ``None`` if more than ``most``."""
-    if effect == 0 or power_of_paired_t(effect, most, confidence) < POWER:
-        return None
-    too_few, enough = 1, most
-    while enough - too_few > 1:
-        middle = (too_few + enough) // 2
-        if power_of_paired_t(effect, middle, confidence) < POWER:
-            too_few = middle
-        else:
-            enough = middle
-    return enough
+def effect_with_power(seeds: int, confidence: float = 0.95) -> float:
+    """Return the effect that a paired t interval over ``seeds`` shows with 80 % power.
+
+    Args:
+        seeds: two or more.
+        confidence: of the interval.
+
+    Returns:
+        The true mean difference divided by the standard deviation of the differences.
+    """
+    highest = 1.0
+    while power_of_paired_t(highest, seeds, confidence) < POWER:
+        highest *= 2
+    found = optimize.brentq(lambda effect: power_of_paired_t(effect, seeds, confidence) - POWER, 0, highest)
+    return float(found)
 
 
 def _answers(plain: ArrayLike, se: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -201,16 +252,6 @@ def _check_confidence(confidence: float) -> None:
         raise SenetError(f"The confidence is {confidence}: choose one between 0 and 1, for example 0.95.")
 
 
-def _more_seeds(interval: Interval) -> int | None:
-    if interval.over != "seeds":
-        return None
-    seeds = interval.count
-    half = (interval.high - interval.low) / 2
-    deviation = half * np.sqrt(seeds) / stats.t.ppf((1 + interval.confidence) / 2, seeds - 1)
-    needed = seeds_for_power(interval.difference / deviation, interval.confidence, seeds + MOST_MORE_SEEDS)
-    return None if needed is None else max(1, needed - seeds)
-
-
 def _clear(interval: Interval, seeds: int) -> str:
     better = interval.high < 0
     decimals = interval.decimals
@@ -225,25 +266,29 @@ def _clear(interval: Interval, seeds: int) -> str:
     return f"SE is {side}: {change}."
 
 
-def _inconclusive(interval: Interval, seeds: int, more: int | None) -> str:
+def _inconclusive(interval: Interval, seeds: int, could: Detectable | None) -> str:
     shown = (
         f"SE − plain = {signed(interval.difference)} points ({_percent(interval.confidence)} interval "
         f"{signed(interval.low)} to {signed(interval.high)}, {_basis(interval, seeds)})"
     )
-    return f"No difference shown at this sample size: {shown}; {_what_would_help(interval, seeds, more)}."
+    return f"No difference shown at this sample size: {shown}; {_what_could_be_seen(seeds, could)}."
 
 
-def _what_would_help(interval: Interval, seeds: int, more: int | None) -> str:
-    to_show = f"would be needed to show a difference of the size seen ({_percent(POWER)} power)"
+def _what_could_be_seen(seeds: int, could: Detectable | None) -> str:
     if seeds == 1:
         return "one seed cannot tell a gain from luck, so train at least 3"
-    if interval.over == "test images":
+    if could is None:
         return "every seed differs by this same amount, so only more test images can show more"
-    if abs(interval.difference) < 1e-9:
-        return "the mean difference is zero, so how many more seeds would be needed cannot be told"
-    if more is None:
-        return f"more than {MOST_MORE_SEEDS:,} more seeds {to_show}"
-    return f"about {more:,} more seed{'' if more == 1 else 's'} {to_show}"
+    return (
+        f"a true difference would have to be about {_rough(could.points)} points to be found "
+        f"({_percent(could.power)} power; {_rough(could.low)} to {_rough(could.high)}, as {seeds} seeds say "
+        "little about the spread)"
+    )
+
+
+def _rough(points: float) -> str:
+    """Return a size of which no more than two digits are known."""
+    return f"{float(f'{points:.2g}'):,.10g}"
 
 
 def _basis(interval: Interval, seeds: int) -> str:
@@ -252,4 +297,4 @@ def _basis(interval: Interval, seeds: int) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:g} %"
+    return f"{100 * share:.6g} %"

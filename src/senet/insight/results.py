@@ -7,13 +7,15 @@ Errors are in percent, times in the unit their name says, and a difference is al
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 SCHEMA_VERSION = 1
 
 Variant = Literal["plain", "se"]
-Outcome = Literal["better", "worse", "inconclusive"]
+Outcome = Literal["better", "worse", "inconclusive", "not learned"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +68,19 @@ class TrainingRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """Repeated measurements: the median, the 20th and the 80th percentile, and how many."""
+    """Repeated measurements: the median, the 20th and the 80th percentile, and how many.
+
+    Attributes:
+        low: lower end of the 95 % interval of the median; ``None`` where none was computed.
+        high: its upper end.
+    """
 
     median: float
     p20: float
     p80: float
     count: int
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +106,11 @@ class NetworkCost:
 class MeasuredCost:
     """Both networks measured side by side: in one process, in turns.
 
+    The median speeds of both networks are those of the median pair, so that they give the ratio.
+
     Attributes:
-        training_time_ratio: SE over plain time of a training step, pair by pair.
-        inference_time_ratio: SE over plain time of inference, pair by pair.
+        training_time_ratio: SE over plain time of a training step, pair by pair, with its interval.
+        inference_time_ratio: SE over plain time of inference, likewise.
         batch_size: images per training step and per inference call.
         device: for example ``"cpu, 2 threads"``.
     """
@@ -143,19 +154,70 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Detectable:
+    """The smallest true difference that so many seeds would have shown, in percentage points.
+
+    Attributes:
+        points: by the spread of the differences seen.
+        low: by the lower end of the 95 % interval of that spread.
+        high: by its upper end.
+        power: how often such a difference would be shown: 0.8.
+    """
+
+    points: float
+    low: float
+    high: float
+    power: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What the comparison shows, in one sentence.
 
     Attributes:
         outcome: of SE against plain, by top-1 error.
         sentence: for a reader who sees nothing else.
-        more_seeds: how many more seeds would be needed to show a difference of the size seen
-            (80 % power); ``None`` where the outcome is clear or the number cannot be told.
+        detectable: what could have been shown; ``None`` where the seeds do not tell.
     """
 
     outcome: Outcome
     sentence: str
-    more_seeds: int | None
+    detectable: Detectable | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something about the trainings that a reader must know before their numbers.
+
+    Attributes:
+        grave: whether the numbers say nothing about the networks because of it.
+        sentence: what was found.
+        advice: what to change, as a sentence.
+        trainings: names of those concerned; empty where it concerns all.
+    """
+
+    grave: bool
+    sentence: str
+    advice: str
+    trainings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ConstantAnswer:
+    """What always answering one class comes to: its index, and the error in percent."""
+
+    label: int
+    error: float
+
+
+def constant_answer(test_labels: Sequence[int], train_counts: Sequence[int]) -> ConstantAnswer:
+    """Return the answer of somebody who knows nothing but how many training images each class has.
+
+    Of classes with equally many, it is the one with the most test images.
+    """
+    tests = Counter(test_labels)
+    label = max(range(len(train_counts)), key=lambda each: (train_counts[each], tests[each]))
+    return ConstantAnswer(label=label, error=100 * (1 - tests[label] / len(test_labels)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +268,10 @@ class DataSummary:
     unreadable: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...] = ()
 
+    def constant_answer(self) -> ConstantAnswer:
+        """Return what always answering the most frequent training class comes to."""
+        return constant_answer(self.test_labels, self.train_counts)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -225,6 +291,10 @@ class Comparison:
         fixed: test images SE fixed, those fixed in most seeds first.
         broken: test images SE broke.
         seconds: time spent training, over all trainings and resumptions; testing is not counted.
+        findings: what must be said before the verdict, grave ones first.
+        sampling_error: half the width in points of the 95 % interval of the top-1 difference over other test
+            images; ``None`` where ``top1`` is over test images itself.
+        looks: numbers of seeds after which this comparison was concluded, the last one this time.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -244,6 +314,9 @@ class Comparison:
     fixed: tuple[ChangedImage, ...]
     broken: tuple[ChangedImage, ...]
     seconds: float
+    findings: tuple[Finding, ...] = ()
+    sampling_error: float | None = None
+    looks: tuple[int, ...] = ()
 
     def runs_of(self, variant: Variant) -> list[TrainingRun]:
         """Return the trainings of one network in the order of the seeds."""

@@ -82,6 +82,8 @@ def from_json(text: str) -> Comparison:
             f"The results have format version {version!r} and this senet reads version {SCHEMA_VERSION}: "
             "use the senet version named in the file under 'versions'."
         )
+    if isinstance(content.get("verdict"), dict):
+        content["verdict"].pop("more_seeds", None)  # older files have that number, which misled
     try:
         comparison: Comparison = Schema(words=_NOT_FINITE).build(Comparison, content, "results")
     except SchemaError as error:
