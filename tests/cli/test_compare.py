@@ -68,5 +68,5 @@ def test_two_jobs_and_what_is_collected(
     assert json.loads(Path("x/settings.json").read_text())["command"] == command
     assert main(["compare", "--collect", "x"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"The page to look at: x/report\.html", out) and "Top-1 error" in out
+    assert re.search(r"Report: x/report\.html", out) and "Top-1 error" in out
     assert json.loads(Path("x/results.json").read_text())["command"] == command

@@ -154,7 +154,7 @@ def test_the_end_shows_table_verdict_skipped_images_and_page(build: Callable[[],
     text = " ".join(stream.getvalue().split())
     assert "Top-1 error" in text and "SE − plain" in text
     assert " ".join(comparison.verdict.sentence.split()) in text
-    assert text.endswith("The page to look at: runs/x/report.html")
+    assert text.endswith("Report: runs/x/report.html")
     assert ("Skipped as unreadable" in text) == bool(comparison.data.unreadable)
 
 

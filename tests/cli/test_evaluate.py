@@ -33,7 +33,7 @@ def test_errors_classes_and_files(capsys: pytest.CaptureFixture[str]) -> None:
         error = f"{row['top1']['error']:.2f} % ({row['top1']['low']:.2f} to {row['top1']['high']:.2f})"
         (line,) = (line for line in out.splitlines() if line.startswith(f"{row['view']}  "))
         assert error in line and f"{row['loss']:.4f}" in line
-    assert "the 10 worst of 12 classes, 16 + 20 pixels" in out and "Most often mixed up" in out
+    assert "the 10 worst of 12 classes, 16 + 20 pixels" in out and "Most frequent confusions" in out
     assert "1 crop and mirrored" in out
 
 
@@ -43,7 +43,7 @@ def test_all_classes(capsys: pytest.CaptureFixture[str]) -> None:
         == 0
     )
     out = capsys.readouterr().out
-    section = out.split("By class: all classes")[1].split("Most often mixed up")[0]
+    section = out.split("By class: all classes")[1].split("Most frequent confusions")[0]
     assert {line.split()[0] for line in section.splitlines()[2:] if line.strip()} == {
         f"c{n}" for n in range(12)
     }

@@ -97,7 +97,7 @@ def test_folders_of_their_own_are_merged_into_one_that_goes_on(
     assert numbers(comparison) == numbers(whole[0])
     senet.write_report(comparison, folder)
     assert {each.name for each in folder.iterdir()} == {
-        *("results.json", "report.html", "settings.json"),
+        *("concluded.json", "results.json", "report.html", "settings.json"),
         *(run.folder for run in comparison.runs),
     }
     for run in comparison.runs:

@@ -88,6 +88,7 @@ def test_the_report_holds_everything(done: tuple[Comparison, Path]) -> None:
     assert read_results(folder / "results.json") == comparison
     assert comparison.verdict.sentence.split(":")[0] in page.read_text()
     assert {each.name for each in folder.iterdir() if not each.name.startswith(".")} == {
+        "concluded.json",
         "results.json",
         "report.html",
         "settings.json",

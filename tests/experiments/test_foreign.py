@@ -68,7 +68,7 @@ def test_a_whole_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     out = " ".join(capsys.readouterr().out.split())
     assert "nets:tiny and its twin nets:tiny + SE (reduction 4)" in out
     folder = Path("runs/photos-nets-tiny")
-    assert f"The page to look at: {folder / 'report.html'}" in out
+    assert f"Report: {folder / 'report.html'}" in out
 
     comparison = read_results(folder / "results.json")
     assert (comparison.model, comparison.se["reduction"], comparison.seeds) == ("nets:tiny", 4, (0, 1))

@@ -10,7 +10,9 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw
 
-from senet.experiments.statistics import difference, verdict
+from senet.experiments.learning import Answers, examine
+from senet.experiments.learning import not_learned as not_learned_verdict
+from senet.experiments.statistics import confidence_of_look, difference, sampling_error, verdict
 from senet.insight.results import (
     ChangedImage,
     Comparison,
@@ -40,6 +42,49 @@ SCRIPT = "<script>document.title='broken out'</script>"
 def usual(**changes) -> Comparison:
     """Three seeds, ten classes."""
     return build(**changes)
+
+
+def not_learned() -> Comparison:
+    """Two networks that answer as a coin does, one seed of them one class only, and what is said of it."""
+    comparison = build(classes=("ants", "bees"), images=83, epochs=3)
+    rng = np.random.default_rng(1)
+    labels = [0] * 38 + [1] * 45
+    runs = []
+    for run in comparison.runs:
+        guesses = tuple([1] * 83 if run.seed == 2 else rng.integers(0, 2, 83).tolist())
+        error = 100 * float(np.mean(np.array(guesses) != np.array(labels)))
+        history = tuple(replace(each, top1_error=error, train_loss=0.7) for each in run.history)
+        runs.append(replace(run, predictions=guesses, history=history))
+    answers = [
+        Answers(
+            name=f"{run.variant} seed {run.seed}",
+            network=run.variant,
+            predictions=run.predictions,
+            history=run.history,
+        )
+        for run in runs
+    ]
+    data = replace(
+        comparison.data,
+        test_labels=tuple(labels),
+        train_counts=(79, 83),
+        warnings=("3 of 83 test images are also training images.",),
+    )
+    findings = examine(answers, labels, data.classes, data.constant_answer())
+    right = {
+        v: np.array([np.equal(run.predictions, labels) for run in runs if run.variant == v])
+        for v in ("plain", "se")
+    }
+    return replace(
+        comparison,
+        data=data,
+        runs=tuple(runs),
+        findings=findings,
+        top1=difference(right["plain"], right["se"], 0.96),
+        verdict=not_learned_verdict(findings, answers),
+        fixed=(),
+        broken=(),
+    )
 
 
 def inconclusive() -> Comparison:
@@ -115,8 +160,9 @@ def build(
             runs.append(_run(variant, seed, guesses, labels, in_top5, epochs, rng))
     right = {v: np.array([predictions[v, s] == labels for s in seeds]) for v in shares}
     right5 = {v: np.array([five[v, s] for s in seeds]) for v in shares}
-    top1 = difference(right["plain"], right["se"])
-    top5 = difference(right5["plain"], right5["se"])
+    confidence = confidence_of_look(1)
+    top1 = difference(right["plain"], right["se"], confidence)
+    top5 = difference(right5["plain"], right5["se"], confidence)
     data = DataSummary(
         name="fashion-mnist",
         location="fashion-mnist (embedded)",
@@ -145,6 +191,8 @@ def build(
         fixed=_changed(predictions, labels, seeds, helped=True),
         broken=_changed(predictions, labels, seeds, helped=False),
         seconds=2711.4,
+        sampling_error=sampling_error(right["plain"], right["se"]) if len(seeds) > 1 else None,
+        looks=(len(seeds),),
     )
 
 
@@ -161,12 +209,12 @@ def cost(se_parameters=275_866) -> MeasuredCost:
         se=NetworkCost(
             parameters=se_parameters,
             multiply_adds=40_816_576,
-            training_images_per_second=Spread(median=1299.8, p20=1270.3, p80=1320.4, count=30),
-            inference_ms_per_image=Spread(median=0.2259, p20=0.2210, p80=0.2334, count=30),
+            training_images_per_second=Spread(median=1300.4, p20=1270.3, p80=1320.4, count=30),
+            inference_ms_per_image=Spread(median=0.22546, p20=0.2210, p80=0.2334, count=30),
             peak_memory_bytes=318_767_104,
         ),
-        training_time_ratio=Spread(median=1.086, p20=1.071, p80=1.104, count=30),
-        inference_time_ratio=Spread(median=1.067, p20=1.048, p80=1.091, count=30),
+        training_time_ratio=Spread(median=1.086, p20=1.071, p80=1.104, count=30, low=1.079, high=1.095),
+        inference_time_ratio=Spread(median=1.067, p20=1.048, p80=1.091, count=30, low=0.993, high=1.121),
         batch_size=128,
         device="cpu, 2 threads",
     )

@@ -53,12 +53,12 @@ def test_costs(comparison):
         "Training speed (images per second)",
         "1,412 (1,388 to 1,432)",
         "1,300 (1,270 to 1,320)",
-        "+8.6 % time (+7.1 to +10.4)",
+        "+8.6 % time (+7.9 to +9.5)",
     ]
     assert [str(cell) for cell in row(comparison, "Inference time").cells()[1:]] == [
-        "0.211 (0.208 to 0.217)",
-        "0.226 (0.221 to 0.233)",
-        "+6.7 % time (+4.8 to +9.1)",
+        "0.2113 (0.208 to 0.217)",
+        "0.2255 (0.221 to 0.233)",
+        "none measurable (−0.7 to +12.1 % time)",
     ]
     assert [str(cell) for cell in row(comparison, "Peak memory").cells()[1:]] == [
         "283 MiB",
@@ -69,19 +69,61 @@ def test_costs(comparison):
 
 def test_one_seed_without_top5():
     comparison = factory.two_classes()
-    assert [r.metric.value for r in table.rows(comparison)][:2] == ["Top-1 error", "Parameters"]
+    assert [r.metric.value for r in table.rows(comparison)][:3] == [
+        "Top-1 error",
+        "Majority class",
+        "Parameters",
+    ]
     assert row(comparison, "Top-1 error").plain.detail == ""
     assert "standard deviation" not in table.notes(comparison)[0]
-    assert "95 % interval over test images" in table.notes(comparison)[0]
+    assert "96 % interval over test images" in table.notes(comparison)[0]
 
 
 def test_notes_say_how_speeds_were_measured(comparison):
-    assert (
-        "side by side, alternating, 30 pairs, batch size 128, on cpu, 2 threads" in table.notes(comparison)[1]
-    )
+    said = "both networks timed in turns, 30 pairs, batch size 128, on cpu, 2 threads"
+    assert said in table.notes(comparison)[-1]
+    assert table.notes(comparison)[-1].endswith("none measurable where that includes zero.")
     ratio = Spread(median=1, p20=1, p80=1, count=50)
     other = replace(comparison, cost=replace(comparison.cost, inference_time_ratio=ratio))
-    assert "30 pairs for training and 50 for inference" in table.notes(other)[1]
+    assert "30 pairs for training and 50 for inference" in table.notes(other)[-1]
+
+
+def test_notes_say_what_the_interval_covers(comparison):
+    assert table.notes(comparison)[1] == (
+        "The interval covers other seeds on these same 4,000 test images; the sampling error of the images, "
+        f"± {comparison.sampling_error:.2f} points (95 %), comes on top."
+    )
+    assert not any("sampling error" in note for note in table.notes(factory.two_classes()))
+
+
+def test_notes_say_how_often_the_comparison_was_looked_at(comparison):
+    assert table.notes(comparison)[2].startswith("Seeds may be added later")
+    again = replace(comparison, looks=(2, 5, 3))
+    assert table.notes(again)[2].startswith("Looked at after 2, 5 and 3 seeds: the interval widens")
+    assert len(table.notes(replace(comparison, looks=()))) == 3, "results from before looks were counted"
+
+
+def test_the_majority_class_is_a_row(comparison):
+    found = row(
+        replace(comparison, data=replace(comparison.data, train_counts=(9, 8, 1) + 7 * (1,))),
+        "Majority class",
+    )
+    assert [str(cell) for cell in found.cells()] == [
+        "Majority class (always “T-shirt”)",
+        "90.00 %",
+        "90.00 %",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.9, 1.2), (1.0, 1.01), (0.99, 1.0)])
+def test_a_time_whose_interval_includes_none_is_not_called_one(comparison, low, high):
+    ratio = Spread(median=1.0, p20=0.5, p80=2.0, count=50, low=low, high=high)
+    other = replace(comparison, cost=replace(comparison.cost, training_time_ratio=ratio))
+    assert row(other, "Training speed").difference.value == "none measurable"
+    old = replace(ratio, low=None, high=None)
+    other = replace(comparison, cost=replace(comparison.cost, training_time_ratio=old))
+    assert str(row(other, "Training speed").difference) == "0.0 % time (−50.0 to +100.0)"
 
 
 def test_terminal_table_fits_80_columns(comparison):
@@ -105,7 +147,7 @@ def test_markdown_and_html_show_the_same_cells(comparison):
     assert {line.count("|") for line in lines} == {5}
     for line, r in zip(lines[2:], table.rows(comparison), strict=True):
         assert line == "| " + " | ".join(map(str, r.cells())) + " |"
-    texts = re.findall(r"<(?:span|small)>(.*?)</", html)
+    texts = re.findall(r"<(?:span|small)>([^<]+)</", html)
     assert texts == [t for r in table.rows(comparison) for c in r.cells() for t in (c.value, c.detail) if t]
     assert re.findall(r'data-label="(.*?)"', html)[:3] == ["plain", "SE", "SE − plain"]
 

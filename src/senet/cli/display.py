@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from senet.cli.terminal import Console, plain
-from senet.insight.results import Comparison, EpochMetrics, Variant
+from senet.insight.results import Comparison, EpochMetrics, Finding, Variant
 from senet.training.processes import is_first_process
 
 if TYPE_CHECKING:
@@ -160,9 +160,10 @@ class Display:
     # The end
 
     def conclude(self, comparison: Comparison, page: Path) -> None:
-        """Print the table, the verdict, what was skipped, and where the page is."""
+        """Print what must be known first, the table, the verdict, what was skipped, and where the page is."""
         from senet.report.table import as_rich, notes, rows
 
+        self._warn(comparison.findings, comparison.data.warnings)
         self.console.print()
         self.console.print(as_rich(rows(comparison)))
         for note in notes(comparison):
@@ -170,17 +171,29 @@ class Display:
         self.console.print()
         self.console.print(f"[bold]{plain(comparison.verdict.sentence)}[/bold]")
         self._name_skipped(comparison.data.unreadable)
-        self.console.print(f"\nThe page to look at: {plain(str(page))}", soft_wrap=True)
+        self.console.print(f"\nReport: {plain(str(page))}", soft_wrap=True)
 
     def trained(self, network: TrainedNetwork) -> None:
-        """Print the last epoch's errors and where the checkpoint is."""
+        """Print what must be known first, the last epoch's errors, and where the checkpoint is."""
+        self._warn(network.findings, network.warnings)
         last = network.result.history[-1]
         top5 = "" if last.top5_error is None else f", top-5 {last.top5_error:.2f} %"
         self.console.print(
             f"\n[bold]Test error after epoch {last.epoch}: top-1 {last.top1_error:.2f} %{top5}[/bold]"
         )
+        self.console.print(f"Always answering the most frequent class: {network.constant.error:.2f} %")
         self._name_skipped(network.unreadable)
         self.console.print(f"Checkpoint and metrics: {plain(str(network.folder))}", soft_wrap=True)
+
+    def _warn(self, findings: Sequence[Finding], warnings: Sequence[str]) -> None:
+        """Print what has to be known before any number is."""
+        if findings or warnings:
+            self.console.print()
+        for each in findings:
+            colour = "red" if each.grave else "yellow"
+            self.console.print(f"[bold {colour}]{plain(each.sentence)}[/] {plain(each.advice)}")
+        for warning in warnings:
+            self.console.print(f"[bold yellow]{plain(warning)}[/]")
 
     def _name_skipped(self, skipped: tuple[tuple[str, str], ...]) -> None:
         if skipped:

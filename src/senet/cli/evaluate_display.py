@@ -56,7 +56,11 @@ class EvaluationDisplay:
 
     def conclude(self, report: EvaluationReport, *, all_classes: bool, out: str | None) -> None:
         """Print errors, classes, confusions and notes."""
+        for warning in report.warnings:
+            self.console.print(f"[bold yellow]{plain(warning)}[/]", soft_wrap=True)
         self.console.print(_errors(report))
+        most = plain(report.names[report.constant.label])
+        self.console.print(f"Always answering “{most}”: {report.constant.error:.2f} %")
         self.console.print("[dim]In brackets: 95 % interval of the error (Wilson).[/dim]\n")
         rows = report.by_class()
         shown = rows if all_classes else rows[:WORST_SHOWN]
@@ -64,7 +68,7 @@ class EvaluationDisplay:
         view = f", {report.rows[-1].view} pixels" if len(report.rows) > 1 else ""
         self.console.print(f"By class: {title}{view}")
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-        for name in ("class", "images", "top-1 error", "most often taken for"):
+        for name in ("class", "images", "top-1 error", "most often predicted as"):
             table.add_column(name, justify="right" if name == "images" else "left")
         for each in shown:
             taken = f"{each.mistaken_for[0]} ({each.mistaken_for[1]})" if each.mistaken_for else ""
@@ -81,9 +85,9 @@ class EvaluationDisplay:
         confusions = report.confusions()[:WORST_SHOWN]
         if not confusions:
             return
-        self.console.print("\nMost often mixed up")
+        self.console.print("\nMost frequent confusions")
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-        for name in ("class", "taken for", "images", "of"):
+        for name in ("true class", "predicted", "images", "of"):
             table.add_column(name, justify="right" if name in ("images", "of") else "left")
         for each in confusions:
             table.add_row(plain(each.name), plain(each.guess), f"{each.count:,}", f"{each.images:,}")

@@ -40,7 +40,7 @@ class TestImages:
     @property
     def constant_right(self) -> NDArray[np.bool_]:
         """Whether the constant answer is right, for each image."""
-        return self.labels == self.constant.label
+        return np.equal(self.labels, self.constant.label)
 
     def learned(self, predictions: Predictions) -> bool:
         """Return whether a network's answers, (seeds, images), clearly depend on the images.

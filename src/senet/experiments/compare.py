@@ -144,7 +144,7 @@ def conclude(
         made_with: versions that the trainings were made with; ``None`` takes those of this process.
         looked_at: other folders in which these trainings may have been concluded before.
     """
-    runs, cost, looks = [], None, ()
+    runs, cost, looks = [], None, tuple[int, ...]()
     if plan.processes.first:
         runs = [run for run in (finished_run(plan, training) for training in trainings) if run]
         assert len(runs) == len(trainings), f"trainings in {plan.folder} are not finished"

@@ -1,4 +1,4 @@
-"""What concluding a comparison leaves in its run folder: how often that was done, and the first measured cost.
+"""What concluding a comparison leaves in its run folder: how often it was done, and the cost measured first.
 
 Both belong to the run, not to one result of it. A finished command that is run again shows the same cost, and
 an interval knows of the looks before it.
@@ -7,14 +7,14 @@ an interval knows of the looks before it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from senet.errors import SenetError
 from senet.files import write_text
-from senet.insight.results import MeasuredCost, NetworkCost, Spread
+from senet.insight.results import MeasuredCost
+from senet.schema import Schema, SchemaError, parse_json
 
 CONCLUDED_NAME = "concluded.json"
 
@@ -68,46 +68,16 @@ def read_concluded(folder: Path) -> Concluded:
     if not path.exists():
         return Concluded()
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        looks = tuple(int(each) for each in values["looks"])
-        costs = tuple(
-            StoredCost(seconds=float(each["seconds"]), cost=_cost(each["cost"])) for each in values["costs"]
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        content = parse_json(path.read_text(encoding="utf-8"))
+        concluded: Concluded = Schema().build(Concluded, content, path.name)
+    except (OSError, UnicodeDecodeError, SchemaError) as error:
         raise SenetError(
-            f"{path} cannot be read: delete it, upon which the cost is measured again and earlier looks at the "
-            "results are forgotten."
+            f"{path} cannot be read ({error}): delete it, after which the cost is measured again and earlier "
+            "looks at the results are forgotten."
         ) from error
-    return Concluded(looks=looks, costs=costs)
+    return concluded
 
 
 def write_concluded(folder: Path, concluded: Concluded) -> None:
     """Write it, whole or not at all."""
     write_text(folder / CONCLUDED_NAME, json.dumps(asdict(concluded), indent=1) + "\n")
-
-
-def _cost(values: Mapping[str, Any]) -> MeasuredCost:
-    return MeasuredCost(
-        plain=_network(values["plain"]),
-        se=_network(values["se"]),
-        training_time_ratio=_spread(values["training_time_ratio"]),
-        inference_time_ratio=_spread(values["inference_time_ratio"]),
-        batch_size=int(values["batch_size"]),
-        device=str(values["device"]),
-    )
-
-
-def _network(values: Mapping[str, Any]) -> NetworkCost:
-    return NetworkCost(
-        parameters=int(values["parameters"]),
-        multiply_adds=int(values["multiply_adds"]),
-        training_images_per_second=_spread(values["training_images_per_second"]),
-        inference_ms_per_image=_spread(values["inference_ms_per_image"]),
-        peak_memory_bytes=int(values["peak_memory_bytes"]),
-    )
-
-
-def _spread(values: Mapping[str, Any]) -> Spread:
-    ends = {name: None if values[name] is None else float(values[name]) for name in ("low", "high")}
-    numbers = {name: float(values[name]) for name in ("median", "p20", "p80")}
-    return Spread(**numbers, **ends, count=int(values["count"]))

@@ -58,7 +58,9 @@ def unsteady(curves: Sequence[Curve], classes: int) -> str:
         lowest = min(losses)
         if losses[-1] > RISEN * lowest and losses[-1] - lowest > 0.1 * guessing(classes):
             epoch = curve[losses.index(lowest)].epoch
-            return f"The training loss rose from {lowest:.2f} in epoch {epoch} to {losses[-1]:.2f} at the end."
+            return (
+                f"The training loss rose from {lowest:.2f} in epoch {epoch} to {losses[-1]:.2f} at the end."
+            )
     return ""
 
 
@@ -94,7 +96,8 @@ def unfinished(curves: Sequence[Curve], classes: int) -> str:
 
 
 def _mean(curves: Sequence[Curve], value: Callable[[EpochMetrics], float]) -> NDArray[np.float64]:
-    return np.mean([[value(epoch) for epoch in curve] for curve in curves], axis=0)
+    values = [[value(epoch) for epoch in curve] for curve in curves]
+    return np.asarray(np.mean(values, axis=0))
 
 
 def _fall(values: NDArray[np.float64], epochs: int) -> float:
@@ -102,4 +105,4 @@ def _fall(values: NDArray[np.float64], epochs: int) -> float:
     before, after = float(values[-1 - epochs]), float(values[-1])
     if before <= 0:
         return 0.0
-    return 1 - (max(after, 0.0) / before) ** (1 / epochs)
+    return float(1 - (max(after, 0.0) / before) ** (1 / epochs))

@@ -17,6 +17,7 @@ from senet.experiments.evaluation_files import write_evaluation
 from senet.experiments.evaluation_images import Split, open_part
 from senet.experiments.evaluation_job import EvaluationJob
 from senet.experiments.evaluation_labels import match_classes
+from senet.experiments.evaluation_learning import constant_of, warnings_about
 from senet.experiments.evaluation_report import EvaluationReport
 from senet.experiments.evaluation_subject import Subject, open_subject
 from senet.experiments.progress import EvaluationProgress, SilentEvaluation
@@ -95,8 +96,12 @@ def evaluate(
     )
     progress.describe(job.facts(images.part, sights))
     rows = job.run(sights)
+    described = job.described()
+    constant = constant_of(described["labels"], len(names))
     report = EvaluationReport(
-        **job.described(),
+        **described,
+        constant=constant,
+        warnings=warnings_about(rows, described["labels"], names, constant),
         data=images.location,
         part=images.part,
         names=names,

@@ -53,6 +53,11 @@ def as_values(report: EvaluationReport) -> dict[str, Any]:
         "interval": METHOD,
         "rows": [_row_values(row) for row in report.rows],
         "unreadable": [list(each) for each in report.unreadable],
+        "majority_class": {
+            "class": report.names[report.constant.label],
+            "error": report.constant.error,
+        },
+        "warnings": list(report.warnings),
         "notes": list(report.notes),
         "command": report.command,
         "versions": report.versions,

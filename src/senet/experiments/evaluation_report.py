@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from scipy import stats
 
+from senet.insight.results import ConstantAnswer
+
 CONFIDENCE = 0.95
 METHOD = "Wilson score interval, 95 %"
 
@@ -117,6 +119,8 @@ class EvaluationReport:
         images: name of each image.
         rows: one for each size, then the one of all sizes together where that was asked for.
         unreadable: ``(name, reason)`` of every image that was skipped.
+        constant: what always answering the most frequent class comes to.
+        warnings: sentences that have to be said before the errors are.
         notes: sentences on what is not as usual, or assumed.
         command: that repeats it.
         versions: of what decides the numbers.
@@ -136,6 +140,8 @@ class EvaluationReport:
     images: tuple[str, ...]
     rows: tuple[EvaluationRow, ...]
     unreadable: tuple[tuple[str, str], ...]
+    constant: ConstantAnswer
+    warnings: tuple[str, ...]
     notes: tuple[str, ...]
     command: str
     versions: dict[str, str]

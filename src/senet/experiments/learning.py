@@ -195,9 +195,7 @@ def _no_better(networks: Sequence[_Network], test: TestImages) -> Iterable[Findi
     """Find networks that are not clearly better than the constant answer."""
     running = [each for each in networks if each.good]
     lost = [each for each in running if not test.learned(each.predictions)]
-    level = [
-        each for each in running if each not in lost and not test.better_than_constant(each.predictions)
-    ]
+    level = [each for each in running if each not in lost and not test.better_than_constant(each.predictions)]
     little = [
         each
         for each in running
@@ -265,8 +263,8 @@ def _advice(networks: Sequence[_Network], test: TestImages) -> str:
     losses = [each.history[-1].train_loss for network in networks for each in network.good if each.history]
     if losses and max(losses) < 0.5 * guessing(len(test.classes)):
         return (
-            "The training images were learned by heart, as the training loss shows: use more images, or start "
-            "from pretrained weights (--weights)."
+            "The training images were memorised, as the training loss shows: use more images, or start from "
+            "pretrained weights (--weights)."
         )
     return MORE_TRAINING
 

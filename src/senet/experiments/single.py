@@ -11,9 +11,11 @@ from torch import nn
 
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
+from senet.experiments.learning import Answers, examine
 from senet.experiments.plan import Plan, make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
 from senet.experiments.twins import name_of_plain, name_of_twin
+from senet.insight.results import ConstantAnswer, Finding
 from senet.networks.provenance import attach_provenance
 from senet.training.execution import Execution
 from senet.training.lock import lock_folder
@@ -32,6 +34,9 @@ class TrainedNetwork:
         classes: names in the order of the model's outputs.
         result: learning curve and answers to the test images.
         unreadable: ``(name, reason)`` of every image that was skipped.
+        findings: what must be said before the result, such as that nothing was learned.
+        warnings: sentences about the images, likewise.
+        constant: what always answering the most frequent class comes to.
         folder: with checkpoint, metrics and settings.
     """
 
@@ -39,6 +44,9 @@ class TrainedNetwork:
     classes: tuple[str, ...]
     result: TrainingResult
     unreadable: tuple[tuple[str, str], ...]
+    findings: tuple[Finding, ...]
+    warnings: tuple[str, ...]
+    constant: ConstantAnswer
     folder: Path
 
 
@@ -114,11 +122,16 @@ def train_one(
         progress.describe({**plan.facts(), "network": name, "training": f"{plan.epochs()}, seed {seed}"})
         watching = progress.training(number=1, total=1, seed=seed, variant="se" if with_se else "plain")
         network, result = _train(plan, seed, watching)
+    summary = plan.images.summary()
+    answers = Answers(name="", network="", predictions=result.predictions, history=result.history)
     return TrainedNetwork(
         model=network,
         classes=plan.images.classes,
         result=result,
         unreadable=plan.images.checked.unreadable,
+        findings=examine([answers], summary.test_labels, summary.classes, summary.constant_answer()),
+        warnings=summary.warnings,
+        constant=summary.constant_answer(),
         folder=plan.folder,
     )
 

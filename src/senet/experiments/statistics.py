@@ -170,7 +170,9 @@ def detectable(interval: Interval) -> Detectable | None:
     deviation = half * np.sqrt(seeds) / stats.t.ppf((1 + interval.confidence) / 2, freedom)
     points = float(deviation * effect_with_power(seeds, interval.confidence))
     bounds = np.sqrt(freedom / stats.chi2.ppf([0.975, 0.025], freedom))
-    return Detectable(points=points, low=points * float(bounds[0]), high=points * float(bounds[1]), power=POWER)
+    return Detectable(
+        points=points, low=points * float(bounds[0]), high=points * float(bounds[1]), power=POWER
+    )
 
 
 def verdict(top1: Interval, seeds: int) -> Verdict:
@@ -192,8 +194,9 @@ def verdict(top1: Interval, seeds: int) -> Verdict:
     if top1.low <= 0 <= top1.high:
         sentence = _inconclusive(top1, seeds, could)
         return Verdict(outcome="inconclusive", sentence=sentence, detectable=could)
-    outcome = "better" if top1.high < 0 else "worse"
-    return Verdict(outcome=outcome, sentence=_clear(top1, seeds), detectable=could)
+    return Verdict(
+        outcome="better" if top1.high < 0 else "worse", sentence=_clear(top1, seeds), detectable=could
+    )
 
 
 def power_of_paired_t(effect: float, seeds: int, confidence: float = 0.95) -> float:

@@ -154,7 +154,9 @@ def time_in_turns(
     gc.disable()
     try:
         done = -warm_up
-        while done < least or time.perf_counter() - started < seconds or _go_on(times, enough, started + limit):
+        while (
+            done < least or time.perf_counter() - started < seconds or _go_on(times, enough, started + limit)
+        ):
             for name in forwards if done % 2 == 0 else backwards:
                 elapsed = time_once(works[name], device)
                 if done >= 0:

@@ -34,6 +34,7 @@ _OUTCOMES = {
     "better": ("▼", "Lower error with SE"),
     "worse": ("▲", "Higher error with SE"),
     "inconclusive": ("◆", "Inconclusive"),
+    "not learned": ("■", "Not learned"),
 }
 
 
@@ -87,6 +88,7 @@ def _headline(comparison: Comparison) -> dict[str, Any]:
         "costs": [costs[0], *costs[2:4]],
         "results_table": Markup(table.as_html(errors + costs)),
         "notes": table.notes(comparison),
+        "measured_interval": comparison.cost.training_time_ratio.low is not None,
     }
 
 
@@ -158,7 +160,8 @@ def _added_costs(comparison: Comparison) -> list[tuple[str, float, float, float]
         return name, percent, percent, percent
 
     def timed(name: str, ratio: Spread) -> tuple[str, float, float, float]:
-        return name, 100 * (ratio.median - 1), 100 * (ratio.p20 - 1), 100 * (ratio.p80 - 1)
+        low, high = table.ratio_ends(ratio)
+        return name, 100 * (ratio.median - 1), 100 * (low - 1), 100 * (high - 1)
 
     return [
         counted("parameters", cost.plain.parameters, cost.se.parameters),
@@ -174,8 +177,8 @@ def _about_data(data: DataSummary) -> str:
     low, high = min(data.train_counts), max(data.train_counts)
     each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     return (
-        f"{len(data.classes):,} classes, {sum(data.train_counts):,} training images ({each} of each class) "
-        f"and {len(data.test_labels):,} test images, seen at {data.image_size} × {data.image_size} pixels, "
+        f"{len(data.classes):,} classes, {sum(data.train_counts):,} training images ({each} per class) "
+        f"and {len(data.test_labels):,} test images at {data.image_size} × {data.image_size} pixels, "
         f"{colours}."
     )
 

@@ -127,14 +127,14 @@ def added_costs(percents: Sequence[tuple[str, float, float, float]]) -> str:
         axes.set_yticks(rows, [name for name, *_ in percents])
         axes.tick_params(axis="y", labelcolor=INK)
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel("% more than plain")
+        axes.set_xlabel("% relative to plain")
         _frame_zero(axes, [bound for _, *values in percents for bound in values])
     listed = "; ".join(f"{name}: {percent(value)}" for name, value, _, _ in percents)
     return inline(figure, "added-costs", "What SE adds to each cost", listed)
 
 
 def confusion(counts: Counts, classes: Sequence[str], variant: Variant, most: int) -> str:
-    """Draw how often each class was taken for each; mistakes are shaded, right answers are not.
+    """Draw how often each class was predicted for each; mistakes are shaded, right answers are not.
 
     Args:
         counts: shape (true, guessed).
@@ -144,12 +144,12 @@ def confusion(counts: Counts, classes: Sequence[str], variant: Variant, most: in
     """
     off_diagonal = ~np.eye(len(classes), dtype=bool)
     shades = np.where(off_diagonal, counts / max(1, most), 0)
-    title = f"Which class was taken for which: {_LABEL[variant]}"
+    title = f"Confusion matrix: {_LABEL[variant]}"
     texts = np.where(counts > 0, counts.astype(str), "")
     figure = _matrix(shades, texts, classes, lambda _: _COLOUR[variant])
     mistakes = int(counts[off_diagonal].sum())
     return inline(
-        figure, f"confusion-{variant}", title, f"{mistakes} mistakes in {int(counts.sum())} answers."
+        figure, f"confusion-{variant}", title, f"{mistakes} mistakes in {int(counts.sum())} predictions."
     )
 
 
@@ -161,7 +161,7 @@ def confusion_change(change: Counts, classes: Sequence[str]) -> str:
     texts = np.array([[signed(value, 0) if value else "" for value in row] for row in change])
     figure = _matrix(shades, texts, classes, lambda shade: SE if shade > 0 else PLAIN)
     gained = int(np.trace(change))
-    description = f"SE gave {signed(gained, 0)} right answers compared with plain, over all seeds."
+    description = f"SE gave {signed(gained, 0)} correct predictions compared with plain, over all seeds."
     return inline(figure, "confusion-change", "Change from plain to SE", description)
 
 
@@ -281,8 +281,8 @@ def _matrix(
         axes.set_xticks(range(count), names, rotation=90 if count > 3 else 0, fontsize=label_size)
         axes.set_yticks(range(count), names, fontsize=label_size)
         axes.tick_params(length=0, labelcolor=INK)
-        axes.set_xlabel("the network said")
-        axes.set_ylabel("it was")
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
     return figure
 
 

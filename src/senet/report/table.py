@@ -10,11 +10,13 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from senet.insight.results import Comparison, Interval, Spread, Variant, signed
+from senet.text import shortened
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 HEADER = ("", "plain", "SE", "SE − plain")
+NO_DIFFERENCE = "none measurable"
 
 _MIB = 1024**2
 
@@ -46,11 +48,14 @@ class Row:
 
 
 def error_rows(comparison: Comparison) -> list[Row]:
-    """Return what SE buys: top-1 and, where there is one, top-5 error of the last epoch."""
+    """Return what SE buys: error after the last epoch, beside what no network at all comes to."""
     rows = [_error_row("Top-1 error", comparison, "top1_error", comparison.top1)]
     if comparison.top5 is not None:
         rows.append(_error_row("Top-5 error", comparison, "top5_error", comparison.top5))
-    return rows
+    constant = comparison.data.constant_answer()
+    name = shortened(comparison.data.classes[constant.label], 10)
+    error = Cell(f"{constant.error:.2f} %")
+    return [*rows, Row(Cell("Majority class", f"always “{name}”"), error, error, Cell(""))]
 
 
 def cost_rows(comparison: Comparison) -> list[Row]:
@@ -93,15 +98,27 @@ def notes(comparison: Comparison) -> list[str]:
     pairs = f"{training} pairs"
     if training != inference:
         pairs = f"{training} pairs for training and {inference} for inference"
-    interval = f"{100 * comparison.top1.confidence:g} % interval over {comparison.top1.over}"
+    interval = f"{100 * comparison.top1.confidence:.6g} % interval over {comparison.top1.over}"
     after_last = "Errors: after the last epoch"
     if seeds > 1:
         after_last += f", mean ± standard deviation over {seeds} seeds"
-    return [
-        f"{after_last}; the difference with its {interval}.",
-        f"Speeds: measured side by side, alternating, {pairs}, batch size {cost.batch_size}, on "
-        f"{cost.device}; the median, with the range of the middle 60 % of the measurements.",
-    ]
+    found = [f"{after_last}; the difference with its {interval}."]
+    if comparison.sampling_error is not None:
+        images = f"{len(comparison.data.test_labels):,} test images"
+        found.append(
+            f"The interval covers other seeds on these same {images}; the sampling error of the images, "
+            f"± {comparison.sampling_error:.2f} points (95 %), comes on top."
+        )
+    if comparison.looks:
+        found.append(_about_looks(comparison.looks))
+    ranges = "middle 60 % of the measurements"
+    if cost.training_time_ratio.low is not None:
+        ranges += "; time differences with their 95 % interval, none measurable where that includes zero"
+    found.append(
+        f"Speed: both networks timed in turns, {pairs}, batch size {cost.batch_size}, on {cost.device}; "
+        f"medians, with the range of the {ranges}."
+    )
+    return found
 
 
 def as_rich(table_rows: Sequence[Row]) -> Table:
@@ -152,6 +169,11 @@ def percent(more: float) -> str:
     return f"{signed(more, digits)} %"
 
 
+def ratio_ends(ratio: Spread) -> tuple[float, float]:
+    """Return the interval of a time ratio; results from before there was one have the middle 60 %."""
+    return (ratio.p20, ratio.p80) if ratio.low is None or ratio.high is None else (ratio.low, ratio.high)
+
+
 def last_errors(comparison: Comparison, variant: Variant, field: str = "top1_error") -> list[float]:
     """Return a network's error after the last epoch, in the order of the seeds."""
     return [float(getattr(run.history[-1], field)) for run in comparison.runs_of(variant)]
@@ -168,6 +190,14 @@ def _html_cells(row: Row) -> str:
 def _html_cell(cell: Cell) -> str:
     detail = f"<small>{escape(cell.detail)}</small>" if cell.detail else ""
     return f"<span>{escape(cell.value)}</span>{detail}"
+
+
+def _about_looks(looks: Sequence[int]) -> str:
+    kept = "all looks together claim a difference where there is none in at most 5 % of comparisons"
+    if len(looks) == 1:
+        return f"Seeds may be added later: the interval widens with every look, so that {kept}."
+    numbers = f"{', '.join(map(str, looks[:-1]))} and {looks[-1]}"
+    return f"Looked at after {numbers} seeds: the interval widens with every look, so that {kept}."
 
 
 def _error_row(name: str, comparison: Comparison, field: str, interval: Interval) -> Row:
@@ -200,12 +230,16 @@ def _count(number: int) -> str:
 
 
 def _speed(spread: Spread) -> Cell:
-    return Cell(significant(spread.median), f"{significant(spread.p20)} to {significant(spread.p80)}")
+    # With three digits, rounding alone could contradict a difference of less than a percent.
+    return Cell(significant(spread.median, 4), f"{significant(spread.p20)} to {significant(spread.p80)}")
 
 
 def _more_time(ratio: Spread) -> Cell:
-    median, p20, p80 = (signed(100 * (value - 1), 1) for value in (ratio.median, ratio.p20, ratio.p80))
-    return Cell(f"{median} % time", f"{p20} to {p80}")
+    ends = ratio_ends(ratio)
+    median, low, high = (signed(100 * (value - 1), 1) for value in (ratio.median, *ends))
+    if ratio.low is not None and ends[0] <= 1 <= ends[1]:
+        return Cell(NO_DIFFERENCE, f"{low} to {high} % time")
+    return Cell(f"{median} % time", f"{low} to {high}")
 
 
 def _more_percent(plain: int, se: int) -> str:
