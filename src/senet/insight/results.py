@@ -158,9 +158,7 @@ class Detectable:
     """The smallest true difference that so many seeds would have shown, in percentage points.
 
     Attributes:
-        points: by the spread of the differences seen.
-        low: by the lower end of the 95 % interval of that spread.
-        high: by its upper end.
+        points: by the spread of the differences seen; ``low`` and ``high`` by the ends of its 95 % interval.
         power: how often such a difference would be shown: 0.8.
     """
 
@@ -202,7 +200,7 @@ class Finding:
     trainings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConstantAnswer:
     """What always answering one class comes to: its index, and the error in percent."""
 
