@@ -99,6 +99,22 @@ def test_a_file_that_lacks_its_last_rows_is_refused(tmp_path: Path, stream: bool
         mapped_table(tmp_path / "a.arrow", lambda schema: schema.names)
 
 
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    "options", [{}, {"use_legacy_format": True}, {"compression": "zstd"}, {"emit_dictionary_deltas": True}]
+)
+def test_whole_files_of_every_kind_are_read(tmp_path: Path, stream: bool, options: dict[str, Any]) -> None:
+    label = pa.array([CLASSES[row % 3] for row in range(24)]).dictionary_encode()
+    expected = (
+        table(label)
+        .slice(5, 17)
+        .append_column("none", pa.array([[row] if row % 2 else None for row in range(17)]))
+    )
+    written(tmp_path / "a.arrow", expected, stream=stream, **options)
+    found, schema = mapped_table(tmp_path / "a.arrow", lambda schema: schema.names)
+    assert found.equals(expected) and schema.equals(expected.schema)
+
+
 def test_names_that_differ_between_beginning_and_end_are_refused(tmp_path: Path) -> None:
     content = written(tmp_path / "a.arrow", table())
     assert content.count(b'"dog"') == 2

@@ -280,6 +280,20 @@ def test_other_file_systems_and_a_plain_binary_column(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(data.train.read(0)), np.asarray(noise(9, 7, first)))
 
 
+@pytest.mark.parametrize("test", ["train", "test"])
+def test_a_column_before_the_labels_that_tells_parts(tmp_path: Path, test: str) -> None:
+    columns = {"split": ["train", test] * 5, "label": ["b", "b", "a", "a", "b"] * 2}
+    contents = [encoded(noise(9, 7, row)) for row in range(10)]
+    pq.write_table(pa.table({**columns, "image": contents}), tmp_path / "a.parquet")
+    if test == "train":
+        assert opened(tmp_path, ["a.parquet"]).classes == ("a", "b")
+    else:
+        with pytest.raises(
+            SenetError, match=r"a\.parquet holds several parts \('test', 'train' in its column"
+        ):
+            opened(tmp_path, ["a.parquet"])
+
+
 def test_a_pickled_source_fetches_for_itself(tmp_path: Path, cache: Path) -> None:
     train = opened(tmp_path, shards(tmp_path, 2)).train
     train.read(0)

@@ -159,6 +159,30 @@ def test_columns_used_and_ignored_are_named(tmp_path: Path) -> None:
     assert data.split.endswith(" Columns used: 'picture', 'species'; ignored: 'id'.")
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_a_column_that_tells_parts_is_not_passed_over(tmp_path: Path, suffix: str) -> None:
+    for split, refused in [
+        (["train", "test", "train"], True),
+        (["a", "b", "test"], False),
+        ([1, 2, 3], False),
+    ]:
+        for encode in (False, True):
+            column = pa.array(split * 4)
+            columns = {
+                "image": IMAGES,
+                "label": LABELS,
+                "split": column.dictionary_encode() if encode else column,
+            }
+            path = write(tmp_path / f"a{suffix}", columns)
+            if refused:
+                with pytest.raises(
+                    SenetError, match=r"several parts \('test', 'train' in its column 'split'\)"
+                ):
+                    opened(path)
+            else:
+                assert "ignored: 'split'." in opened(path).split
+
+
 def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     table = pa.Table.from_arrays(
         [pa.array(IMAGES), pa.array(LABELS), pa.array(LABELS)], ["image", "label", "label"]

@@ -27,6 +27,7 @@ from senet.data.tables import (
     features_of,
     joined,
     read_json,
+    require_one_part,
     short,
 )
 from senet.errors import SenetError
@@ -128,6 +129,7 @@ def _map(root: Path, files: Sequence[str]) -> _Mapped:
     for file in files:
         table, schema = mapped_table(root / file, partial(_wanted, file))
         columns = columns_of(schema, file)
+        require_one_part(table, columns, file)
         of_file, paths_of_file = contents_and_paths(table[columns.image], file)
         contents.append(of_file)
         paths.append(paths_of_file)
@@ -138,9 +140,8 @@ def _map(root: Path, files: Sequence[str]) -> _Mapped:
     return _Mapped(joined(contents), joined(paths), labels, rows, names, notes[0])
 
 
-def _wanted(file: str, schema: Any) -> tuple[str, str]:
-    columns = columns_of(schema, file)
-    return columns.image, columns.label
+def _wanted(file: str, schema: Any) -> list[str]:
+    return columns_of(schema, file).read
 
 
 def _class_names(schema: Any, label: str, path: Path) -> tuple[str, ...] | None:

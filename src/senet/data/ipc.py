@@ -64,9 +64,15 @@ def _batches(content: Any) -> tuple[list[Any], Any]:
         footer = pa.ipc.open_file(pa.BufferReader(content))
         if footer.num_record_batches != len(batches) or not footer.schema.equals(reader.schema, True):
             raise pa.ArrowInvalid("its beginning and its end differ")
-    elif end != content.size or content.slice(max(end - 8, 0)).to_pybytes() != END_OF_STREAM:
+    elif end != content.size or not _has_end(content):
         raise pa.ArrowInvalid(f"it ends at byte {end:,} of {content.size:,} without the mark of an end")
     return batches, reader.schema
+
+
+def _has_end(content: Any) -> bool:
+    old = content.slice(0, 4).to_pybytes() != END_OF_STREAM[:4]  # before pyarrow 0.15, without marks
+    end: bytes = content.slice(max(content.size - 8, 0)).to_pybytes()
+    return end.endswith(END_OF_STREAM[4:] if old else END_OF_STREAM)
 
 
 def _require_apart(batch: Any, content: Any) -> None:

@@ -23,6 +23,7 @@ from senet.data.tables import (
     contents_and_paths,
     features_of,
     joined,
+    require_one_part,
     short,
 )
 from senet.errors import SenetError
@@ -73,10 +74,11 @@ def _read(root: Path, files: Sequence[str]) -> TablePart:
             schema = pq.read_schema(root / file)
             columns = columns_of(schema, file)
             # Text that is none passes otherwise.
-            table = _read_columns(root / file, [columns.image, columns.label])
+            table = _read_columns(root / file, columns.read)
             table.validate(full=True)
         except READ_ERRORS as error:
             raise _unreadable(root / file, error) from error
+        require_one_part(table, columns, file)
         of_file, paths_of_file = contents_and_paths(table[columns.image], file)
         if table.num_rows and of_file.null_count == table.num_rows:
             raise SenetError(

@@ -35,6 +35,7 @@ from senet.data.tables import (
     contents_and_paths,
     features_of,
     joined,
+    require_one_part,
     short,
 )
 from senet.errors import SenetError
@@ -229,7 +230,10 @@ def _read_labels(file_system: Any, path: str, file: str) -> Any:
         parquet = pq.ParquetFile(stream)
         columns = columns_of(parquet.schema_arrow, file)
         contents_and_paths(parquet.schema_arrow.empty_table()[columns.image], file)
-        table = parquet.read(columns=[columns.label])
+        telling = [columns.label] if columns.split is None else [columns.label, columns.split]
+        table = parquet.read(columns=telling)
+        require_one_part(table, columns, file)
+        table = table.select([columns.label])
         size = sum(size for _, size in _image_chunks(parquet.metadata, columns.image))
     kept = {"image bytes": str(size), "note": columns.note}
     return table.replace_schema_metadata({**(table.schema.metadata or {}), **kept})

@@ -15,12 +15,13 @@ import pyarrow.compute as pc
 from senet.data.decode import UnreadableImage
 from senet.data.labels import TEXT_TYPES, StoredLabels
 from senet.data.source import EncodedSource, Indices
-from senet.data.split import listed
+from senet.data.split import listed, part_of
 from senet.errors import SenetError
 
 # In any case; of several, the first is taken.
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
+SPLIT_COLUMNS = ("split", "Split", "subset", "partition", "set")
 
 
 class TableSource(EncodedSource):
@@ -120,12 +121,19 @@ class Columns(NamedTuple):
     Attributes:
         image: name of the column of pictures.
         label: name of the column of labels.
-        note: a sentence on both and on what is ignored.
+        split: name of a column of text that may tell parts apart, or ``None``.
+        note: a sentence on the first two and on what is ignored.
     """
 
     image: str
     label: str
+    split: str | None
     note: str
+
+    @property
+    def read(self) -> list[str]:
+        """The names of the columns that are read."""
+        return [name for name in (self.image, self.label, self.split) if name is not None]
 
 
 def columns_of(schema: Any, file: str) -> Columns:
@@ -144,7 +152,28 @@ def columns_of(schema: Any, file: str) -> Columns:
     label = _column(schema, LABEL_COLUMNS, labels, "label", file)
     others = [name for name in schema.names if name not in (image, label)]
     ignored = f"; ignored: {listed(others)}" if others else ""
-    return Columns(image, label, f" Columns used: {listed([image, label])}{ignored}.")
+    telling = [
+        n for n in SPLIT_COLUMNS if n in others and str(_value_type(schema.field(n).type)) in TEXT_TYPES
+    ]
+    note = f" Columns used: {listed([image, label])}{ignored}."
+    return Columns(image, label, telling[0] if telling else None, note)
+
+
+def _value_type(kind: Any) -> Any:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def require_one_part(table: Any, columns: Columns, file: str) -> None:
+    """Raise `SenetError` where a column tells several parts, so that no test image is trained on."""
+    if columns.split is None:
+        return
+    values = [str(value) for value in table[columns.split].unique().to_pylist()]
+    told = sorted(value for value in values if part_of(value) is not None)
+    if len({part_of(value) for value in told}) > 1:
+        raise SenetError(
+            f"{file} holds several parts ({listed(told)} in its column {columns.split!r}): write a file for "
+            "each, named train.… and test.…, or drop that column to have the images split here."
+        )
 
 
 def _column(schema: Any, allowed: Sequence[str], typed: Sequence[str], kind: str, file: str) -> str:
