@@ -42,8 +42,8 @@ def make_file(name: str = "resnet20", classes: int = 6, mean: float = 0.3, seed:
 
 def test_what_fits_is_taken_and_the_rest_is_the_seeds() -> None:
     path = make_file(classes=9)
-    start = open_start(path, "resnet20", None, se_chosen=False, classes=6, channels=3)
-    first, again, other = (start.network(seed) for seed in (0, 0, 1))
+    start = open_start(path, "resnet20", None, classes=6, channels=3)
+    first, again, other = (start.networks(seed)[-1] for seed in (0, 0, 1))
     given = senet.create_model("resnet20", weights=path).state_dict()
     assert same_state(first, again)
     for key, value in first.state_dict().items():
@@ -56,33 +56,35 @@ def test_what_fits_is_taken_and_the_rest_is_the_seeds() -> None:
 
 
 def test_the_callers_random_state_stays() -> None:
-    start = open_start(make_file(), "resnet20", None, se_chosen=False, classes=3, channels=1)
+    start = open_start(make_file(), "resnet20", None, classes=3, channels=1)
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
-    assert start.network(0).in_channels == 1
+    assert start.networks(0)[-1].in_channels == 1
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_plain_weights_start_a_twin_whose_gates_are_open() -> None:
     path = make_file()
-    start = open_start(path, "resnet20", default_se("resnet20"), se_chosen=False, classes=6, channels=3)
+    start = open_start(path, "resnet20", default_se("resnet20"), classes=6, channels=3)
     assert start.se is not None and start.se.gate == "double_sigmoid"
-    twin, plain = start.network(0).eval(), senet.create_model("resnet20", weights=path).eval()
+    twin, plain = start.networks(0)[-1].eval(), senet.create_model("resnet20", weights=path).eval()
     images = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(twin(images), plain(images))
     with pytest.raises(SenetError, match="would spoil them"):
-        open_start(path, "resnet20", SEConfig(reduction=4), se_chosen=True, classes=6, channels=3)
+        open_start(
+            path, "resnet20", SEConfig(reduction=4), given=SEConfig(reduction=4), classes=6, channels=3
+        )
 
 
 def test_the_checksum_is_of_the_tensors() -> None:
     path = Path(make_file())
-    first = open_start(path, "resnet20", None, se_chosen=False, classes=6, channels=3).identity()
+    first = open_start(path, "resnet20", None, classes=6, channels=3).identity()
     torch.save(senet.create_model("resnet20", weights=path).state_dict(), "same.pt")
-    same = open_start("same.pt", "resnet20", None, se_chosen=False, classes=6, channels=3).identity()
+    same = open_start("same.pt", "resnet20", None, classes=6, channels=3).identity()
     assert same["checksum"] == first["checksum"] and len(first["checksum"]) == 64
     make_file(seed=6)
-    other = open_start(path, "resnet20", None, se_chosen=False, classes=6, channels=3).identity()
+    other = open_start(path, "resnet20", None, classes=6, channels=3).identity()
     assert other["checksum"] != first["checksum"]
     json.dumps(first)
 
@@ -92,7 +94,7 @@ def test_channels_in_another_order_are_refused() -> None:
     model.preprocess = replace(Preprocess(), channel_order="BGR")
     save_weights(model, "w.safetensors")
     with pytest.raises(SenetError, match=r"order BGR.*choose other weights"):
-        open_start("w.safetensors", "resnet20", None, se_chosen=False, classes=2, channels=3)
+        open_start("w.safetensors", "resnet20", None, classes=2, channels=3)
 
 
 @pytest.mark.slow
@@ -159,7 +161,7 @@ def test_options_that_the_weights_need_stay_with_the_run(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "weights", "sentence"),
     [
-        ("timm:resnet18", "resnet20.safetensors", "senet's own networks, and timm:resnet18 is not one"),
+        ("resnet20", "pretrained", "pretrained is for networks of timm, torchvision and pytorchcv"),
         ("resnet20", "nothing.pt", "There is no file 'nothing.pt'"),
         ("resnet32", "resnet20.safetensors", "weights of resnet20"),
     ],
@@ -167,4 +169,4 @@ def test_options_that_the_weights_need_stay_with_the_run(tmp_path: Path) -> None
 def test_weights_that_do_not_fit(name: str, weights: str, sentence: str) -> None:
     make_file()
     with pytest.raises(SenetError, match=sentence):
-        open_start(weights, name, None, se_chosen=False, classes=6, channels=3)
+        open_start(weights, name, None, classes=6, channels=3)

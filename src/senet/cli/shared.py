@@ -47,6 +47,18 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"settings of the training to start from ({', '.join(list_recipes())}, or a TOML file of yours; "
         "'senet recipes' tells more); options given beside it come first",
     )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE|NAME|FOLDER",
+        help="start from weights: a file, also of 'senet insert', a released checkpoint such as "
+        "cadene/se_resnet50, or a run folder; the classifier is new where the classes are, and new SE blocks "
+        "start at identity",
+    )
+    parser.add_argument(
+        "--pretrained",
+        action="store_true",
+        help="start from the weights that timm, torchvision or pytorchcv released for a network of theirs",
+    )
     parser.add_argument("--out", metavar="FOLDER", help="run folder (default: one under runs/)")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to train")
     parser.add_argument(
@@ -86,9 +98,21 @@ def shared_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
         **{name: getattr(arguments, name) for name in names},
         "data": _streamed(data_of(arguments)) if arguments.stream else data_of(arguments),
         "recipe": _chosen_recipe(arguments),
+        "weights": _weights(arguments),
         "execution": with_given(Execution(), arguments),
         "se": given_settings(arguments, SEConfig),
     }
+
+
+def _weights(arguments: argparse.Namespace) -> str | None:
+    weights: str | None = arguments.weights
+    if not arguments.pretrained:
+        return weights
+    if weights is not None:
+        raise SenetError(
+            f"--weights {weights} and --pretrained both name weights to start from: leave one of them out."
+        )
+    return "pretrained"
 
 
 def data_of(arguments: argparse.Namespace) -> str | None:

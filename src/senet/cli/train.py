@@ -30,12 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=whole_number, default=0, metavar="N", help="decides every random choice (default: 0)"
     )
-    parser.add_argument(
-        "--weights",
-        metavar="FILE|NAME|FOLDER",
-        help="start from weights: a file, a released checkpoint such as cadene/se_resnet50, or a run folder; "
-        "the classifier is new where the classes are",
-    )
     add_shared_arguments(parser)
 
 
@@ -50,7 +44,6 @@ def run(arguments: argparse.Namespace) -> None:
             **options,
             with_se=arguments.se,
             seed=arguments.seed,
-            weights=arguments.weights,
             progress=display,
         )
     display.trained(network)

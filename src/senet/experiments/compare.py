@@ -37,6 +37,7 @@ def compare(
     se: SEConfig | Mapping[str, Any] | None = None,
     recipe: Recipe | None = None,
     seeds: int = 3,
+    weights: str | Path | None = None,
     out: str | Path | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -63,6 +64,12 @@ def compare(
         se: the twin's SE blocks, or a mapping with the settings that differ from the network's default.
         recipe: how to train; `Recipe()` by default.
         seeds: how many seeds, from 0.
+        weights: that both networks start from: a file, one of `senet.list_weights`, a repository of the Hub,
+            a run folder, a file of ``senet insert``, or ``"pretrained"`` for those that timm, torchvision or
+            pytorchcv released for a network of theirs. What they have nothing for keeps its initial values,
+            the same in both networks; SE blocks that they lack start with gates of exactly 1, unless ``se``
+            chooses ``gate`` or ``start``. The plain network leaves out SE blocks that they have. Images are
+            normalised as the weights are used to.
         out: run folder; ``None`` names one under ``runs/``.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         workers: processes that decode images; ``None`` chooses.
@@ -105,6 +112,7 @@ def compare(
             processes=processes,
             seeds=seeds,
             parallel=parallel,
+            weights=weights,
             checking=progress.checking,
             fetching=progress.fetching,
         )

@@ -46,6 +46,7 @@ def compare_job(
     se: SEConfig | Mapping[str, Any] | None = None,
     recipe: Recipe | None = None,
     seeds: int = 3,
+    weights: str | Path | None = None,
     out: str | Path | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -94,6 +95,7 @@ def compare_job(
             processes=processes,
             seeds=seeds,
             parallel=parallel,
+            weights=weights,
             checking=progress.checking,
             fetching=progress.fetching,
         )

@@ -17,8 +17,8 @@ from senet.errors import SenetError
 from senet.experiments.command import python_call
 from senet.experiments.images import ReadyImages, images_and_workers
 from senet.experiments.run_folder import claim_folder, read_settings
-from senet.experiments.start_weights import StartWeights, open_start
-from senet.experiments.trial import structure, try_foreign
+from senet.experiments.start_weights import Start, open_start
+from senet.experiments.trial import same_for_all_seeds, structure, try_foreign
 from senet.experiments.twins import build_twins, name_of_plain, name_of_twin, usual_se
 from senet.insight.cost import cost
 from senet.networks.foreign import is_foreign
@@ -48,6 +48,7 @@ class Plan:
         threads: of each training on the CPU, as the folder was begun; ``None`` leaves them as they are.
         start: the weights to start from, or ``None`` for random ones.
         provenance: what belongs to the trained networks besides their weights.
+        same_start: whether the network, of another package, starts from the same values for every seed.
     """
 
     model: str
@@ -62,15 +63,16 @@ class Plan:
     execution: Execution
     processes: Processes
     threads: int | None = None
-    start: StartWeights | None = None
+    start: Start | None = None
+    same_start: bool = False
 
     def networks(self, seed: int) -> tuple[nn.Module, ...]:
         """Return the plain network and, where there is SE, its twin, with this seed's initial values.
 
-        Where the training starts from weights, it is the one network that they are loaded into.
+        Where the trainings start from weights, these are loaded into both.
         """
         if self.start:
-            return (self.start.network(seed),)
+            return self.start.networks(seed)
         return _networks(self.model, self.se, self.images, seed)
 
     def epochs(self) -> str:
@@ -106,6 +108,11 @@ class Plan:
         }
         if self.start:
             facts["weights"] = self.start.facts()
+        if self.same_start:
+            facts["start"] = (
+                f"{self.model} starts from the same values for every seed: seeds differ in the order and the "
+                "augmentation of the images only"
+            )
         skipped = self.images.checked.unreadable
         if skipped:
             facts["skipped"] = f"{len(skipped)} unreadable, named at the end"
@@ -144,7 +151,7 @@ def make_plan(
         seeds: of a comparison.
         seed: of a single training.
         parallel: trainings at once, which share the processor.
-        weights: that a single training starts from.
+        weights: that every training starts from.
         checking: told how many of all images have been looked at.
         fetching: told how many of all shards have been fetched.
 
@@ -180,9 +187,14 @@ def make_plan(
     config = resolve_se(name, se) if with_se else None
     start = None
     if weights is not None:
-        start, images = _start(weights, name, config, se_chosen=bool(se), images=images)
+        start, images = _start(weights, name, config, given=se, images=images)
         config = start.se
     built = _try_networks(name, config, images)
+    same = (
+        start is None
+        and is_foreign(name)
+        and same_for_all_seeds(name, classes=len(images.classes), channels=images.checked.channels)
+    )
     images = images.fitted_to(recipe, known_of(built, images, situation))
     identity = {"job": job, "seed": seed, **identity_of(name, built, config, images, chosen.type)}
     if start:
@@ -232,6 +244,7 @@ def make_plan(
         processes=processes,
         threads=threads,
         start=start,
+        same_start=same,
     )
 
 
@@ -250,11 +263,16 @@ def _anywhere(data: str | Path | None) -> str | None:
 
 
 def _start(
-    weights: str | Path, name: str, se: SEConfig | None, *, se_chosen: bool, images: ReadyImages
-) -> tuple[StartWeights, ReadyImages]:
+    weights: str | Path,
+    name: str,
+    se: SEConfig | None,
+    *,
+    given: SEConfig | Mapping[str, Any] | None,
+    images: ReadyImages,
+) -> tuple[Start, ReadyImages]:
     """Return the weights to start from, and the images as these are used to them."""
     start = open_start(
-        weights, name, se, se_chosen=se_chosen, classes=len(images.classes), channels=images.checked.channels
+        weights, name, se, given=given, classes=len(images.classes), channels=images.checked.channels
     )
     if start.mean is None or start.std is None:
         return start, images

@@ -79,9 +79,7 @@ def train_one(
         with_se: train the twin with SE, also where the name is that of the plain network.
         se: the twin's SE blocks; by default the network's own.
         seed: of initial weights, order and augmentation.
-        weights: to start from: a file, one of `senet.list_weights`, a repository of the Hub, or a run folder.
-            What they have nothing for, such as a classifier of other classes, keeps its initial values;
-            images are normalised as the weights are used to.
+        weights: to start from, as `senet.compare` takes them.
 
     Returns:
         The trained network. Its folder holds ``checkpoint.pt``, ``metrics.csv`` and ``settings.json``.

@@ -54,9 +54,9 @@ class StoredRun:
         experiment = read_experiment(self.identity, self.folder)
         classes, channels = len(self.provenance.classes), self.provenance.preprocess.channels
         name, config, weights = experiment.model, experiment.se, experiment.weights
-        if weights is not None:
-            networks: tuple[nn.Module, ...] = (
-                network_of_options(name, weights.options, config, classes=classes, channels=channels),
+        if weights is not None and not is_foreign(name):
+            networks: tuple[nn.Module, ...] = network_of_options(
+                name, weights.options, config, classes=classes, channels=channels
             )
         else:
             networks = build_twins(name, config, classes=classes, channels=channels, seed=0)

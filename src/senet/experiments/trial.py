@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import random
 import re
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from senet.errors import SenetError
+from senet.experiments.twins import seeded
 from senet.networks.factory import said
+from senet.networks.foreign import create_foreign
 
 _ONE_TENSOR = "senet trains networks that return one tensor of scores, (images, classes)"
 
@@ -39,6 +43,33 @@ def try_foreign(
     for network in networks:
         for training in (True, False):
             _check_scores(name, scores_of_two(name, network, shape, training), classes, training)
+
+
+def same_for_all_seeds(name: str, *, classes: int, channels: int) -> bool:
+    """Tell whether a foreign network starts from the same values whatever the seed is.
+
+    So does one that loads weights. A factory that seeds a generator itself is refused: it leaves the
+    generator in the same state whatever the seed was.
+
+    Raises:
+        SenetError: the factory seeds a generator itself.
+    """
+    networks, left = [], []
+    for seed in (0, 1):
+        with seeded(seed):
+            networks.append(create_foreign(name, num_classes=classes, in_channels=channels))
+            numbers = np.random.get_state(legacy=False)["state"]
+            left.append((torch.random.get_rng_state().tolist(), random.getstate(), repr(numbers)))
+    first, second = (each.state_dict().items() for each in networks)
+    if not all(_same(one, other) for (_, one), (_, other) in zip(first, second, strict=False)):
+        return False
+    for generator, one, other in zip(("torch", "random", "numpy"), *left, strict=True):
+        if one == other:
+            raise SenetError(
+                f"{name} seeds {generator} itself and so starts from the same values whatever the seed is: "
+                "leave the seeding out, which senet does for each seed."
+            )
+    return True
 
 
 def structure(model: nn.Module) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -27,6 +29,8 @@ class Checkpoint:
         classes: their names in label order.
         provenance: what a training of senet tells besides, or ``None``.
         notes: sentences for the report.
+        inserted: settings of the SE blocks that `senet insert`, or a training, put into a network of another
+            package, by the name of the setting; ``None`` where nobody tells.
     """
 
     state: dict[str, Tensor]
@@ -40,3 +44,4 @@ class Checkpoint:
     classes: tuple[str, ...] | None = None
     provenance: Provenance | None = None
     notes: tuple[str, ...] = ()
+    inserted: Mapping[str, Any] | None = None

@@ -23,6 +23,9 @@ from senet.weights.checkpoint import Checkpoint
 METADATA_KEY = "senet"
 """Of the safetensors metadata: one JSON text with everything but the tensors."""
 
+INSERTED_KEY = "senet_inserted"
+"""Of the metadata of another package's network with SE in it; `senet.create_model` reads `METADATA_KEY`."""
+
 _VERSION = 1
 _DIGESTS_KEY = "senet_digests"
 _LARGEST_SIDE = 2**20
@@ -158,6 +161,25 @@ def from_metadata(text: str, state: dict[str, Tensor], source: str) -> Checkpoin
         ) from error
 
 
+def inserted_settings(metadata: Mapping[str, str], source: str) -> Mapping[str, Any] | None:
+    """Return what `senet.squeeze_excite` was given for the network in a safetensors file, if it was.
+
+    Raises:
+        SenetError: the metadata has another form.
+    """
+    if INSERTED_KEY not in metadata:
+        return None
+    try:
+        settings = json.loads(metadata[INSERTED_KEY])["squeeze_excite"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise SenetError(
+            f"The metadata of {source} does not tell how SE was inserted: write it again with 'senet insert'."
+        )
+    return settings
+
+
 def is_training(value: Any) -> bool:
     """Tell whether ``value`` is what the training loop of senet saves."""
     return isinstance(value, Mapping) and value.keys() >= _TRAINING_KEYS
@@ -246,7 +268,8 @@ def _from_training(value: Mapping[str, Any], source: str, chosen: str | None) ->
     name = training.identity.get("model")
     # A network of another package has the names of its layers.
     if not isinstance(name, str) or ":" in name:
-        return Checkpoint(**known, own=name is None, notes=tuple(notes))
+        inserted = training.identity.get("se") if training.identity.get("variant") != "plain" else None
+        return Checkpoint(**known, own=name is None, notes=tuple(notes), inserted=inserted)
     trained: _Trained = schema.build(_Trained, training.identity, "checkpoint.identity")
     spec = restored_options(trained.model, trained.weights.options)
     if trained.se is not None and trained.variant != "plain":

@@ -6,6 +6,7 @@ Pickles are read by ``torch.load(weights_only=True)``, which knows tensors and p
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ from senet.errors import SenetError
 from senet.tensor_files import DIGESTS, DamagedError, UntrustedError, check_digests, load_plain
 from senet.weights.checkpoint import Checkpoint
 from senet.weights.download import reason_of
-from senet.weights.own import METADATA_KEY, check_metadata, from_metadata, from_training, is_training
+from senet.weights.own import (
+    METADATA_KEY,
+    check_metadata,
+    from_metadata,
+    from_training,
+    inserted_settings,
+    is_training,
+)
 from senet.weights.state_dicts import network_weights
 
 _ADVICE = "give a safetensors file or one that torch.save wrote, or download it again"
@@ -79,7 +87,8 @@ def _read_safetensors(path: Path, source: str, chosen: str | None) -> Checkpoint
         ) from error
     if METADATA_KEY in metadata:
         return from_metadata(metadata[METADATA_KEY], state, source)
-    return network_weights(state, source, chosen)
+    inserted = inserted_settings(metadata, source)
+    return replace(network_weights(state, source, chosen), inserted=inserted)
 
 
 def _announced_size(path: Path) -> int | None:

@@ -20,10 +20,7 @@ from senet.networks.build import build_network
 from senet.networks.features import FeatureNetwork
 from senet.networks.network import Network
 from senet.weights.load import senet_network
-from senet.weights.own import to_metadata, with_digests
-
-INSERTED_KEY = "senet_inserted"
-"""Of the metadata of a network of another package: not ``senet``, which `senet.create_model` reads."""
+from senet.weights.own import INSERTED_KEY, to_metadata, with_digests
 
 
 def save_weights(model: nn.Module, path: str | Path, *, classes: Sequence[str] | None = None) -> None:
