@@ -12,7 +12,7 @@ import senet
 from senet.blocks.se_config import SEConfig
 from senet.cli.main import main
 from senet.errors import SenetError
-from senet.experiments.plan import resolve_se
+from senet.experiments.planned_networks import resolve_se
 from senet.experiments.start_weights import Start, open_start
 from senet.experiments.trial import same_for_all_seeds
 from senet.training.recipe import Recipe

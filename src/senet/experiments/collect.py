@@ -23,7 +23,8 @@ from senet.experiments.gather import (
     settings_of,
 )
 from senet.experiments.images import ReadyImages, ready_images, usual_workers
-from senet.experiments.plan import Plan, identity_of
+from senet.experiments.plan import Plan
+from senet.experiments.planned_networks import identity_of
 from senet.experiments.progress import ComparisonProgress, SilentComparison
 from senet.experiments.run_folder import SETTINGS_NAME, claim, read_experiment
 from senet.experiments.trainings import trainings_of

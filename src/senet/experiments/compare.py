@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from senet.blocks.se_config import SEConfig
 from senet.experiments.changed_images import changed_images
 from senet.experiments.concluded import read_concluded, write_concluded
+from senet.experiments.estimate import estimate
 from senet.experiments.learning import Answers, examine, not_learned
 from senet.experiments.measure import measure_cost
-from senet.experiments.parallel import check_parallel, describe_parallel, train_all
+from senet.experiments.parallel import check_parallel, describe_parallel, devices, train_all
 from senet.experiments.plan import Plan, make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
 from senet.experiments.run_folder import versions
@@ -116,7 +117,8 @@ def compare(
             checking=progress.checking,
             fetching=progress.fetching,
         )
-        progress.describe(facts(plan, trainings, parallel))
+        told = facts(plan, trainings, parallel)
+        progress.describe({**told, "time": time_of(plan, trainings, parallel)})
         train_all(plan, trainings, parallel=parallel, progress=progress)
         return conclude(plan, trainings, measure_seconds, progress), plan.folder
 
@@ -131,6 +133,12 @@ def facts(plan: Plan, trainings: Sequence[Training], parallel: int) -> dict[str,
     how = describe_parallel(plan, parallel)
     text = f"{len(trainings)}: {which}, {plan.epochs()} each{how and '; '}{how}"
     return {**plan.facts(), "networks": names, "trainings": text}
+
+
+def time_of(plan: Plan, trainings: Sequence[Training], parallel: int) -> str:
+    """Return how long what is left of ``trainings`` will take on this machine."""
+    folders = [plan.folder / training.name for training in trainings]
+    return estimate(plan, folders, len(set(devices(plan.device, parallel))))
 
 
 def conclude(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from senet.blocks.se_config import SEConfig
-from senet.experiments.compare import facts
+from senet.experiments.compare import facts, time_of
 from senet.experiments.parallel import check_parallel, train_all
 from senet.experiments.plan import make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
@@ -99,7 +99,8 @@ def compare_job(
             checking=progress.checking,
             fetching=progress.fetching,
         )
-        progress.describe({**facts(plan, share, parallel), "job": f"{job}, of {len(trainings)} trainings"})
+        told = {**facts(plan, share, parallel), "job": f"{job}, of {len(trainings)} trainings"}
+        progress.describe({**told, "time": time_of(plan, share, parallel)})
         train_all(plan, share, parallel=parallel, progress=progress)
     left = [(each, state_of(plan.folder, each)) for each in trainings]
     return JobReport(

@@ -31,6 +31,7 @@ from senet.training.processes import started_by_torchrun
 from senet.training.progress import Silent, TrainingProgress
 
 WORKER = "senet.experiments.worker"
+MOST_PARALLEL = 64
 SECONDS_BETWEEN_LOOKS = 0.1
 
 
@@ -43,8 +44,10 @@ def check_parallel(parallel: int, trainings: int) -> None:
         SenetError: the number is below 1, some processes would have nothing to train, or torchrun has
             started several that share each training already.
     """
-    if parallel < 1:
-        raise SenetError(f"parallel is {parallel}; it must be 1 (one training after another) or more.")
+    if not 1 <= parallel <= MOST_PARALLEL:
+        raise SenetError(
+            f"parallel is {parallel}; it must be from 1 (one training after another) to {MOST_PARALLEL}."
+        )
     if parallel > trainings:
         raise SenetError(
             f"parallel is {parallel} but there are only {trainings} trainings: use at most {trainings}."

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from senet.blocks.se_config import SEConfig
 from senet.data.split import listed
 from senet.errors import SenetError
 from senet.experiments.command import python_call
 from senet.experiments.images import ReadyImages, images_and_workers
+from senet.experiments.planned_networks import (
+    identity_of,
+    known_of,
+    refuse_single_images,
+    resolve_se,
+    try_networks,
+)
 from senet.experiments.run_folder import claim_folder, read_settings
 from senet.experiments.start_weights import Start, open_start
-from senet.experiments.trial import same_for_all_seeds, structure, try_foreign
-from senet.experiments.twins import build_twins, name_of_plain, name_of_twin, usual_se
-from senet.insight.cost import cost
+from senet.experiments.trial import same_for_all_seeds
+from senet.experiments.twins import build_twins, name_of_plain, name_of_twin
 from senet.networks.foreign import is_foreign
 from senet.networks.provenance import Provenance
 from senet.training.device import choose_device, describe_device
@@ -29,6 +34,7 @@ from senet.training.processes import Processes
 from senet.training.recipe import Recipe
 from senet.training.recipe_choice import Situation
 
+MOST_WORKERS = 256
 DEFAULT_SMALL_MODEL = "resnet8"
 DEFAULT_MODEL = "resnet18"
 
@@ -73,7 +79,8 @@ class Plan:
         """
         if self.start:
             return self.start.networks(seed)
-        return _networks(self.model, self.se, self.images, seed)
+        classes, channels = len(self.images.classes), self.images.checked.channels
+        return build_twins(self.model, self.se, classes=classes, channels=channels, seed=seed)
 
     def epochs(self) -> str:
         """Return for example ``"1 epoch"``."""
@@ -158,8 +165,8 @@ def make_plan(
     Raises:
         SenetError: something cannot be used; no folder has been made then.
     """
-    if workers is not None and workers < 0:
-        raise SenetError(f"workers is {workers}; it must be 0 (no extra processes) or more.")
+    if workers is not None and not 0 <= workers <= MOST_WORKERS:
+        raise SenetError(f"workers is {workers}; it must be from 0 (no extra processes) to {MOST_WORKERS}.")
     execution.check_processes(processes.count)
     chosen = choose_device(device)
     if model is not None:  # what is wrong is told before all images are looked at
@@ -189,13 +196,14 @@ def make_plan(
     if weights is not None:
         start, images = _start(weights, name, config, given=se, images=images)
         config = start.se
-    built = _try_networks(name, config, images)
+    built = try_networks(name, config, images)
     same = (
         start is None
         and is_foreign(name)
         and same_for_all_seeds(name, classes=len(images.classes), channels=images.checked.channels)
     )
     images = images.fitted_to(recipe, known_of(built, images, situation))
+    refuse_single_images(name, built, images, processes.count)
     identity = {"job": job, "seed": seed, **identity_of(name, built, config, images, chosen.type)}
     if start:
         identity["weights"] = start.identity()
@@ -277,72 +285,3 @@ def _start(
     if start.mean is None or start.std is None:
         return start, images
     return start, replace(images, mean=start.mean, std=start.std)
-
-
-def identity_of(
-    name: str, plain: nn.Module, se: SEConfig | None, images: ReadyImages, device: str
-) -> dict[str, Any]:
-    """Return what decides the result of an experiment, as plain values.
-
-    Args:
-        name: of the plain network.
-        plain: that network.
-        se: the twin's SE blocks.
-        images: with the recipe.
-        device: its kind, ``"cpu"`` or ``"cuda"``.
-    """
-    # The same foreign name may be another network tomorrow: the package's next version, an edited module.
-    structures = {"structure": structure(plain)} if is_foreign(name) else {}
-    return {
-        **structures,
-        "model": name,
-        "se": None if se is None else asdict(se),
-        "recipe": asdict(images.recipe),
-        "images": images.fingerprint,
-        "device": device,
-    }
-
-
-def known_of(network: nn.Module, images: ReadyImages, situation: Situation) -> Situation:
-    """Return what is known of a training once its plain network is built."""
-    size = images.recipe.image_size
-    return replace(
-        situation,
-        multiply_adds=cost(network, (images.checked.channels, size, size)).multiply_adds,
-        normalised=any(isinstance(each, _NormBase) for each in network.modules()),
-    )
-
-
-def resolve_se(name: str, se: SEConfig | Mapping[str, Any] | None) -> SEConfig:
-    """Return the SE blocks of a network's twin.
-
-    Args:
-        name: of the plain network.
-        se: all settings, or only those that differ from the network's default SE, or ``None``.
-
-    Raises:
-        SenetError: a setting does not exist or is out of range, or the network is unknown.
-    """
-    if isinstance(se, SEConfig):
-        return se
-    known = {each.name for each in fields(SEConfig)}
-    for setting in se or {}:
-        if setting not in known:
-            raise SenetError(f"SE has no setting {setting!r}; it has {', '.join(sorted(known))}.")
-    return replace(usual_se(name), **(se or {}))
-
-
-def _networks(name: str, se: SEConfig | None, images: ReadyImages, seed: int) -> tuple[nn.Module, ...]:
-    return build_twins(name, se, classes=len(images.classes), channels=images.checked.channels, seed=seed)
-
-
-def _try_networks(name: str, se: SEConfig | None, images: ReadyImages) -> nn.Module:
-    """Raise `SenetError` where a network cannot be trained on the images; return the plain one."""
-    networks, size = _networks(name, se, images, seed=0), images.recipe.image_size
-    shape = (images.checked.channels, size, size)
-    if is_foreign(name):
-        (again,) = _networks(name, None, images, seed=0)
-        try_foreign(name, networks, again, classes=len(images.classes), shape=shape)
-    for network in networks:
-        cost(network, shape)
-    return networks[0]

@@ -11,6 +11,7 @@ from torch import nn
 
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
+from senet.experiments.estimate import estimate
 from senet.experiments.learning import Answers, examine
 from senet.experiments.plan import Plan, make_plan
 from senet.experiments.progress import ComparisonProgress, SilentComparison
@@ -117,7 +118,8 @@ def train_one(
             fetching=progress.fetching,
         )
         name = name_of_twin(plan.model) if with_se else plan.model
-        progress.describe({**plan.facts(), "network": name, "training": f"{plan.epochs()}, seed {seed}"})
+        told = {**plan.facts(), "network": name, "training": f"{plan.epochs()}, seed {seed}"}
+        progress.describe({**told, "time": estimate(plan, [plan.folder])})
         watching = progress.training(number=1, total=1, seed=seed, variant="se" if with_se else "plain")
         network, result = _train(plan, seed, watching)
     summary = plan.images.summary()

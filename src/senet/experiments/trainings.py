@@ -19,6 +19,7 @@ from senet.training.lock import lock_folder
 from senet.training.loop import train
 from senet.training.progress import TrainingProgress
 
+MOST_SEEDS = 1000
 VARIANTS: tuple[Variant, ...] = ("plain", "se")
 
 
@@ -47,10 +48,12 @@ def trainings_of(seeds: int) -> tuple[Training, ...]:
     """Return the trainings of a comparison in the order in which they are run and dealt to jobs.
 
     Raises:
-        SenetError: there is no seed.
+        SenetError: there is no seed, or more than anybody could train.
     """
-    if seeds < 1:
-        raise SenetError(f"seeds is {seeds}; at least 1 is needed, and 3 or more to tell luck from effect.")
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise SenetError(
+            f"seeds is {seeds}; it must be from 1 to {MOST_SEEDS:,}, and 3 or more tell luck from effect."
+        )
     return tuple(Training(seed, variant) for seed in range(seeds) for variant in VARIANTS)
 
 

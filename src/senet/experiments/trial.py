@@ -42,7 +42,7 @@ def try_foreign(
     _check_built_anew(name, networks[0], again)
     for network in networks:
         for training in (True, False):
-            _check_scores(name, scores_of_two(name, network, shape, training), classes, training)
+            _check_scores(name, scores_of(name, network, shape, training), classes, training)
 
 
 def same_for_all_seeds(name: str, *, classes: int, channels: int) -> bool:
@@ -110,8 +110,10 @@ def _same(one: Any, other: Any) -> bool:
     return torch.equal(one, other) or bool(torch.allclose(one, other, rtol=0, atol=0, equal_nan=True))
 
 
-def scores_of_two(name: str, model: nn.Module, shape: tuple[int, int, int], training: bool) -> Any:
-    """Return what a copy of ``model`` returns for two images: on the meta device if it can run there.
+def scores_of(
+    name: str, model: nn.Module, shape: tuple[int, int, int], training: bool, images: int = 2
+) -> Any:
+    """Return what a copy of ``model`` returns for so many images: on the meta device if it can run there.
 
     Raises:
         SenetError: it cannot run on images of ``shape``, (channels, height, width).
@@ -122,7 +124,7 @@ def scores_of_two(name: str, model: nn.Module, shape: tuple[int, int, int], trai
             try:
                 probe = copy.deepcopy(model).train(training)
                 probe = probe if device is None else probe.to(device)
-                return probe(torch.zeros(2, *shape, device=device or next(model.parameters()).device))
+                return probe(torch.zeros(images, *shape, device=device or next(model.parameters()).device))
             except Exception as failure:  # noqa: BLE001 - it is reported below; whatever a forward may raise
                 error = failure
     channels, height, width = shape
@@ -145,7 +147,7 @@ def count_outputs(name: str, model: nn.Module, shape: tuple[int, int, int]) -> i
     Raises:
         SenetError: it cannot run on such images, or returns something else than one tensor of scores.
     """
-    scores = scores_of_two(name, model, shape, training=False)
+    scores = scores_of(name, model, shape, training=False)
     if not isinstance(scores, Tensor) or scores.dim() != 2 or len(scores) != 2:
         returned = (
             f"a tensor of {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__

@@ -116,7 +116,7 @@ def _learning_rate(values: dict[str, Any], situation: Situation) -> tuple[float,
         rate, why = RATE_WITHOUT_NORM, f"{why} and no BatchNorm"
     if situation.pretrained:
         rate, why = min(rate, FINE_TUNING_RATE), f"{why} and from weights"
-    rate = float(f"{rate * batch / RATE_BATCH:.2g}")
+    rate = float(f"{rate * batch / RATE_BATCH:.3g}")
     return rate, f"learning rate {rate:g} ({why})"
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from senet.errors import SenetError
 from senet.networks.preprocess import Preprocess
 from senet.networks.provenance import Provenance
 from senet.networks.specs import NetworkSpec
+
+INSERTED_KEY = "senet_inserted"
+"""Of the metadata of another package's network with SE in it, which `senet insert` writes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,3 +50,22 @@ class Checkpoint:
     provenance: Provenance | None = None
     notes: tuple[str, ...] = ()
     inserted: Mapping[str, Any] | None = None
+
+
+def inserted_settings(metadata: Mapping[str, str], source: str) -> Mapping[str, Any] | None:
+    """Return what `senet.squeeze_excite` was given for the network in a safetensors file, if it was.
+
+    Raises:
+        SenetError: the metadata has another form.
+    """
+    if INSERTED_KEY not in metadata:
+        return None
+    try:
+        settings = json.loads(metadata[INSERTED_KEY])["squeeze_excite"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise SenetError(
+            f"The metadata of {source} does not tell how SE was inserted: write it again with 'senet insert'."
+        )
+    return settings

@@ -23,9 +23,6 @@ from senet.weights.checkpoint import Checkpoint
 METADATA_KEY = "senet"
 """Of the safetensors metadata: one JSON text with everything but the tensors."""
 
-INSERTED_KEY = "senet_inserted"
-"""Of the metadata of another package's network with SE in it; `senet.create_model` reads `METADATA_KEY`."""
-
 _VERSION = 1
 _DIGESTS_KEY = "senet_digests"
 _LARGEST_SIDE = 2**20
@@ -159,25 +156,6 @@ def from_metadata(text: str, state: dict[str, Tensor], source: str) -> Checkpoin
             f"The metadata of {source} cannot be understood ({reason}): another version of senet wrote it, "
             "or it was changed by hand, so take the file as that version wrote it."
         ) from error
-
-
-def inserted_settings(metadata: Mapping[str, str], source: str) -> Mapping[str, Any] | None:
-    """Return what `senet.squeeze_excite` was given for the network in a safetensors file, if it was.
-
-    Raises:
-        SenetError: the metadata has another form.
-    """
-    if INSERTED_KEY not in metadata:
-        return None
-    try:
-        settings = json.loads(metadata[INSERTED_KEY])["squeeze_excite"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        settings = None
-    if not isinstance(settings, dict):
-        raise SenetError(
-            f"The metadata of {source} does not tell how SE was inserted: write it again with 'senet insert'."
-        )
-    return settings
 
 
 def is_training(value: Any) -> bool:

@@ -15,14 +15,13 @@ import safetensors.torch
 
 from senet.errors import SenetError
 from senet.tensor_files import DIGESTS, DamagedError, UntrustedError, check_digests, load_plain
-from senet.weights.checkpoint import Checkpoint
+from senet.weights.checkpoint import Checkpoint, inserted_settings
 from senet.weights.download import reason_of
 from senet.weights.own import (
     METADATA_KEY,
     check_metadata,
     from_metadata,
     from_training,
-    inserted_settings,
     is_training,
 )
 from senet.weights.state_dicts import network_weights

@@ -19,8 +19,9 @@ from senet.files import write_bytes
 from senet.networks.build import build_network
 from senet.networks.features import FeatureNetwork
 from senet.networks.network import Network
+from senet.weights.checkpoint import INSERTED_KEY
 from senet.weights.load import senet_network
-from senet.weights.own import INSERTED_KEY, to_metadata, with_digests
+from senet.weights.own import to_metadata, with_digests
 
 
 def save_weights(model: nn.Module, path: str | Path, *, classes: Sequence[str] | None = None) -> None:
