@@ -202,6 +202,23 @@ def test_files_of_one_part_may_store_bytes_differently(tmp_path: Path) -> None:
         assert len(data.train) + len(data.test) == 36 and len(pixels) <= 12
 
 
+def test_columns_of_every_file_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "0.parquet", {"image": pa.array(PICTURES).dictionary_encode(), "label": LABELS})
+    write(tmp_path / "1.parquet", {"image": IMAGES, "label": LABELS, "caption": LABELS})
+    data = opened(tmp_path)
+    assert data.train.read(0).size == (6, 5) and data.split.endswith("; ignored: 'caption'.")
+
+
+def test_a_test_part_alone_is_said_to_be_trained_on(tmp_path: Path) -> None:
+    write(tmp_path / "my_test_data.parquet", {"image": IMAGES, "label": LABELS})
+    with pytest.raises(
+        SenetError, match=r"None of the parquet files 'my_test_data.parquet' is a training part"
+    ):
+        opened(tmp_path)
+    said = " my_test_data.parquet is named as a test part, but was given alone: it is trained on."
+    assert said in opened(tmp_path / "my_test_data.parquet").split
+
+
 def test_no_rows_are_refused(tmp_path: Path) -> None:
     empty = pa.table({"image": pa.array([], KIND), "label": pa.array([], pa.int64())})
     for part, table in (

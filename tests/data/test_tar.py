@@ -332,9 +332,12 @@ def test_a_pickled_source_opens_its_own_files(tmp_path: Path) -> None:
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     tar(tmp_path / "0.tar", samples("0", "1"))
-    files = SplitFiles(train=("0.tar", "1.tar"), test=(), others=())
-    with pytest.raises(SenetError, match=r"There is no .*/1\.tar: correct the name or fetch the shard"):
-        open_tar_files(tmp_path, files, test_fraction=0.2, seed=0)
+    for files in (
+        SplitFiles(train=("0.tar", "1.tar"), test=(), others=()),
+        SplitFiles(train=("0.tar",), test=(), others=("1.tar",)),
+    ):
+        with pytest.raises(SenetError, match=r"There is no .*/1\.tar: correct the name or fetch the shard"):
+            open_tar_files(tmp_path, files, test_fraction=0.2, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -360,6 +363,9 @@ def test_brace_expressions(pattern: str, names: list[str]) -> None:
         ("a-{x}.tar", r"not a range \{0000\.\.0099\} or a choice \{train,val\}"),
         ("a-{0..x}.tar", "not a range"),
         ("a}.tar", "not a range"),
+        ("a-{0..99999999999}.tar", "range in a-.* is of more than 100,000 shards"),
+        (f"a-{{0..{'9' * 5000}}}.tar", "range in a-.* is of more than 100,000 shards"),
+        ("a-{0..999}-{0..999}.tar", "stands for more than 100,000 shards"),
     ],
 )
 def test_bad_brace_expressions(pattern: str, said: str) -> None:

@@ -137,7 +137,7 @@ def _map(root: Path, files: Sequence[str]) -> _Mapped:
         rows.append(table.num_rows)
         notes.append(columns.note)
         names.append(_class_names(schema, columns.label, root / file))
-    return _Mapped(joined(contents), joined(paths), labels, rows, names, notes[0])
+    return _Mapped(joined(contents), joined(paths), labels, rows, names, "".join(dict.fromkeys(notes)))
 
 
 def _wanted(file: str, schema: Any) -> list[str]:

@@ -99,7 +99,9 @@ def _read(root: Path, files: Sequence[str]) -> TablePart:
         contents=joined(contents),
         paths=joined(paths),
         places=places,
-        stored=StoredLabels(values=values, class_names=agreed, where=where, note=notes[0]),
+        stored=StoredLabels(
+            values=values, class_names=agreed, where=where, note="".join(dict.fromkeys(notes))
+        ),
     )
 
 

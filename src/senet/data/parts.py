@@ -108,6 +108,8 @@ def make_parts(
     else:
         chosen, rest, sentence = stratified_split(labels, classes, test_fraction=test_fraction, seed=seed)
         train, test = Subset(train, chosen), Subset(train, rest)
+        if role_of(PurePosixPath(files.train[0]).name) in ("val", "test"):
+            sentence += f" {files.train[0]} is named as a test part, but was given alone: it is trained on."
     if files.others:
         sentence += f" Ignored: {listed(files.others)}."
     return ImageData(

@@ -195,7 +195,12 @@ def open_stream(
         agreed = agreeing(names, [given for _, _, given, _ in described], labels, "parquet")
         where = files_named(names)
         values = from_column(joined(labels), where)
-        stored = StoredLabels(values=values, class_names=agreed, where=where, note=described[0][3])
+        stored = StoredLabels(
+            values=values,
+            class_names=agreed,
+            where=where,
+            note="".join(dict.fromkeys(note for _, _, _, note in described)),
+        )
         return _StreamedPart(shards, stored, open_files, cache)
 
     return make_parts(Path(root), files, read, test_fraction=test_fraction, seed=seed, wrap=ReplacedImages)

@@ -211,7 +211,7 @@ def contents_and_paths(column: Any, file: str) -> tuple[Any, Any]:
         if str(_field_type(kind, "path")) in TEXT_TYPES:
             paths = pc.struct_field(column, "path").cast(pa.string())
         column = pc.struct_field(column, "bytes")
-    if pa.types.is_null(column.type):
+    if pa.types.is_null(column.type) or pa.types.is_binary(_value_type(column.type)):
         column = column.cast(pa.binary())
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         return column, paths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -34,6 +35,9 @@ from senet.errors import SenetError
 # A process may usually have 1,024 files open.
 MOST_OPEN = 512
 COMPRESSED_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+# In one expression.
+MOST_SHARDS = 100_000
+MOST_DIGITS = 18
 CLASSES_FILE = "classes.txt"
 INFO_FILE = "dataset_info.json"
 # One pair of braces: a range, {0000..0099}, or a choice, {train,val}.
@@ -146,6 +150,10 @@ def open_tar_files(root: Path, files: SplitFiles, *, test_fraction: float, seed:
     Raises:
         SenetError: a shard is missing, compressed or damaged, or a sample has no picture or no label.
     """
+    every = files.train + files.test + files.others
+    missing = next((shard for shard in every if not (root / shard).is_file()), None)
+    if missing is not None:
+        raise SenetError(f"There is no {root / missing}: correct the name or fetch the shard.")
     names = class_names_beside(root)
     return make_parts(root, files, partial(_read, root, names), test_fraction=test_fraction, seed=seed)
 
@@ -174,9 +182,6 @@ def class_names_beside(root: Path) -> tuple[str, ...] | None:
 
 
 def _read(root: Path, given: tuple[str, ...] | None, shards: tuple[str, ...]) -> _TarPart:
-    missing = next((shard for shard in shards if not (root / shard).is_file()), None)
-    if missing is not None:
-        raise SenetError(f"There is no {root / missing}: correct the name or fetch the shard.")
     indices = [shard_index(root / shard) for shard in shards]
     where = files_named(shards)
     values = from_texts([label for index in indices for label in index.labels.to_pylist()], where)
@@ -205,6 +210,8 @@ def expand_braces(pattern: str) -> list[str]:
         pieces = BRACES.split(one)
         # Between the texts lie the three groups of each pair of braces.
         choices = [_choices(pattern, *pieces[start : start + 3]) for start in range(1, len(pieces), 4)]
+        if math.prod(map(len, choices)) > MOST_SHARDS:
+            raise SenetError(f"{pattern} stands for more than {MOST_SHARDS:,} shards: correct its numbers.")
         if any(brace in text for text in pieces[::4] for brace in "{}"):
             raise SenetError(
                 f"The braces in {pattern} are not a range {{0000..0099}} or a choice {{train,val}}."
@@ -217,6 +224,8 @@ def expand_braces(pattern: str) -> list[str]:
 def _choices(pattern: str, first: str | None, last: str | None, words: str | None) -> list[str]:
     if first is None or last is None:
         return [] if words is None else words.split(",")
+    if max(len(first), len(last)) > MOST_DIGITS or int(last) - int(first) >= MOST_SHARDS:
+        raise SenetError(f"The range in {pattern[:200]} is of more than {MOST_SHARDS:,} shards: correct it.")
     if int(last) < int(first):
         raise SenetError(f"The range {{{first}..{last}}} in {pattern} counts downwards: turn it round.")
     return [f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1)]
