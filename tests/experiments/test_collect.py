@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import senet
 from senet.errors import SenetError, TrainingInterrupted
@@ -201,6 +202,24 @@ def test_images_elsewhere_are_named_and_other_images_refused(
     assert not (tmp_path / "out").exists()
     comparison, _ = collect(copies, data=photos, out=tmp_path / "out")
     assert comparison.top1 == whole[0].top1
+
+
+def test_images_overwritten_under_the_same_names_are_other_images(
+    photos: Path, copies: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Job 1 of 2 has trained on the one, job 2 would on the other: no verdict comes of that."""
+    changed = Path(shutil.copytree(photos, tmp_path / "photos"))
+    for path in changed.rglob("*.*"):
+        with Image.open(path) as picture:
+            turned = picture.rotate(180)
+        turned.save(path)
+    with pytest.raises(
+        SenetError, match=r"images are not those that the folder .* was begun with: their content"
+    ):
+        job("2/2", changed, out=copies[0])
+    with pytest.raises(SenetError, match="not those that were trained on: their content"):
+        collect(copies, data=changed, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_no_run_of_a_comparison_is_refused(

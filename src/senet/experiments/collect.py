@@ -172,8 +172,8 @@ def _refuse_other_images(name: str, se: SEConfig, images: ReadyImages, identity:
         here["weights"] = identity["weights"]
     if here["images"] != identity["images"]:
         raise SenetError(
-            f"The images in {images.checked.data.location} are not those that were trained on: their names, "
-            "labels or split differ. Name the place of those in front of --collect."
+            f"The images in {images.checked.data.location} are not those that were trained on: their "
+            "content, names, labels or split differ. Name the place of those in front of --collect."
         )
     different = differences(identity, here, "in the trainings", "here")
     if different:

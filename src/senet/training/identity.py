@@ -18,6 +18,11 @@ def refuse_other_training(stored: Mapping[str, Any], wanted: Mapping[str, Any], 
         SenetError: they differ; the sentence names up to three settings with both values.
     """
     different = differences(stored, wanted, "there", "here")
+    if not differences({**stored, "images": None}, {**wanted, "images": None}, "", "") and different:
+        raise SenetError(
+            f"The images are not those that the folder {folder} was begun with: their content, names, "
+            "labels or split changed. Put them back as they were, or name a new folder with --out."
+        )
     if different:
         raise SenetError(
             f"The folder {folder} holds another training ({different}): "
