@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from senet.networks.preprocess import Preprocess
 from senet.training.checkpoint import load_checkpoint, save_checkpoint
 from senet.training.recipe import Recipe
 from senet.weights.save import save_weights
-from tests.data.pictures import noise
+from tests.data.pictures import encoded, noise, write
 from tests.references import import_timm, import_torchvision
 from tests.small import small_source
 
@@ -348,3 +349,30 @@ def test_torchvisions_own_preset() -> None:
         torch.testing.assert_close(preprocess(image)[0], preset(image), rtol=0, atol=1e-6)
         assert notes == ()
     assert "does not tell its preprocessing" in foreign_preprocess("mine:net", nn.Identity())[1][0]
+
+
+def test_16_bit_greyscale_is_scaled_alike_in_training_evaluation_and_preprocessing(tmp_path: Path) -> None:
+    """What is black and what is white belongs to the weights; 12-bit values keep their contrast."""
+    for number in range(12):
+        for label, low in (("low", 1000), ("high", 3000)):
+            values = np.random.default_rng(number).integers(low, low + 1000, (12, 12)).astype(np.uint16)
+            write(tmp_path / "deep" / label / f"{number}.png", encoded(Image.fromarray(values)))
+    recipe = Recipe(epochs=1, batch_size=8, image_size=12, crop="pad", flip=False)
+    run = train_one(tmp_path / "deep", model="resnet8", recipe=recipe, out=tmp_path / "run", workers=0)
+    preprocess = run.model.preprocess
+    assert isinstance(preprocess, Preprocess) and preprocess.levels is not None
+    assert 1000 <= preprocess.levels[0] < 1100 and 3900 < preprocess.levels[1] < 4000
+    path = tmp_path / "deep" / "high" / "3.png"
+    black, white = preprocess.levels
+    scaled = (np.asarray(Image.open(path)).astype(float) - black) / (white - black)
+    expected = (scaled - preprocess.mean[0]) / preprocess.std[0]
+    assert np.abs(preprocess(path)[0, 0].numpy() - expected).max() < 0.51 / 255 / preprocess.std[0]
+    assert torch.equal(preprocess(path), preprocess(np.array(Image.open(path))))
+    folder, model = (evaluate(what, split="all", workers=0) for what in (run.folder, run.model))
+    assert folder.rows == model.rows and len(folder.images) == 24
+    few = tmp_path / "few"  # a few images alone are not scaled by their own range
+    for label in ("low", "high"):
+        shutil.copytree(tmp_path / "deep" / label, few / label, ignore=lambda _, names: sorted(names)[:-2])
+    alone = evaluate(run.folder, few, split="all", workers=0)
+    confidence = dict(zip(folder.images, folder.rows[0].confidence, strict=True))
+    assert alone.rows[0].confidence == pytest.approx([confidence[name] for name in alone.images], abs=1e-5)

@@ -131,12 +131,13 @@ def decode(
         return _to_grey_or_rgb(image, name, levels)
 
 
-def upright(image: Image.Image, name: str) -> Image.Image:
+def upright(image: Image.Image, name: str, levels: Levels | None = None) -> Image.Image:
     """Return a picture that is open already as `decode` returns it; the given one stays as it is.
 
     Args:
         image: of any mode.
         name: what to call the image in an error.
+        levels: as for `decode`.
 
     Raises:
         UnreadableImage: it is damaged, has pixels without an agreed range, or too many of them.
@@ -145,7 +146,7 @@ def upright(image: Image.Image, name: str) -> Image.Image:
     with _damage_explained(name):
         image.load()
         # A copy, where there is something to turn.
-        return _to_grey_or_rgb(ImageOps.exif_transpose(image), name)
+        return _to_grey_or_rgb(ImageOps.exif_transpose(image), name, levels)
 
 
 def examine(content: bytes | memoryview, name: str) -> ImageFacts:

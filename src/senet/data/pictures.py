@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from senet.data.choices import CENTRE
-from senet.data.decode import decode, upright
+from senet.data.decode import Levels, decode, upright
 from senet.data.transforms import Transform
 from senet.errors import SenetError
 
@@ -25,26 +25,27 @@ Picture = (
 _WRONG_PIXELS = "Preprocessing takes pixels as uint8, 0 to 255, not {}: it scales them itself."
 
 
-def open_picture(picture: Any, transform: Transform) -> Image.Image:
+def open_picture(picture: Any, transform: Transform, levels: Levels | None = None) -> Image.Image:
     """Return one picture as a training's source of images returns it: upright, in mode "L" or "RGB".
 
     Args:
         picture: a `Picture`.
         transform: what is going to be done to it; a large JPEG is decoded no larger than that takes.
+        levels: black and white of 16-bit greyscale, as `decode` says.
 
     Raises:
         SenetError: it is no picture, cannot be read, or is damaged.
     """
     if isinstance(picture, str | os.PathLike):
-        return _decoded(_content(Path(picture)), str(picture), transform)
+        return _decoded(_content(Path(picture)), str(picture), transform, levels)
     if isinstance(picture, bytes | bytearray | memoryview):
-        return _decoded(bytes(picture), "The picture", transform)
+        return _decoded(bytes(picture), "The picture", transform, levels)
     if isinstance(picture, Image.Image):
         content = _unread_jpeg(picture)
         return (
-            upright(picture, _name(picture))
+            upright(picture, _name(picture), levels)
             if content is None
-            else _decoded(content, _name(picture), transform)
+            else _decoded(content, _name(picture), transform, levels)
         )
     if isinstance(picture, torch.Tensor):
         if picture.dtype not in (torch.uint8, torch.uint16):
@@ -52,15 +53,17 @@ def open_picture(picture: Any, transform: Transform) -> Image.Image:
         pixels = picture.detach().cpu().numpy()
         picture = pixels.transpose(1, 2, 0) if pixels.ndim == 3 else pixels
     if isinstance(picture, np.ndarray):
-        return upright(_from_array(picture), "The array")
+        return upright(_from_array(picture), "The array", levels)
     raise SenetError(
         "A picture is a path, the bytes of a file, a Pillow image, a uint8 array or a uint8 tensor, and "
         f"several are a list of them, not a value of type {type(picture).__name__}."
     )
 
 
-def _decoded(content: bytes, name: str, transform: Transform) -> Image.Image:
-    return decode(content, name, lambda width, height: transform.is_large_enough(width, height, CENTRE))
+def _decoded(content: bytes, name: str, transform: Transform, levels: Levels | None) -> Image.Image:
+    return decode(
+        content, name, lambda width, height: transform.is_large_enough(width, height, CENTRE), levels
+    )
 
 
 def _content(path: Path) -> bytes:

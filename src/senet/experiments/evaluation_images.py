@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from senet.data.check import check_images
+from senet.data.decode import FULL_LEVELS
 from senet.data.images import open_images
 from senet.data.joined import Joined
 from senet.data.source import ImageData, ImageSource, Indices, Subset
@@ -90,6 +91,7 @@ def open_part(
         progress=progress,
         # How many may be damaged was asked when the run was trained.
         most_unreadable=math.inf if own else None,
+        levels=subject.view.preprocess.levels or FULL_LEVELS,
     )
     count = len(checked.data.train)
     texts = {

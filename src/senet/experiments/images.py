@@ -111,6 +111,7 @@ class ReadyImages:
             std=self.std,
             data=data,
             test_fraction=test_fraction,
+            levels=self.checked.levels,
         )
 
     def summary(self) -> DataSummary:

@@ -60,6 +60,7 @@ class Preprocess:
         std: what each channel is divided by after that.
         labels: the name of the order of the classes, or ``None`` where the weights are fresh.
         transform: whose sizes, crops and order of arithmetic: ``"torchvision"`` (and timm) or ``"senet"``.
+        levels: of 16-bit greyscale, the values that are black and white; ``None`` stands for 0 and 65535.
 
     Raises:
         SenetError: a value is not allowed.
@@ -75,6 +76,7 @@ class Preprocess:
     std: tuple[float, ...] = IMAGENET_STD
     labels: str | None = None
     transform: TransformOf = "torchvision"
+    levels: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         for name in ("crop", "resize", "channels"):
@@ -101,6 +103,14 @@ class Preprocess:
                 raise SenetError(f"{name} of the preprocessing must be numbers, not {getattr(self, name)!r}.")
         if min(self.std) <= 0:
             raise SenetError(f"std of the preprocessing must be above 0, not {self.std!r}.")
+        if self.levels is not None:
+            object.__setattr__(self, "levels", tuple(self.levels))
+            if len(self.levels) != 2 or not all(
+                type(each) is int and 0 <= each <= 65535 for each in self.levels
+            ):
+                raise SenetError(
+                    f"levels of the preprocessing must be two values from 0 to 65535, not {self.levels!r}."
+                )
         others = (self.interpolation, self.channel_order, self.scale)
         if self.transform == "senet" and others != ("bilinear", "RGB", "0..1"):
             raise SenetError(
@@ -184,8 +194,8 @@ class Preprocess:
         """Return a float32 batch, (N, channels, crop, crop): what a test of the weights sees, to the bit.
 
         Pictures are decoded as for a training: upright as EXIF tells, transparent parts white, 16 bits scaled
-        to 8, CMYK and palettes as RGB. A large JPEG is decoded at the size that the training's tests take;
-        one that Pillow has loaded already, an array or a tensor is taken as it is.
+        to 8 by ``levels``, CMYK and palettes as RGB. A large JPEG is decoded at the size that the training's
+        tests take; one that Pillow has loaded already, an array or a tensor is taken as it is.
 
         Args:
             images: a picture or a list of them, each a path, the bytes of a file, a Pillow image of any mode,
@@ -205,7 +215,7 @@ class Preprocess:
         pictures: Sequence[Any] = images if isinstance(images, list | tuple) else [images]
         if not pictures:
             raise SenetError("An empty list has no images to make ready.")
-        opened = (open_picture(picture, view) for picture in pictures)
+        opened = (open_picture(picture, view, self.levels) for picture in pictures)
         return self.normalised(torch.from_numpy(np.stack([view(image, CENTRE) for image in opened])))
 
 

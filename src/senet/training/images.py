@@ -136,6 +136,7 @@ def provenance_of_training(
     std: Sequence[float],
     data: str | None,
     test_fraction: float | None,
+    levels: tuple[int, int] | None = None,
 ) -> Provenance:
     """Return what belongs to the network that a training leaves besides its weights.
 
@@ -147,6 +148,7 @@ def provenance_of_training(
         std: of each channel.
         data: where the images are, to be found from every working folder; ``None`` for the embedded ones.
         test_fraction: that was asked for.
+        levels: of 16-bit greyscale, what was black and what was white.
     """
     return Provenance(
         preprocess=Preprocess(
@@ -156,6 +158,7 @@ def provenance_of_training(
             mean=tuple(mean),
             std=tuple(std),
             transform="senet",
+            levels=levels,
         ),
         classes=tuple(classes),
         precision=recipe.precision,
