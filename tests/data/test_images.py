@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from senet.data import images as room
@@ -209,3 +210,24 @@ def test_the_room_itself_imports_nothing_heavy() -> None:
         "import sys, senet.data; sys.exit(any(name in sys.modules for name in ('torch', 'PIL', 'pyarrow')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_classes_with_numbers_for_names_are_in_one_order_in_every_source(tmp_path: Path, first: int) -> None:
+    """0 to 11 or 1 to 12 as folders, text or numbers: the order of the text, 1, 10, 11, 2, in all of them."""
+    numbers = list(range(first, first + 12))
+    names = [str(number) for number in numbers]
+    root = class_folders(tmp_path / "folders", dict.fromkeys(names, 2))
+    rows = [f"{path.relative_to(root).as_posix()},{path.parent.name}" for path in sorted(root.rglob("*.png"))]
+    (root / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    labels = numbers * 2
+    parquet(tmp_path / "numbers.parquet", labels)
+    parquet(tmp_path / "text.parquet", [str(label) for label in labels])
+    tar(tmp_path / "shard.tar", samples(*map(str, labels)))
+    files = (tmp_path / name for name in ("numbers.parquet", "text.parquet", "shard.tar"))
+    for place in (root, root / "labels.csv", *files):
+        opened = open_images(place, test_fraction=0.5)
+        assert opened.classes == tuple(sorted(names)), place
+        assert np.bincount(opened.train.labels).tolist() == [1] * 12, place
+    given = open_images(parquet(tmp_path / "named.parquet", list(range(12)) * 2, names), test_fraction=0.5)
+    assert given.classes == tuple(names), "an order that comes with the names stays"
