@@ -84,8 +84,13 @@ def load_plain(path: Path) -> Any:
             _check_archive(path)
         file.seek(0)
         try:
-            # timm's training keeps its settings in a Namespace, which is plain data.
-            with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            # timm's training keeps its settings in a Namespace, which is plain data. Indices of a sparse
+            # tensor that lie outside it would be followed into foreign memory.
+            with (
+                warnings.catch_warnings(),
+                torch.serialization.safe_globals([argparse.Namespace]),
+                torch.sparse.check_sparse_tensor_invariants(True),
+            ):
                 warnings.simplefilter("ignore")  # about the protocol of files that are then refused
                 return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:
@@ -107,12 +112,12 @@ def _explained(error: Exception) -> SenetError:
 
 def _check_archive(path: Path) -> None:
     """Compare checksums and sizes, which torch itself does not look at."""
-    if not zipfile.is_zipfile(path):
-        size = path.stat().st_size
-        raise DamagedError(
-            f"is damaged or cut short (it ends after {size:,} bytes, before its list of contents)"
-        )
     try:
+        if not zipfile.is_zipfile(path):
+            size = path.stat().st_size
+            raise DamagedError(
+                f"is damaged or cut short (it ends after {size:,} bytes, before its list of contents)"
+            )
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 # torch reads nothing for what calls itself a folder or empty, and hands out the memory.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from senet.errors import SenetError, nearest
+from senet.text import counted
 from senet.weights.checkpoint import Checkpoint
 from senet.weights.own import marks_own
 from senet.weights.packages import namings_of
@@ -22,8 +23,8 @@ _PREFIXES = {"module", "_orig_mod", "model", "net", "network", "_forward_module"
     *("backbone", "encoder", "timm_model", "base_model", "classifier", "student", "feature_extractor"),
     *("cnn", "resnet", "trunk", "body", "visual"),
 }
-# AveragedModel of torch counts its updates in a tensor of this name.
-_COUNTER = "n_averaged"
+# AveragedModel of torch counts its updates; some modules keep a state that is no weight.
+_NO_WEIGHTS = ("n_averaged", "_extra_state")
 _THOP = ("total_ops", "total_params")
 # Of the loss and the metrics that a LightningModule has beside its network.
 _METRIC = re.compile(
@@ -54,14 +55,12 @@ def network_weights(value: Any, source: str, chosen: str | None = None) -> Check
     found = dict(_state_dicts(value))
     found = {path: each for path, each in found.items() if _has_weights(each)} or found
     if not found:
-        held = (
-            f"the keys {', '.join(repr(key)[:40] for key in list(value)[:4])}"
-            if isinstance(value, Mapping)
-            else f"a {type(value).__name__}"
-        )
+        held = f"a {type(value).__name__}"
+        if isinstance(value, Mapping) and value:
+            held = f"the keys {', '.join(repr(key)[:40] for key in list(value)[:4])}"
         raise SenetError(f"{source} is not a checkpoint: it holds {held} and no tensors by name.")
     named = _named(found, chosen)
-    taken = named or _usual(found)
+    taken = named or _usual(found, source, chosen)
     notes = [] if named else _told(found, taken, source)
     state = {str(key): each.detach() for key, each in found[taken].items() if isinstance(each, Tensor)}
     state, beside = _network_part(state, source, None if named else chosen)
@@ -120,15 +119,22 @@ def _named(found: Mapping[str, Any], chosen: str | None) -> str | None:
     return next((path for path in found if chosen in (path, *path.split("/"))), None)
 
 
-def _usual(found: Mapping[str, Any]) -> str:
+def _usual(found: Mapping[str, Any], source: str, chosen: str | None) -> str:
     """Return the path of the state dict that people mean: an average, or what has a usual name."""
 
     def rank(path: str) -> tuple[bool, bool, int]:
-        parts = path.split("/")
-        known = [_WRAPPERS.index(part) for part in parts if part in _WRAPPERS]
+        known = [_WRAPPERS.index(part) for part in path.split("/") if part in _WRAPPERS]
         return not _is_average(path), not known and path != "", min(known, default=len(_WRAPPERS))
 
-    return min(found, key=rank)
+    best = min(found, key=rank)
+    if best != "" and rank(best) == (True, True, len(_WRAPPERS)) and len(found) > 1:
+        raise _several(list(found), source, chosen)
+    return best
+
+
+def _several(names: list[str], source: str, chosen: str | None) -> SenetError:
+    held = f"several networks, {_listed(names)}" if chosen is None else f"nothing called {chosen!r}"
+    return SenetError(f"{source} holds {held}: choose one, such as weights={f'{source}#{names[0]}'!r}.")
 
 
 def _is_average(path: str) -> bool:
@@ -155,9 +161,13 @@ def _network_part(
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Return the network's tensors without what was put before their keys, and sentences on the rest."""
     left: list[str] = []
-    counters = [key for key in state if key.rpartition(".")[2] in _THOP]
-    state = {key: each for key, each in state.items() if key != _COUNTER and key not in counters}
-    notes = [f"{len(counters)} counters of thop ({', '.join(_THOP)}) are left out."] if counters else []
+    counters = {key for key in state if _last(key) in _THOP}
+    state = {key: each for key, each in state.items() if _last(key) not in (*_THOP, *_NO_WEIGHTS)}
+    notes = (
+        [f"Left out: {counted(len(counters), 'counter')} of thop ({' and '.join(_THOP)})."]
+        if counters
+        else []
+    )
     while True:
         metrics = [key for key in state if _METRIC.fullmatch(_first(key)) and "." in key]
         if len(metrics) < len(state):
@@ -166,15 +176,16 @@ def _network_part(
         prefix, note = _prefix(state, source, chosen)
         if prefix is None:
             break
-        if note:
+        inner = _inside(prefix, state)
+        outer = {key: each for key, each in state.items() if _first(key) != prefix}
+        if note:  # which names the other networks
             notes.append(note)
-            chosen = None
-        inner = {key.removeprefix(f"{prefix}."): each for key, each in state.items() if _first(key) == prefix}
-        outer = {key: each for key, each in state.items() if _first(key) != prefix and key != _COUNTER}
+            chosen, networks = None, _networks(outer)
+            outer = {key: each for key, each in outer.items() if _first(key) not in networks}
         classifier = _classifier(inner, outer)
         if classifier:
-            notes.append(f"{', '.join(classifier)} is taken as the network's classifier.")
-        inner |= {f"fc.{key.rpartition('.')[2]}": outer.pop(key) for key in classifier}
+            notes.append(f"The network's classifier is taken from {classifier[0].rpartition('.')[0]}.")
+        inner |= {f"fc.{_last(key)}": outer.pop(key) for key in classifier}
         left += outer
         state = inner
     if left:
@@ -184,28 +195,29 @@ def _network_part(
 
 def _prefix(state: Mapping[str, Tensor], source: str, chosen: str | None) -> tuple[str | None, str | None]:
     """Return the first part of the network's keys, where it is none of its layers, and a sentence on it."""
-    firsts = dict.fromkeys(_first(key) for key in state)
-    networks = list(dict.fromkeys(_first(key) for key, each in state.items() if each.dim() == 4))
-    if chosen in firsts and any("." in key for key in state if _first(key) == chosen):
+    firsts, networks = list(dict.fromkeys(_first(key) for key in state)), _networks(state)
+    if chosen in firsts and chosen not in state:
         return chosen, _AS_ASKED.format(chosen)
-    if len(firsts) == 1 and not networks and next(iter(firsts)) in _PREFIXES and "." in next(iter(state)):
-        return next(iter(firsts)), None
+    if len(firsts) == 1 and not networks and firsts[0] in _PREFIXES and firsts[0] not in state:
+        return firsts[0], None
     if len(networks) == 1:
-        name = networks[0]
-        return (name if _is_prefix(name, state) else None), None
+        return (networks[0] if _is_prefix(networks[0], state) else None), None
     averages = [name for name in networks if _AVERAGE.fullmatch(name)]
-    if not networks or not all(name in _PREFIXES or _AVERAGE.fullmatch(name) for name in networks):
-        return None, None
-    if len(averages) != 1:
-        raise SenetError(
-            f"{source} holds several networks, under {_listed(networks)}: choose one, such as "
-            f"weights={f'{source}#{networks[0]}'!r}."
+    usual = [name for name in networks if name in _PREFIXES]
+    if len(averages) == 1 and usual:
+        return averages[0], (
+            f"The moving average {averages[0]!r} was taken; the file also holds {_listed(usual)} "
+            f"(weights={f'{source}#{usual[0]}'!r})."
         )
-    others = [name for name in networks if name != averages[0]]
-    return averages[0], (
-        f"The moving average {averages[0]!r} was taken; the file also holds {_listed(others)} "
-        f"(weights={f'{source}#{others[0]}'!r})."
-    )
+    whole = [name for name in networks if name in _PREFIXES or _recognised(_inside(name, state))]
+    if len(whole) > 1 and not _recognised(state):
+        raise _several(whole, source, chosen)
+    return None, None
+
+
+def _networks(state: Mapping[str, Tensor]) -> list[str]:
+    """Return the first parts of keys behind which there are convolutions."""
+    return list(dict.fromkeys(_first(key) for key, each in state.items() if each.dim() == 4))
 
 
 def _is_prefix(name: str, state: Mapping[str, Tensor]) -> bool:
@@ -214,8 +226,11 @@ def _is_prefix(name: str, state: Mapping[str, Tensor]) -> bool:
         return False
     if name in _PREFIXES or _AVERAGE.fullmatch(name):
         return True
-    inner = {key.removeprefix(f"{name}."): each for key, each in state.items() if _first(key) == name}
-    return not _recognised(state) and _recognised(inner)
+    return not _recognised(state) and _recognised(_inside(name, state))
+
+
+def _inside(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{name}."): each for key, each in state.items() if _first(key) == name}
 
 
 def _recognised(state: Mapping[str, Tensor]) -> bool:
@@ -269,6 +284,10 @@ def _converted(tensor: Tensor) -> Tensor:
 
 def _first(key: str) -> str:
     return key.partition(".")[0]
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
 def _listed(keys: list[str]) -> str:
