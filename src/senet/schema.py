@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -143,7 +144,12 @@ def parse_json(text: str) -> Any:
         SchemaError: it is no JSON, holds a bare NaN or a key twice, or is nested too deeply.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)
+        return json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            object_pairs_hook=_without_repeats,
+        )
     except SchemaError:
         raise
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError
@@ -152,6 +158,13 @@ def parse_json(text: str) -> Any:
 
 def _refuse_constant(name: str) -> float:
     raise SchemaError(f"it holds a bare {name}, which is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise SchemaError(f"it holds {_shown(text, str)}, a number too large")
+    return number
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
