@@ -82,7 +82,7 @@ class Schema:
                 raise SchemaError(f"{where}.{name} is missing")
         for name in value:
             if name not in fields and kind not in self.extensible:
-                raise SchemaError(f"{where}.{_shown(name, str)} is unknown to this senet")
+                raise SchemaError(f"{where}.{shown(name, str)} is unknown to this senet")
         known = {name: each for name, each in value.items() if name in fields}
         return kind(
             **{name: self._build(hints[name], each, f"{where}.{name}") for name, each in known.items()}
@@ -163,7 +163,7 @@ def _refuse_constant(name: str) -> float:
 def _finite(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise SchemaError(f"it holds {_shown(text, str)}, a number too large")
+        raise SchemaError(f"it holds {shown(text, str)}, a number too large")
     return number
 
 
@@ -172,23 +172,23 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
         repeated = next(name for name in names if names.count(name) > 1)
-        raise SchemaError(f"it holds {_shown(repeated)} twice")
+        raise SchemaError(f"it holds {shown(repeated)} twice")
     return content
 
 
 def _expect(holds: bool, what: str, value: Any, where: str) -> None:
     if not holds:
-        raise SchemaError(f"{where} is {_shown(value)}, where {what} belongs")
+        raise SchemaError(f"{where} is {shown(value)}, where {what} belongs")
 
 
 def _named(kind: Any) -> str:
     return _NAMES.get(kind, f"a {getattr(kind, '__name__', kind)}")
 
 
-def _shown(value: Any, text: Any = repr) -> str:
+def shown(value: Any, text: Any = repr) -> str:
     """Return a value on one line, shortened."""
     try:
-        shown = " ".join(text(value).split())
+        line = " ".join(text(value).split())
     except (ValueError, RecursionError):  # of a number with thousands of digits; of deep nesting
-        return f"a {type(value).__name__} too large to show"
-    return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 3] + "…"
+        return f"a {'number' if isinstance(value, int) else type(value).__name__} too large to show"
+    return line if len(line) <= _SHOWN else line[: _SHOWN - 3] + "…"

@@ -89,7 +89,7 @@ def load_plain(path: Path) -> Any:
             with (
                 warnings.catch_warnings(),
                 torch.serialization.safe_globals([argparse.Namespace]),
-                torch.sparse.check_sparse_tensor_invariants(True),
+                torch.sparse.check_sparse_tensor_invariants(True),  # type: ignore[no-untyped-call]
             ):
                 warnings.simplefilter("ignore")  # about the protocol of files that are then refused
                 return torch.load(file, map_location="cpu", weights_only=True)

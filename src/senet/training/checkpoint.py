@@ -126,7 +126,7 @@ class _Training:
     identity: dict[str, Any]
     position: _Progress
     model: dict[str, Tensor]
-    optimiser: dict[str, dict[str, Any]]
+    optimiser: dict[str, dict[str, Tensor | None]]
     scaler: dict[str, Any]
     average: _Average | None
     log: dict[str, int | str]

@@ -9,9 +9,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from senet.errors import SenetError, nearest
+from senet.schema import Schema, SchemaError, shown
 from senet.training.recipe import Recipe
 from senet.training.recipe_changes import with_changes
 
@@ -107,15 +108,16 @@ def read_recipe_file(name: str | Path) -> RecipeFile:
         raise SenetError(
             f"The recipe {path} cannot be read ({error.strerror}): name another file."
         ) from error
-    except ValueError as error:  # TOML's errors and those of the encoding are of this kind
+    except (ValueError, RecursionError) as error:  # TOML's errors and those of the encoding are ValueErrors
+        reason = " ".join(str(error).split())[:160]
         raise SenetError(
-            f"The recipe {path} is not TOML ({error}): write lines such as learning_rate = 0.6."
+            f"The recipe {path} is not TOML ({reason}): write lines such as learning_rate = 0.6."
         ) from error
     settings = {each.name for each in fields(Recipe)}
     for key in content:
         if key not in settings and key not in _TEXTS:
             raise SenetError(
-                f"The recipe {path} sets {key!r}, which is no setting of a training: "
+                f"The recipe {path} sets {shown(key)}, which is no setting of a training: "
                 f"'senet train --help' lists them.{nearest(key, settings)}"
             )
     file = RecipeFile(
@@ -149,13 +151,13 @@ def _find(name: str | Path) -> Path:
 def _text(content: Mapping[str, Any], key: str, path: Path) -> str:
     value = content.get(key, "")
     if not isinstance(value, str):
-        raise SenetError(f"{key} in the recipe {path} is {value!r}; it must be a text.")
+        raise SenetError(f"{key} in the recipe {path} is {shown(value)}; it must be text.")
     return value
 
 
 def _sentences(value: Any, path: Path) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise SenetError(f"{_LIMITS} in the recipe {path} is {value!r}; it must be a list of texts.")
+        raise SenetError(f"{_LIMITS} in the recipe {path} is {shown(value)}; it must be a list of texts.")
     return tuple(value)
 
 
@@ -165,30 +167,21 @@ def _sourced(key: str, entry: Any, path: Path) -> SourcedValue:
         return SourcedValue(value=_typed(key, entry, path))
     unknown = sorted(entry.keys() - _VALUE_KEYS)
     if unknown or "value" not in entry:
-        problem = f"has {unknown[0]!r}" if unknown else "has no value"
+        problem = f"has {shown(unknown[0])}" if unknown else "has no value"
         raise SenetError(
             f"[{key}] in the recipe {path} {problem}; it takes value, and if you like source and status."
         )
     source, status = (_text(entry, name, path) for name in ("source", "status"))
     if status and status not in STATUSES:
         raise SenetError(
-            f"The status of {key} in the recipe {path} is {status!r}; choose {', '.join(STATUSES)}."
+            f"The status of {key} in the recipe {path} is {shown(status)}; choose {', '.join(STATUSES)}."
         )
     return SourcedValue(value=_typed(key, entry["value"], path), source=source, status=status)
 
 
 def _typed(key: str, value: Any, path: Path) -> Any:
-    """Return a value of TOML as `Recipe` takes it; what `Recipe` refuses by itself is left to it."""
-    hint = get_type_hints(Recipe)[key]
-    kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
-    if get_origin(hint) is tuple:
-        member: type = kinds[0]
-        if not isinstance(value, list) or not all(type(each) is member for each in value):
-            of = "whole numbers" if member is int else "texts"
-            raise SenetError(f"{key} in the recipe {path} is {value!r}; it must be a list of {of}.")
-        return tuple(value)
-    if get_origin(hint) is not Literal and float in kinds:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise SenetError(f"{key} in the recipe {path} is {value!r}; it must be a number.")
-        return float(value)
-    return value
+    """Return a value of TOML as `Recipe` takes it."""
+    try:
+        return Schema().build(get_type_hints(Recipe)[key], value, key)
+    except SchemaError as error:
+        raise SenetError(f"The recipe {path} cannot be used: {error}.") from error

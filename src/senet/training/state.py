@@ -59,14 +59,21 @@ def optimiser_state(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[
 def set_optimiser_state(
     model: nn.Module, optimiser: torch.optim.Optimizer, state: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Restore what `optimiser_state` returned."""
+    """Restore what `optimiser_state` returned.
+
+    Raises:
+        ValueError: a tensor has another shape than its parameter.
+    """
     optimiser.state.clear()
     for name, parameter in model.named_parameters():
+        for key, value in state.get(name, {}).items():
+            if isinstance(value, Tensor) and value.shape != parameter.shape:
+                raise ValueError(f"{key} of {name} has the shape {tuple(value.shape)}")
         if name in state:
             optimiser.state[parameter] = {
                 # In memory as its parameter, or the optimiser could not take all of them at once.
                 key: torch.empty_like(parameter).copy_(shared_like(value, parameter))
-                if isinstance(value, Tensor) and value.shape == parameter.shape
+                if isinstance(value, Tensor)
                 else value
                 for key, value in state[name].items()
             }
