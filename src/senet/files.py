@@ -8,10 +8,24 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from senet.errors import SenetError
+
+
+def user_path(path: str | PurePath) -> Path:
+    """Return a path that a user typed, with the home folder in the place of ``~``.
+
+    Raises:
+        SenetError: ``~`` names a user that does not exist.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise SenetError(
+            f"{path} names the home folder of a user whom this machine does not know: check the path."
+        ) from error
 
 
 def previous_version(path: Path) -> Path:

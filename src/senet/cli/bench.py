@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from senet.cli.options import number, one_of, whole_number
+from senet.files import user_path
 
 NAME = "bench"
 SUMMARY = "measure speed on this machine: plain, SE, and other packages beside it"
@@ -85,9 +86,10 @@ def run(arguments: argparse.Namespace) -> None:
         threads=arguments.threads,
         seconds=arguments.seconds,
     )
-    plot = plot_path(arguments.csv, arguments.plot, twin_name(settings.model))
+    csv, chart = (path and user_path(path) for path in (arguments.csv, arguments.plot))
+    plot = plot_path(csv, chart, twin_name(settings.model))
     others, missing = installed_networks([plain_name(settings.model), twin_name(settings.model)])
     with BenchDisplay() as display:
         result = bench(settings, device=device, others=others, watch=display.watch)
     display.show(settings, result, missing)
-    display.write(settings, result, arguments.csv, plot)
+    display.write(settings, result, csv, plot)

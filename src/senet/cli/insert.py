@@ -9,6 +9,7 @@ from typing import Any, get_args
 from senet.blocks.se_config import Placement, Start, require_positive
 from senet.cli.options import one_of, whole_number
 from senet.errors import SenetError
+from senet.files import user_path
 
 NAME = "insert"
 SUMMARY = "put SE into a network of another package or your own"
@@ -118,6 +119,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     """Refuse what can be refused before anything is built."""
+    if arguments.out is not None:
+        arguments.out = user_path(arguments.out)
     name, out = arguments.model, arguments.out
     for label, value in (
         ("The number of classes", arguments.num_classes),

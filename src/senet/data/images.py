@@ -21,6 +21,7 @@ from senet.data.source import ImageData
 from senet.data.tar import COMPRESSED_SUFFIXES, expand_braces, open_tar_files, open_tar_folder
 from senet.data.tar_remote import open_remote_tar
 from senet.errors import SenetError
+from senet.files import user_path
 
 DEFAULT_TEST_FRACTION = 0.2
 ALLOWED = (
@@ -103,7 +104,7 @@ def _streamed_name(data: str | Path | None, stream: bool, cache_gb: float | None
             )
         return None
     name = str(data).removeprefix(STREAM_PREFIX).removeprefix("datasets/")
-    if data is None or not is_hub_name(name) or (not prefixed and Path(data).expanduser().exists()):
+    if data is None or not is_hub_name(name) or (not prefixed and user_path(data).exists()):
         raise SenetError(
             f"{data or 'What comes with senet'} cannot be streamed: only data sets of the Hugging Face Hub "
             "can, by their name such as owner/name, so leave out --stream."
@@ -120,7 +121,7 @@ def _open(
 ) -> ImageData:
     if data is None:
         return open_embedded()
-    path = Path(data).expanduser()
+    path = user_path(data)
     if path.is_dir():
         # Without resolving, "." would have no name.
         opened = _open_folder(path.resolve(), test_fraction=test_fraction, seed=seed)
@@ -161,7 +162,7 @@ def _open_file(path: Path, *, test_fraction: float, seed: int) -> ImageData:
 
 def _open_shards(pattern: str, *, test_fraction: float, seed: int) -> ImageData:
     """Open local tar files by a brace expression."""
-    paths = [Path(name).expanduser() for name in expand_braces(pattern)]
+    paths = [user_path(name) for name in expand_braces(pattern)]
     wrong = next((path for path in paths if path.suffix.lower() != ".tar"), None)
     if wrong is not None:
         raise SenetError(f"There is no {wrong}: a brace expression stands for .tar files only.")

@@ -16,6 +16,7 @@ from senet.data.choices import CENTRE
 from senet.data.decode import Levels, decode, upright
 from senet.data.transforms import Transform
 from senet.errors import SenetError
+from senet.files import user_path
 
 Picture = (
     str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | npt.NDArray[Any] | torch.Tensor
@@ -68,7 +69,7 @@ def _decoded(content: bytes, name: str, transform: Transform, levels: Levels | N
 
 def _content(path: Path) -> bytes:
     try:
-        path = path.expanduser()
+        path = user_path(path)
         if not path.is_file():
             what = (
                 "is a folder" if path.is_dir() else "does not exist" if not path.exists() else "is not a file"

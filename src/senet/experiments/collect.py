@@ -29,7 +29,7 @@ from senet.experiments.progress import ComparisonProgress, SilentComparison
 from senet.experiments.run_folder import SETTINGS_NAME, claim, read_experiment
 from senet.experiments.trainings import trainings_of
 from senet.experiments.twins import build_twins
-from senet.files import make_folder, written_whole
+from senet.files import make_folder, user_path, written_whole
 from senet.insight.results import Comparison
 from senet.training.checkpoint import CHECKPOINT_NAME
 from senet.training.device import choose_device
@@ -71,12 +71,12 @@ def collect(
             other, or the images are not the ones that were trained on; the sentence says which.
     """
     progress = progress or SilentComparison()
-    given = [Path(each) for each in ([folders] if isinstance(folders, str | Path) else folders)]
+    given = [user_path(each) for each in ([folders] if isinstance(folders, str | Path) else folders)]
     if not given:
         raise SenetError("No folder is given to collect from: name the run folders of the jobs.")
     if started_by_torchrun():
         raise SenetError("One process collects: start it without torchrun.")
-    target = Path(out) if out else given[0] if len(given) == 1 else None
+    target = user_path(out) if out else given[0] if len(given) == 1 else None
     # What was collected there before belongs to it.
     before = [target] if target and (target / SETTINGS_NAME).exists() else []
     settings = {folder: settings_of(folder) for folder in dict.fromkeys([*before, *given])}

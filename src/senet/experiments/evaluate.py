@@ -24,6 +24,7 @@ from senet.experiments.progress import EvaluationProgress, SilentEvaluation
 from senet.experiments.run_folder import versions
 from senet.experiments.trial import count_outputs
 from senet.experiments.view_settings import ViewSettings
+from senet.files import user_path
 from senet.networks.preprocess import Preprocess
 from senet.training.device import choose_device
 
@@ -113,7 +114,7 @@ def evaluate(
         seconds=time.perf_counter() - started,
     )
     if out is not None:
-        write_evaluation(report, Path(out))
+        write_evaluation(report, user_path(out))
     return report
 
 

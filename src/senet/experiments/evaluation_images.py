@@ -18,6 +18,7 @@ from senet.data.joined import Joined
 from senet.data.source import ImageData, ImageSource, Indices, Subset
 from senet.errors import SenetError
 from senet.experiments.evaluation_subject import Subject
+from senet.files import user_path
 
 Split = Literal["test", "train", "all"]
 
@@ -117,4 +118,4 @@ def _part(opened: ImageData, split: Split) -> ImageSource:
 
 
 def _same_place(data: str | Path, stored: str | None) -> bool:
-    return stored is not None and stored in (str(data), str(Path(data).expanduser().resolve()))
+    return stored is not None and stored in (str(data), str(user_path(data).resolve()))

@@ -11,6 +11,7 @@ from torch import nn
 from senet.errors import SenetError, nearest
 from senet.experiments.evaluation_views import View
 from senet.experiments.stored_run import is_run, read_run
+from senet.files import user_path
 from senet.networks.foreign import create_foreign, is_foreign
 from senet.networks.foreign_preprocess import foreign_preprocess
 from senet.networks.network import Network
@@ -19,7 +20,7 @@ from senet.networks.provenance import provenance_of, unwrapped
 from senet.networks.zoo import list_models
 from senet.training.recipe import Precision
 from senet.weights.create import create_model
-from senet.weights.find import find_checkpoint, run_checkpoint, user_path
+from senet.weights.find import find_checkpoint, run_checkpoint
 from senet.weights.own import spec_name
 from senet.weights.released import PACKAGE_TAGS, RELEASES, list_weights, release_of_file
 

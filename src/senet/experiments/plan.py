@@ -26,6 +26,7 @@ from senet.experiments.run_folder import claim_folder, read_settings
 from senet.experiments.start_weights import Start, open_start
 from senet.experiments.trial import same_for_all_seeds
 from senet.experiments.twins import build_twins, name_of_plain, name_of_twin
+from senet.files import user_path
 from senet.networks.foreign import is_foreign
 from senet.networks.provenance import Provenance
 from senet.training.device import choose_device, describe_device
@@ -227,7 +228,7 @@ def make_plan(
     folder, threads = Path(), None
     if processes.first:
         folder = claim_folder(
-            Path(out) if out else None,
+            user_path(out) if out else None,
             default,
             identity,
             repeat,
@@ -264,7 +265,7 @@ def _anywhere(data: str | Path | None) -> str | None:
     """Return where images are, so that it is found from every working folder."""
     if data is None:
         return None
-    path = Path(data).expanduser()
+    path = user_path(data)
     # A brace expression stands for several files here, unless it is an address.
     here = path.exists() or ("{" in str(data) and "://" not in str(data))
     return str(path.absolute()) if here else str(data)

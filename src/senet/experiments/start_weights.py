@@ -15,6 +15,7 @@ from senet.errors import SenetError
 from senet.experiments.foreign_start import PRETRAINED, checksum_of, open_at_start, open_foreign_start
 from senet.experiments.run_folder import read_settings
 from senet.experiments.twins import seeded
+from senet.files import user_path
 from senet.networks.build import build_network
 from senet.networks.foreign import is_foreign
 from senet.networks.network import Network
@@ -142,7 +143,7 @@ def open_start(
     Raises:
         SenetError: the weights cannot be had or read, or are another network's.
     """
-    path = Path(weights).expanduser()
+    path = user_path(weights)
     folder = path if path.is_dir() else path.parent
     if path.is_dir() and (path / CHECKPOINT_NAME).is_file():
         weights = path / CHECKPOINT_NAME

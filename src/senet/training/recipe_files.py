@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from senet.errors import SenetError, nearest
+from senet.files import user_path
 from senet.schema import Schema, SchemaError, shown
 from senet.training.recipe import Recipe
 from senet.training.recipe_changes import with_changes
@@ -136,7 +137,7 @@ def read_recipe_file(name: str | Path) -> RecipeFile:
 
 
 def _find(name: str | Path) -> Path:
-    path = Path(name).expanduser()
+    path = user_path(name)
     names = list_recipes()
     if str(name) in names and not (isinstance(name, Path) and path.is_file()):
         return FOLDER / f"{name}{SUFFIX}"

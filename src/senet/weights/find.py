@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from senet.errors import SenetError, nearest
+from senet.files import user_path
 from senet.weights.checkpoint import Checkpoint
 from senet.weights.download import download
 from senet.weights.hub import hub_checkpoint, is_repository
@@ -52,20 +53,6 @@ def find_checkpoint(weights: str | Path, name: str) -> Checkpoint:
         f"There is no file {weights!r}, and it is neither owner/name on the Hugging Face Hub nor a released "
         f"checkpoint of {name}: check the path, or choose one of {shown}.{nearest(weights, tags)}"
     )
-
-
-def user_path(path: str | PurePath) -> Path:
-    """Return a path that a user typed, with the home folder in the place of ``~``.
-
-    Raises:
-        SenetError: ``~`` names a user that does not exist.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise SenetError(
-            f"{path} names the home folder of no user of this machine: check the path."
-        ) from error
 
 
 def run_checkpoint(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from senet import __version__
 from senet.blocks.attached import attached
 from senet.errors import SenetError
-from senet.files import write_bytes
+from senet.files import user_path, write_bytes
 from senet.networks.build import build_network
 from senet.networks.features import FeatureNetwork
 from senet.networks.network import Network
@@ -56,7 +56,7 @@ def save_weights(model: nn.Module, path: str | Path, *, classes: Sequence[str] |
     # One tensor for each key, in one piece: networks may be in channels_last.
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
     metadata = with_digests(to_metadata(spec, network.preprocess, names, network.provenance), tensors)
-    write_bytes(Path(path), safetensors.torch.save(tensors, metadata))
+    write_bytes(user_path(path), safetensors.torch.save(tensors, metadata))
 
 
 def save_inserted(
