@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from senet.data import check as room
-from senet.data.check import CheckedImages, check_images, check_most_unreadable
+from senet.data.check import CheckedImages, check_images
 from senet.data.duplicates import facts_of
 from senet.data.folder import open_folder
 from senet.data.images import open_images
@@ -22,6 +22,7 @@ from senet.data.source import ArraySource, ImageData, ImageSource, Subset
 from senet.data.statistics import channel_statistics
 from senet.data.transforms import EvalTransform
 from senet.errors import SenetError
+from senet.training.execution import Execution
 from senet.training.processes import Processes
 from tests.training.threads import in_threads
 
@@ -113,10 +114,10 @@ def test_how_many_damaged_images_are_left_out(
         check_images(data, workers=0, most_unreadable=most)
 
 
-@pytest.mark.parametrize("most", [1.5, -1, float("nan"), -0.1])
-def test_a_number_or_a_share_may_be_unreadable(most: float) -> None:
+@pytest.mark.parametrize("most", [1.5, -1, float("nan"), -0.1, "5 %", True])
+def test_a_number_or_a_share_may_be_unreadable(most: Any) -> None:
     with pytest.raises(SenetError, match=r"max_unreadable is .*a number of images such as 5, or a share"):
-        check_most_unreadable(most)
+        Execution(max_unreadable=most)
 
 
 @pytest.mark.parametrize(("part", "said"), [("train", "training"), ("val", "test")])

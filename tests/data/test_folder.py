@@ -339,11 +339,16 @@ def test_class_folders_that_hold_the_same_folders_are_said(tmp_path: Path) -> No
 
 
 def test_runs_and_folders_of_tools_are_no_classes(tmp_path: Path) -> None:
-    root = tree(tmp_path, "cat 4, dog 4, runs/a/settings.json, runs/b/settings.json, results/settings.json")
+    root = tree(tmp_path, "cat 4, dog 4, dog/settings.json")
+    for run in ("runs/a", "runs/b", "results"):
+        write(root / run / "settings.json", b'{"checksum": "1", "identity": {}}')
     tree(root, "wandb/media 3, mlruns/1 2, cat/@eaDir 3, cat/__pycache__ 2")
     data = opened(root)
     assert data.classes == ("cat", "dog") and len(data.train) + len(data.test) == 8
-    assert "Ignored: 'cat/@eaDir', 'cat/__pycache__', 'mlruns', 'results', 'runs' and 1 more." in data.split
+    assert (
+        "Ignored: 'cat/@eaDir', 'cat/__pycache__', 'mlruns', 'results', 'runs' and 1 more; 1 file (.json 1)."
+        in data.split
+    )
 
 
 @pytest.mark.parametrize(
@@ -396,7 +401,7 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         stream.truncate(20 << 30)
     (root / "dog" / "sparse.png").symlink_to(tmp_path / "sparse")
     data = opened(root)
-    assert "6 that are not a regular file ('cat/back', 'cat/gone.png', " in data.split
+    assert "6 pipes, devices or broken links ('cat/back', 'cat/gone.png', " in data.split
     names = names_of(data.train) + names_of(data.test)
     assert len(names) == 9
     part = data.train if "dog/sparse.png" in names_of(data.train) else data.test

@@ -81,16 +81,17 @@ def test_long_lists_are_cut() -> None:
             "train-data dataset_train seg_train train2017 my_train_data split=train trainset traindata "
             "X_train trainval "
             "train-00000-of-00002 imagenet-train-00 TrainSet trainingSet imgTrain 01_train train.final "
-            "Train(1)",
+            "Train(1) Trainingsdaten entrenamiento",
         ),
         (
             "val",
             "val Valid validation Dev dev_set val_images ValidationData eval evaluation_images valset "
-            "val2017",
+            "val2017 Validierungsdaten",
         ),
         (
             "test",
-            "test Testing test_set TEST my_test_data holdout testset imagesTest split=test cats_test tst",
+            "test Testing test_set TEST my_test_data holdout testset imagesTest split=test cats_test "
+            "tst Testbilder",
         ),
         (
             None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 import multiprocessing
 import signal
 import sys
@@ -257,15 +256,6 @@ def _readable(source: ImageSource, indices: Indices, findings: _Findings) -> _Re
     unreadable = [(source.name(int(indices[at])), reason) for at, reason in findings.reasons.items()]
     return _Readable(
         Subset(source, kept), np.delete(indices, failed), np.delete(findings.facts, failed), unreadable
-    )
-
-
-def check_most_unreadable(most: float | None) -> None:
-    """Raise `SenetError` unless this is a number of images or a share of them."""
-    if most is None or 0 <= most < 1 or (most >= 1 and (most == math.inf or most == int(most))):
-        return
-    raise SenetError(
-        f"max_unreadable is {most}; it must be a number of images such as 5, or a share of them such as 0.05."
     )
 
 

@@ -269,9 +269,13 @@ def _no_pictures(folder: Path, passed_over: Ignored) -> SenetError:
     here.merge(passed_over)
     if not entries(folder):
         return SenetError(f"The folder {where} is empty. {LAYOUT}")
-    return SenetError(
-        f"There are no pictures in {where}{here.found()}. {here.unread()} {LAYOUT}".replace("  ", " ")
+    sentences = (
+        f"There are no pictures in {where}{here.found()}.",
+        here.unread(),
+        LAYOUT,
+        here.named_folders(),
     )
+    return SenetError(" ".join(sentence.strip() for sentence in sentences if sentence))
 
 
 def _refuse_one_class(folder: Path, name: str) -> None:

@@ -24,6 +24,7 @@ TOOL_FOLDERS = (
 )  # fmt: skip
 # Written as the first file of every run folder (experiments/run_folder.py).
 RUN_SETTINGS = "settings.json"
+MOST_SETTINGS = 1 << 20
 # What is never a picture, so that nobody need look into it.
 _OTHERS = (
     ".txt .csv .tsv .json .jsonl .xml .yaml .yml .toml .ini .md .rst .html .htm .log .py .ipynb .m .mat .db "
@@ -78,6 +79,10 @@ class Ignored:
         """Return what there is instead of pictures: ``", only 3 files (.txt 2, .db 1)"``, or ``""``."""
         return f", only {self._files_named()}" if self.files else ""
 
+    def named_folders(self) -> str:
+        """Return ``" Ignored: 'runs'."``, or ``""``."""
+        return Ignored(folders=self.folders).sentence()
+
     def _files_named(self) -> str:
         total = self.files.total()
         named = ", ".join(
@@ -96,10 +101,9 @@ class Ignored:
         if self.files:
             parts.append(self._files_named())
         if self.special:
-            parts.append(
-                f"{len(self.special):,} that {'is' if len(self.special) == 1 else 'are'} not a regular file "
-                f"({listed(sorted(self.special))})"
-            )
+            one = len(self.special) == 1
+            kind = "pipe, device or broken link" if one else "pipes, devices or broken links"
+            parts.append(f"{len(self.special):,} {kind} ({listed(sorted(self.special))})")
         return f" Ignored: {'; '.join(parts)}." if parts else ""
 
     def unread(self) -> str:
@@ -137,8 +141,11 @@ def _scanned(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
         with os.scandir(folder) as found:
             yield found
     except OSError as error:
-        where = printable(str(folder))
-        raise SenetError(f"The folder {where} cannot be opened ({error.strerror}).") from error
+        raise _cannot_open(folder, error) from error
+
+
+def _cannot_open(folder: Path, error: OSError) -> SenetError:
+    return SenetError(f"The folder {printable(str(folder))} cannot be opened ({error.strerror}).")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -181,7 +188,15 @@ def is_foreign_folder(folder: Path) -> bool:
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / RUN_SETTINGS).is_file()
+    """Tell a run folder by its settings, which are not just any file of that name."""
+    path = folder / RUN_SETTINGS
+    if not os.path.isfile(path):  # noqa: PTH113, as Path.is_file raises where the folder may not be read
+        return False
+    try:
+        head = path.read_bytes()[:MOST_SETTINGS]
+    except OSError:
+        return False
+    return b'"identity"' in head and b'"checksum"' in head
 
 
 def _holds_runs(folder: Path) -> bool:
@@ -228,7 +243,10 @@ def pictures_below(folder: Path, above: Iterable[Path], ignored: Ignored) -> Ite
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
+    try:
+        status = folder.stat()
+    except OSError as error:
+        raise _cannot_open(folder, error) from error
     return status.st_dev, status.st_ino
 
 

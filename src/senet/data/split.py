@@ -20,12 +20,14 @@ MOST_NAMED = 5
 
 PartName = Literal["train", "val", "test"]
 PART_WORDS: dict[str, PartName] = {
-    **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
+    **dict.fromkeys(("train", "training", "trainings", "trn", "trainval"), "train"),
+    **dict.fromkeys(("entrenamiento", "entrainement", "entraînement", "apprentissage"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "eval", "evaluation"), "val"),
-    **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout"), "test"),
+    **dict.fromkeys(("validierung", "validierungs", "validacion", "validación"), "val"),
+    **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout", "prueba", "pruebas"), "test"),
 }
 # Written without a separator as well: trainset, valdata, imagestest.
-GLUED = "set|sets|data|dataset|images|image|imgs|img|pictures|photos|pics|folder|dir|split|part|files"
+GLUED = "sets?|data|dataset|images?|imgs?|pictures|photos|pics|folder|dir|split|part|files|daten|bilder"
 PART_WORD = re.compile(rf"(?:{GLUED})?({'|'.join(PART_WORDS)})(?:{GLUED})?")
 NEUTRAL = re.compile(rf"{GLUED}|final|v|of|the|all|full|x|y")
 CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from senet.data.check import CheckedImages, check_images, check_most_unreadable
+from senet.data.check import CheckedImages, check_images
 from senet.data.images import open_images
 from senet.data.part import Part
 from senet.data.source import ArraySource, ImageSource
@@ -162,7 +162,6 @@ def ready_images(
     Raises:
         SenetError: the images cannot be used; the sentence says why.
     """
-    check_most_unreadable(max_unreadable)
     data = open_images(location, test_fraction=test_fraction, cache_gb=cache_gb, progress=fetching)
     part = Part(process=processes.number, processes=processes.count)
     checked = check_images(

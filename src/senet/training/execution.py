@@ -6,6 +6,7 @@ at most. This module imports no torch, so that ``senet --help`` stays quick.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +66,7 @@ class Execution:
             )
         if self.log_steps < 1:
             raise SenetError(f"log_steps is {self.log_steps}; it must be 1 or above.")
+        _check_max_unreadable(self.max_unreadable)
         refuse_missing(self.log or ())
 
     def check_processes(self, count: int) -> None:
@@ -78,3 +80,14 @@ class Execution:
                 "shard has no effect in a training of one process: leave it out, or start several with "
                 "torchrun."
             )
+
+
+def _check_max_unreadable(most: Any) -> None:
+    """Raise `SenetError` unless this is ``None``, a number of images, or a share of them."""
+    if most is None:
+        return
+    is_number = isinstance(most, int | float) and not isinstance(most, bool)
+    if not (is_number and (0 <= most < 1 or most == math.inf or (most >= 1 and most == int(most)))):
+        raise SenetError(
+            f"max_unreadable is {most!r}; it must be a number of images such as 5, or a share such as 0.05."
+        )
