@@ -1,0 +1,78 @@
+"""What cannot be trained is refused in a sentence, before anything is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import senet
+from senet.cli.main import main
+from senet.errors import SenetError
+from senet.experiments.parallel import check_parallel
+from senet.experiments.planned_networks import refuse_more_than_memory
+from senet.experiments.trainings import trainings_of
+from senet.networks.zoo import default_se
+from senet.training.recipe import Recipe
+from tests.small import small_photos
+
+
+@pytest.mark.parametrize(
+    ("se", "shape", "said"),
+    [
+        ({}, (3, 100_000, 100_000), "image_size is 100000: two images .* memory of .* choose fewer pixels"),
+        ({"min_hidden": 10**12}, (3, 32, 32), "resnet8 would have .* parameters, .* choose smaller settings"),
+        ({"min_hidden": 2**62}, (3, 32, 32), "cannot be built with these settings .* choose smaller numbers"),
+    ],
+)
+def test_what_no_memory_holds_is_refused_before_it_is_built(
+    se: dict[str, Any], shape: tuple[int, int, int], said: str
+) -> None:
+    config = senet.SEConfig(**se) if se else default_se("resnet8")
+    with pytest.raises(SenetError, match=said):
+        refuse_more_than_memory("resnet8", config, classes=2, shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"recipe": Recipe(epochs=1, batch_size=1, image_size=4)}, "leaves one image at a time.*4×4 pixels"),
+        (
+            {"recipe": Recipe(epochs=1, batch_size=16, accumulate=16, image_size=4)},
+            "batch_size 16 with accumulate 16 leaves one image at a time",
+        ),
+        ({"workers": -1}, "workers is -1; it must be from 0"),
+        ({"workers": 1000}, "workers is 1000; it must be from 0 .* to 256"),
+    ],
+)
+def test_one_image_at_a_time_and_too_many_processes(
+    tmp_path: Path, options: dict[str, Any], said: str
+) -> None:
+    photos = small_photos(tmp_path / "photos", 30)
+    with pytest.raises(SenetError, match=said):
+        senet.train_one(photos, model="resnet8", out=tmp_path / "run", **{"workers": 0, **options})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_last_batch_of_one_image_is_left_out_and_larger_maps_take_single_images(tmp_path: Path) -> None:
+    photos = small_photos(tmp_path / "photos", 24)  # 18 to train
+    for batch in (17, 1):
+        recipe = Recipe(epochs=1, batch_size=batch)
+        trained = senet.train_one(
+            photos, model="resnet8", recipe=recipe, workers=0, out=tmp_path / str(batch)
+        )
+        assert len(trained.result.history) == 1
+
+
+@pytest.mark.parametrize("seeds", [0, -3, 10**6, 10**12])
+def test_seeds_have_bounds(seeds: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SenetError, match=f"seeds is {seeds}; it must be from 1 to 1,000"):
+        trainings_of(seeds)
+    assert main(["compare", "--seeds", str(seeds)]) == 2
+
+
+def test_trainings_at_once_have_bounds() -> None:
+    with pytest.raises(SenetError, match="parallel is 1000; it must be from 1"):
+        check_parallel(1000, 2000)
