@@ -115,6 +115,37 @@ def test_whole_files_of_every_kind_are_read(tmp_path: Path, stream: bool, option
     assert found.equals(expected) and schema.equals(expected.schema)
 
 
+def test_a_column_in_another_ones_place_is_refused(tmp_path: Path) -> None:
+    columns = {"image": [PICTURE] * 8, "label": pa.array([1, 0] * 4), "other": pa.array([0, 1] * 4)}
+    content = written(tmp_path / "a.arrow", pa.table(columns))
+    # The places of the last two buffers, each 64 bytes long, as the batch's description gives them.
+    places = [
+        n
+        for n in range(0, len(content) - 40, 8)
+        if content[n + 8 : n + 16] == content[n + 40 : n + 48] == (64).to_bytes(8, "little")
+    ]
+    (label,) = [
+        n
+        for n in places
+        if int.from_bytes(content[n + 32 : n + 40], "little") - int.from_bytes(content[n : n + 8], "little")
+        == 64
+    ]
+    (tmp_path / "a.arrow").write_bytes(
+        content[:label] + content[label + 32 : label + 40] + content[label + 8 :]
+    )
+    with pytest.raises(SenetError, match="its columns lie over or far from each other"):
+        mapped_table(tmp_path / "a.arrow", lambda schema: schema.names)
+
+
+def test_an_end_that_names_fewer_rows_is_refused(tmp_path: Path) -> None:
+    two = written(tmp_path / "a.arrow", table())
+    one = written(tmp_path / "b.arrow", table().slice(0, 12))
+    ends = [len(each) - 10 - int.from_bytes(each[-10:-6], "little") for each in (two, one)]
+    (tmp_path / "a.arrow").write_bytes(two[: ends[0]] + one[ends[1] :])
+    with pytest.raises(SenetError, match="its beginning and its end differ"):
+        mapped_table(tmp_path / "a.arrow", lambda schema: schema.names)
+
+
 def test_names_that_differ_between_beginning_and_end_are_refused(tmp_path: Path) -> None:
     content = written(tmp_path / "a.arrow", table())
     assert content.count(b'"dog"') == 2

@@ -210,10 +210,8 @@ def _go_on(url: str, part: Path, stop: threading.Event) -> None:
         if response.status == 206:
             content_range = response.headers.get("Content-Range", "")
             known = version.read_text() if have else ""
-            if not content_range.startswith(f"bytes {have}-") or _version(response.headers) not in (
-                "",
-                known,
-            ):
+            same = _version(response.headers) in ("", known)
+            if not same or not content_range.startswith(f"bytes {have}-"):
                 version.unlink(missing_ok=True)
                 raise ConnectionError(f"the server sent another part ({content_range})")
             total = _total(content_range)
