@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from itertools import islice, product
 from typing import Any
 
 DELETED = object()
@@ -17,29 +18,28 @@ VALUES: tuple[Any, ...] = (
 )
 
 
-def mutations(content: Any, most: int = 3) -> Iterator[tuple[str, Any]]:
+def mutations(content: Any, every: int = 1) -> Iterator[tuple[str, Any]]:
     """Yield a name and a changed copy of ``content`` for every place in it and every value.
 
     Args:
-        content: nested dictionaries and lists.
-        most: members of a list that are changed; the others are like these.
+        content: nested dictionaries and lists; of a list the first member stands for all.
+        every: one in so many is made.
     """
-    for place in _places(content, most):
-        for number, value in enumerate(VALUES):
-            changed = copy.deepcopy(content)
-            inner = changed
-            for key in place[:-1]:
-                inner = inner[key]
-            if value is DELETED:
-                del inner[place[-1]]
-            else:
-                inner[place[-1]] = value
-            yield f"{'.'.join(map(str, place))}={number}", changed
+    chosen = islice(product(_places(content), enumerate(VALUES)), 0, None, every)
+    for place, (number, value) in chosen:
+        changed = copy.deepcopy(content)
+        inner = changed
+        for key in place[:-1]:
+            inner = inner[key]
+        if value is DELETED:
+            del inner[place[-1]]
+        else:
+            inner[place[-1]] = value
+        yield f"{'.'.join(map(str, place))}={number}", changed
 
 
-def _places(content: Any, most: int) -> Iterator[tuple[Any, ...]]:
-    keys = list(content) if isinstance(content, dict) else range(min(most, len(content)))
-    for key in keys:
+def _places(content: Any) -> Iterator[tuple[Any, ...]]:
+    for key in list(content) if isinstance(content, dict) else [0]:
         yield (key,)
         if isinstance(content[key], dict | list) and content[key]:
-            yield from ((key, *rest) for rest in _places(content[key], most))
+            yield from ((key, *rest) for rest in _places(content[key]))

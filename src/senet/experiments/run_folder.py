@@ -239,7 +239,7 @@ def read_experiment(identity: Mapping[str, Any], source: Path) -> Experiment:
         experiment: Experiment = schema.build(Experiment, dict(identity), "identity")
         return experiment
     except SenetError as error:
-        reason = str(error).rstrip(".")
+        reason = str(error).rstrip(".")[:200]
         raise SenetError(
             f"{source} cannot be used ({reason}): take the senet that wrote it, or train in another folder "
             "with --out."

@@ -18,7 +18,7 @@ from typing import Any
 from senet.errors import SenetError
 from senet.files import write_text
 from senet.insight.results import SCHEMA_VERSION, Comparison, Variant
-from senet.schema import Schema, SchemaError, parse_json
+from senet.schema import Schema, SchemaError, parse_json, shown
 
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _VARIANTS: tuple[Variant, Variant] = ("plain", "se")
@@ -79,8 +79,8 @@ def from_json(text: str) -> Comparison:
     version = content["schema_version"]
     if version != SCHEMA_VERSION:
         raise SenetError(
-            f"The results have format version {version!r} and this senet reads version {SCHEMA_VERSION}: "
-            "use the senet version named in the file under 'versions'."
+            f"The results have format version {shown(version)} and this senet reads version "
+            f"{SCHEMA_VERSION}: use the senet version named in the file under 'versions'."
         )
     if isinstance(content.get("verdict"), dict):
         content["verdict"].pop("more_seeds", None)  # older files have that number, which misled
@@ -133,6 +133,8 @@ def _defects(comparison: Comparison) -> Iterator[str]:
     }
     if lengths != {images}:
         yield "answers that do not match the test images"
+    if any(not 0 <= each.top1_error <= 100 for run in runs for each in run.history):
+        yield "an error that is no percentage"
     if abs(_last_difference(comparison) - comparison.top1.difference) > 1e-6:
         yield "a difference that does not match the errors"
     if not all(c.thumbnail.startswith("data:image/") for c in changed):

@@ -151,7 +151,7 @@ def from_metadata(text: str, state: dict[str, Tensor], source: str) -> Checkpoin
         )
     except SenetError as error:
         # Of the schema, of an unknown network, or of a setting of a newer senet.
-        reason = str(error).rstrip(".")
+        reason = str(error).rstrip(".")[:200]
         raise SenetError(
             f"The metadata of {source} cannot be understood ({reason}): another version of senet wrote it, "
             "or it was changed by hand, so take the file as that version wrote it."
