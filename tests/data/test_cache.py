@@ -64,3 +64,13 @@ def test_a_lock_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
         locked(tmp_path / "no" / "x"),
     ):
         pass
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("SENET_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.raises(SenetError, match="no home folder for the cache: set HOME or SENET_CACHE"):
+        cache_folder("x")

@@ -35,6 +35,8 @@ def expected(error: BaseException) -> str | None:
     """Return the sentence on what the machine or the user's files are to blame for, or ``None``."""
     if _out_of_memory(error):
         return "Out of memory: use a smaller --batch-size, --image-size or network, or fewer --workers."
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
+        return "This user has no home folder: set HOME to a folder that can be written."
     if not isinstance(error, OSError):
         return None
     if error.errno in _LIMITS:

@@ -26,7 +26,10 @@ def cache_folder(kind: str) -> Path:
         SenetError: it cannot be made.
     """
     given = os.environ.get(VARIABLE)
-    folder = (Path(given) if given else Path.home() / ".cache" / "senet") / kind
+    try:
+        folder = (Path(given) if given else Path.home() / ".cache" / "senet") / kind
+    except RuntimeError as error:
+        raise SenetError(f"This user has no home folder for the cache: set HOME or {VARIABLE}.") from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
