@@ -8,10 +8,13 @@ import torch
 from senet.blocks.se_config import SEConfig
 from senet.blocks.squeeze_excitation import SqueezeExcitation
 from senet.errors import SenetError
-from senet.experiments.twins import build_twins
+from senet.experiments.twins import build_twins, se_places
 from senet.networks.zoo import default_se
 from senet.training.loop import TrainingResult, train
+from tests.nets import nets
 from tests.small import CLASSES, small_images, small_recipe
+
+__all__ = ["nets"]
 
 NETWORKS = ["resnet8", "resnet50", "resnet50b", "vgg11_bn", "googlenet"]
 
@@ -81,3 +84,33 @@ def test_without_se_there_is_no_twin() -> None:
 def test_a_reduction_too_large_is_refused() -> None:
     with pytest.raises(SenetError, match=r"reduction 32 .*16 channels"):
         build_twins("resnet8", SEConfig(reduction=32), classes=3, channels=1, seed=0)
+
+
+@pytest.mark.parametrize("size", [None, 32])
+def test_a_network_that_checks_its_images_gets_se_at_the_end_of_each_branch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int | None
+) -> None:
+    lines = [
+        "import torch",
+        "from tests.surgery.test_insert_checked import Asserts, Block, LooksForNaN, Net",
+        "class Sized(Net):",
+        "    def forward(self, x):",
+        "        assert x.shape[2:] == (32, 32)",
+        "        return super().forward(x)",
+        "def checked(num_classes):",
+        "    net = Sized(Asserts(), Block(), LooksForNaN(), Asserts())",
+        "    net.fc = torch.nn.Linear(16, num_classes)",
+        "    return net",
+    ]
+    (tmp_path / "checking_nets.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    plain, twin = build_twins(
+        "checking_nets:checked", SEConfig(), classes=5, channels=3, seed=0, image_size=size
+    )
+    assert se_places(twin) == "4 places: blocks.0.b2, blocks.1.b2, blocks.2.b2, …"
+    assert se_places(plain) == "0 places: "
+
+
+def test_an_image_size_that_a_network_refuses_is_said_as_in_training(nets: Path) -> None:
+    with pytest.raises(SenetError, match=r"nets:deep cannot run in evaluation on images of 4×4 pixels"):
+        build_twins("nets:deep", SEConfig(), classes=3, channels=1, seed=0, image_size=4)

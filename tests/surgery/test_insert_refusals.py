@@ -10,15 +10,15 @@ from torch import nn
 
 import senet
 from senet.errors import SenetError
-from tests.surgery.networks import Tutorial, Values, resnet
+from tests.surgery.networks import OfOddSize, Tutorial, resnet
 
 WITHOUT: dict[str, tuple[Callable[[], nn.Module], dict[str, object], str]] = {
     "no convolution": (lambda: nn.Sequential(nn.Linear(3, 3)), {}, "Sequential has no convolution"),
     "control flow": (
-        Values,
+        OfOddSize,
         {},
-        r"The forward of the model \(Values\) cannot be followed: a branch depends on its values "
-        r"\(line \d+ of networks.py\). Give example_input=",
+        r"The forward of the model \(OfOddSize\) cannot be followed: a branch depends on its values "
+        r"\(line \d+ of networks.py\); give example_input=",
     ),
     "reduction": (resnet, {"reduction": 17}, "The reduction 17 is larger than the 16 channels of 1"),
     "no reduction": (resnet, {"reduction": 0}, "reduction must be a whole number of at least 1, not 0"),
@@ -70,14 +70,14 @@ def test_refusals_leave_the_model_alone(case: str) -> None:
 
 
 def test_an_example_shows_what_tracing_cannot() -> None:
-    model = Values()
+    model = OfOddSize()
     with pytest.raises(SenetError, match="example_input"):
         senet.squeeze_excite(model)
-    x = torch.randn(1, 3, 8, 8)
+    x = torch.randn(1, 3, 17, 17)
     assert [site.host for site in senet.squeeze_excite(model, example_input=x).sites] == ["bn"]
-    model = Values()
+    model = OfOddSize()
     assert [site.host for site in senet.squeeze_excite(model, example_input={"x": x}).sites] == ["bn"]
-    model = Values()
+    model = OfOddSize()
     assert [site.host for site in senet.squeeze_excite(model, example_input=(x,)).sites] == ["bn"]
 
 

@@ -231,8 +231,8 @@ def test_closed_parts_are_read_by_themselves() -> None:
             self.fc = nn.Linear(32, 5)
 
         def forward(self, x: Tensor) -> Tensor:
-            if x.sum() > 1e9:
-                return x
+            if x.shape[-1] != 17:
+                raise ValueError("17 pixels")
             return self.fc(self.units(x).mean((2, 3)))
 
     report = senet.squeeze_excite(Outer())

@@ -166,7 +166,7 @@ def _location(trained: str | None, here: str | Path | None) -> str | Path | None
 
 
 def _refuse_other_images(name: str, se: SEConfig, images: ReadyImages, identity: Mapping[str, Any]) -> None:
-    plain, _ = build_twins(name, se, classes=len(images.classes), channels=images.checked.channels, seed=0)
+    (plain,) = build_twins(name, None, classes=len(images.classes), channels=images.checked.channels, seed=0)
     here = {"job": "compare", "seed": None, **identity_of(name, plain, se, images, identity["device"])}
     if "weights" in identity:  # they need not be on this machine
         here["weights"] = identity["weights"]

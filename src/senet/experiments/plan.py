@@ -25,7 +25,7 @@ from senet.experiments.planned_networks import (
 from senet.experiments.run_folder import claim_folder, read_settings
 from senet.experiments.start_weights import Start, open_start
 from senet.experiments.trial import same_for_all_seeds
-from senet.experiments.twins import build_twins, name_of_plain, name_of_twin
+from senet.experiments.twins import build_twins, name_of_plain, name_of_twin, se_places
 from senet.files import user_path
 from senet.networks.foreign import is_foreign
 from senet.networks.provenance import Provenance
@@ -56,6 +56,7 @@ class Plan:
         start: the weights to start from, or ``None`` for random ones.
         provenance: what belongs to the trained networks besides their weights.
         same_start: whether the network, of another package, starts from the same values for every seed.
+        se_places: in how many places of the network SE sits, and the first few; empty without SE.
     """
 
     model: str
@@ -72,6 +73,7 @@ class Plan:
     threads: int | None = None
     start: Start | None = None
     same_start: bool = False
+    se_places: str = ""
 
     def networks(self, seed: int) -> tuple[nn.Module, ...]:
         """Return the plain network and, where there is SE, its twin, with this seed's initial values.
@@ -80,8 +82,15 @@ class Plan:
         """
         if self.start:
             return self.start.networks(seed)
-        classes, channels = len(self.images.classes), self.images.checked.channels
-        return build_twins(self.model, self.se, classes=classes, channels=channels, seed=seed)
+        images = self.images
+        return build_twins(
+            self.model,
+            self.se,
+            classes=len(images.classes),
+            channels=images.checked.channels,
+            seed=seed,
+            image_size=images.recipe.image_size,
+        )
 
     def epochs(self) -> str:
         """Return for example ``"1 epoch"``."""
@@ -106,6 +115,8 @@ class Plan:
             "device": f"{describe_device(self.device)}{self._processes()}, {self.images.recipe.precision}",
             "folder": str(self.folder),
         }
+        if self.se_places:
+            facts["SE added"] = f"at {self.se_places}"
         if self.images.choices:
             facts["recipe"] = f"{'; '.join(self.images.choices)}"
         if self.images.checked.note:
@@ -197,7 +208,7 @@ def make_plan(
     if weights is not None:
         start, images = _start(weights, name, config, given=se, images=images)
         config = start.se
-    built = try_networks(name, config, images)
+    built, *twins = try_networks(name, config, images)
     same = (
         start is None
         and is_foreign(name)
@@ -254,6 +265,7 @@ def make_plan(
         threads=threads,
         start=start,
         same_start=same,
+        se_places=se_places(twins[0]) if twins else "",
     )
 
 

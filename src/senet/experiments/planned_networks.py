@@ -45,18 +45,18 @@ def resolve_se(name: str, se: SEConfig | Mapping[str, Any] | None) -> SEConfig:
     return replace(usual_se(name), **(se or {}))
 
 
-def try_networks(name: str, se: SEConfig | None, images: ReadyImages) -> nn.Module:
-    """Raise `SenetError` where a network cannot be trained on the images; return the plain one."""
+def try_networks(name: str, se: SEConfig | None, images: ReadyImages) -> tuple[nn.Module, ...]:
+    """Raise `SenetError` where a network cannot be trained on the images; return it and its twin."""
     size, classes, channels = images.recipe.image_size, len(images.classes), images.checked.channels
     shape = (channels, size, size)
     refuse_more_than_memory(name, se, classes=classes, shape=shape)
-    networks = build_twins(name, se, classes=classes, channels=channels, seed=0)
+    networks = build_twins(name, se, classes=classes, channels=channels, seed=0, image_size=size)
     if is_foreign(name):
         (again,) = build_twins(name, None, classes=classes, channels=channels, seed=0)
         try_foreign(name, networks, again, classes=classes, shape=shape)
     for network in networks:
         cost(network, shape)
-    return networks[0]
+    return networks
 
 
 def known_of(network: nn.Module, images: ReadyImages, situation: Situation) -> Situation:

@@ -59,7 +59,8 @@ class StoredRun:
                 name, weights.options, config, classes=classes, channels=channels
             )
         else:
-            networks = build_twins(name, config, classes=classes, channels=channels, seed=0)
+            size = experiment.recipe.image_size
+            networks = build_twins(name, config, classes=classes, channels=channels, seed=0, image_size=size)
         if is_foreign(name) and structure(networks[0]) != self.identity.get("structure"):
             raise SenetError(
                 f"{name} is another network now than the one trained in {self.folder}: install the versions "

@@ -12,11 +12,15 @@ import torch
 from torch import nn
 
 from senet.blocks.se_config import SEConfig
+from senet.blocks.squeeze_excitation import SqueezeExcitation
 from senet.errors import SenetError
 from senet.networks.factory import said
 from senet.networks.foreign import create_foreign, find_foreign, is_foreign
 from senet.networks.zoo import create_network, default_se, plain_name, twin_name
 from senet.randomness import seed_from
+
+_FIRST = 3
+"""Places of SE that are named where there are more."""
 
 
 def name_of_plain(model: str) -> str:
@@ -42,7 +46,13 @@ def usual_se(model: str) -> SEConfig:
 
 
 def build_twins(
-    model: str, se: SEConfig | None, *, classes: int, channels: int, seed: int
+    model: str,
+    se: SEConfig | None,
+    *,
+    classes: int,
+    channels: int,
+    seed: int,
+    image_size: int | None = None,
 ) -> tuple[nn.Module, ...]:
     """Return the plain network and its twin, with the same initial value in every shared parameter.
 
@@ -54,6 +64,8 @@ def build_twins(
         classes: number of classes.
         channels: of the images.
         seed: decides the initial values. The caller's random state is left as it was.
+        image_size: of the images, if it is known; the places for SE in a network of another package are then
+            those that it runs through on such images.
 
     Raises:
         SenetError: the name is unknown or the network cannot take this SE.
@@ -64,7 +76,8 @@ def build_twins(
             find_foreign(model)  # what a module draws at its import is drawn once only
         with seeded(drawn):
             plain = create_foreign(model, num_classes=classes, in_channels=channels)
-            return (plain,) if se is None else (plain, _inserted(model, plain, se))
+            shape = None if image_size is None else (channels, image_size, image_size)
+            return (plain,) if se is None else (plain, _inserted(model, plain, se, shape))
     name = plain_name(model)
     with seeded(drawn):
         plain = create_network(name, num_classes=classes, in_channels=channels)
@@ -77,15 +90,29 @@ def build_twins(
     return plain, twin
 
 
-def _inserted(name: str, plain: nn.Module, se: SEConfig) -> nn.Module:
+def se_places(twin: nn.Module) -> str:
+    """Return in how many places of a network SE sits, and the first few."""
+    names = [name for name, each in twin.named_modules() if isinstance(each, SqueezeExcitation)]
+    hosts = [name.removesuffix(".se") for name in names]
+    first = ", ".join(hosts[:_FIRST])
+    return f"{len(hosts)} place{'s' * (len(hosts) != 1)}: {first}{', …' * (len(hosts) > _FIRST)}"
+
+
+def _inserted(name: str, plain: nn.Module, se: SEConfig, shape: tuple[int, int, int] | None) -> nn.Module:
     """Return a copy of a foreign network with SE in it."""
+    from senet.experiments.trial import scores_of  # which builds twins as well
     from senet.surgery.insert import squeeze_excite
 
     try:
         twin = copy.deepcopy(plain)
     except Exception as error:
         raise SenetError(f"{name} cannot be copied to put SE into it: {said(error)}.") from error
-    if not squeeze_excite(twin, se=se).sites:
+    example = None
+    if shape is not None:
+        scores_of(name, plain, shape, training=False)  # says what is wrong in the words of a training
+        like = next(each for each in plain.parameters() if each.is_floating_point())
+        example = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).to(like)
+    if not squeeze_excite(twin, se=se, example_input=example).sites:
         raise SenetError(
             f"{name} weighs its channels already wherever SE belongs: there is no plain network."
         )

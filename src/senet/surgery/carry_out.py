@@ -63,7 +63,7 @@ def carry_out(
     for host, block in places:
         attach(model.get_submodule(host.name), block, host.position)
     try:
-        _require_run(flat, [host for host, _ in places], example_input)
+        _require_run(flat, [host for host, _ in places])
         after = None if example_input is None else _output(model, example_input)
     except BaseException:
         for host, _ in places:
@@ -102,9 +102,10 @@ def _nearby(flat: FlatGraph, host: Host, like: nn.Parameter) -> Iterator[list[nn
         name = name.rpartition(".")[0]
 
 
-def _require_run(flat: FlatGraph, hosts: Sequence[Host], example_input: Any) -> None:
+def _require_run(flat: FlatGraph, hosts: Sequence[Host]) -> None:
     """Raise `SenetError` unless each block runs as often as its host and all else runs as before."""
-    again = read_by_running(flat.model, example_input) if flat.shapes else read_by_tracing(flat.model)
+    ran_before = flat.example is not None
+    again = read_by_running(flat.model, flat.example) if ran_before else read_by_tracing(flat.model)
     new = {f"{host.name}.{NAME}" for host in hosts}
     for host in hosts:
         expected = flat.calls(host.name) or sum(host.name in names for names in flat.outputs.values())

@@ -7,9 +7,10 @@ by part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ class FlatGraph:
         scopes: the module whose forward contains a node.
         unread: modules whose forward could not be read, and why.
         shapes: of what a node returns, where the model was run.
+        example: what it was run on.
     """
 
     model: nn.Module
@@ -47,6 +49,7 @@ class FlatGraph:
     scopes: dict[Node, str] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
     shapes: dict[Node, tuple[int, ...]] = field(default_factory=dict)
+    example: Any = None
 
     def layer(self, node: Node) -> nn.Module | None:
         """Return the layer that ``node`` calls, or ``None`` where it is a function."""
@@ -69,16 +72,48 @@ def is_layer(module: nn.Module) -> bool:
     return all(child is own for child in module.children()) and not isinstance(module, _CONTAINERS)
 
 
+def joins_maps(module: nn.Module, inputs: Iterable[object]) -> bool:
+    """Whether ``module`` is a sum or the like, without parameters, of several of these ``inputs``."""
+    maps = sum(isinstance(each, Tensor | Proxy) for each in inputs)
+    own = type(module).__module__.partition(".")[0] not in ("torch", "senet")
+    return maps > 1 and own and not module._parameters and not module._buffers
+
+
+def without_unused(flat: FlatGraph) -> FlatGraph:
+    """Leave out functions whose results go nowhere, such as a check for NaN, but those that work in place."""
+    for node in reversed(flat.nodes):
+        if node.op in ("call_function", "call_method") and not node.users and not _is_in_place(node):
+            node.graph.erase_node(node)
+            flat.nodes.remove(node)
+            flat.outputs.pop(node, None)
+    return flat
+
+
+_OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor")
+
+
+def _is_in_place(node: Node) -> bool:
+    name = node.target if isinstance(node.target, str) else str(getattr(node.target, "__name__", ""))
+    plain = name.strip("_")
+    return (
+        "out" in node.kwargs
+        or (name.endswith("_") and not name.endswith("__"))
+        or plain in ("setitem", "set")
+        or (plain.startswith("i") and plain[1:] in _OPERATORS)
+    )
+
+
 def read_by_tracing(model: nn.Module) -> FlatGraph:
     """Read ``model`` in evaluation mode with torch.fx; it stays as it is and nothing is computed."""
     flat = FlatGraph(model)
     with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(StringIO()))
         stack.enter_context(unchanged(model))
         stack.enter_context(in_mode(model, training=False))
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(answered(_Map, lambda _: Tensor))
         _read(model, "", flat)
-    return flat
+    return without_unused(flat)
 
 
 def _read(module: nn.Module, name: str, flat: FlatGraph) -> None:
@@ -138,7 +173,7 @@ class _Reader(Tracer):
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         name = joined(self.within, self.path_of_module(m))
-        if is_layer(m):
+        if is_layer(m) and not joins_maps(m, (*args, *kwargs.values())):
             return self._call_layer(m, name, args, kwargs)
         last = next(iter(reversed(self.graph.nodes)))
         self.inside.append(name)

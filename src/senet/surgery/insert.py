@@ -20,7 +20,7 @@ from senet.surgery.flat_graph import FlatGraph, read_by_tracing
 from senet.surgery.insertion_report import InsertionReport, Site, Skipped
 from senet.surgery.nothing import refuse_nothing
 from senet.surgery.optimizer_groups import OptimizerGroups
-from senet.surgery.recorded import read_by_running
+from senet.surgery.recorded import read_by_running, read_by_trying
 from senet.surgery.sites import Candidate, SiteFinder
 from senet.surgery.wrapped import refuse_wrapped
 
@@ -70,9 +70,9 @@ def squeeze_excite(
         se: all choices of the SE blocks at once, instead of ``reduction``, ``placement``, ``stages`` and
             ``start``.
         example_input: what the model takes: a tensor, a tuple of arguments or a dictionary of named ones.
-            Without it torch.fx reads the model; with it the model runs, in evaluation mode, and what runs is
-            seen also where torch.fx cannot follow. The report then says by how much inserting changed the
-            output.
+            Without it torch.fx reads the model, and where that cannot follow the model runs on random images
+            of usual sizes; with it the model runs on that. It runs in evaluation mode, and the report then
+            says by how much inserting changed the output.
         optimizer: of the model; the new parameters join the groups of their surroundings.
         dry_run: return the plan and change nothing.
 
@@ -179,7 +179,10 @@ def _choices(
 
 
 def _read(model: nn.Module, example_input: Any) -> FlatGraph:
-    return read_by_tracing(model) if example_input is None else read_by_running(model, example_input)
+    if example_input is not None:
+        return read_by_running(model, example_input)
+    flat = read_by_tracing(model)
+    return (read_by_trying(model) or flat) if flat.unread else flat
 
 
 def _plan(finder: SiteFinder, choices: _Choices, where: Where | None) -> _Plan:

@@ -14,6 +14,7 @@ from senet.blocks.attached import attached_block
 from senet.blocks.cost import CostedModule
 from senet.surgery.flat_graph import FlatGraph
 
+_SUMS = ("add", "iadd", "radd", "sub", "isub", "rsub", "subtract", "lerp")
 _QUERIES = ("size", "dim", "getattr", "numel", "ndimension", "is_contiguous", "stride", "len")
 _PASSED = (
     nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout,
@@ -32,7 +33,7 @@ _POOLS = re.compile(r"(max|avg|lp)pool")
 _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
 _CHANNELS = ("out_channels", "num_features", "num_channels", "out_features")
 """Attributes in which layers keep how many channels they return."""
-_MOVES = ("view", "reshape", "transpose", "permute", "contiguous", "flatten", "channelshuffle", "swapaxes")
+MOVES = ("view", "reshape", "transpose", "permute", "contiguous", "flatten", "channelshuffle", "swapaxes")
 
 
 class Kinds:
@@ -63,7 +64,7 @@ class Kinds:
         if layer is not None:
             return type(layer).__name__.lower()
         target = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-        return str(target).replace("_", "").lower()
+        return str(target).partition(".")[0].replace("_", "").lower()
 
     def sources(self, node: Node) -> list[Node]:
         """Return the maps that ``node`` takes."""
@@ -74,8 +75,8 @@ class Kinds:
         return [each for each in node.users if each in self.maps or each.op == "output"]
 
     def is_sum(self, node: Node) -> bool:
-        """Whether ``node`` adds two maps."""
-        return self.name(node) in ("add", "iadd", "radd") and len(self.sources(node)) == 2
+        """Whether ``node`` adds two maps, or subtracts or mixes them."""
+        return self.name(node) in _SUMS and len(self.sources(node)) == 2
 
     def is_concat(self, node: Node) -> bool:
         """Whether ``node`` puts the channels of several maps together."""
@@ -135,7 +136,7 @@ class Kinds:
 
     def is_move(self, node: Node) -> bool:
         """Whether ``node`` gives maps another shape or order."""
-        return self.name(node) in _MOVES
+        return self.name(node) in MOVES
 
     def is_global_pool(self, node: Node) -> bool:
         """Whether ``node`` describes each map by a number or a few."""

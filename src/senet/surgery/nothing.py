@@ -25,10 +25,12 @@ def refuse_nothing(report: InsertionReport, flat: FlatGraph, *, example_given: b
         name, why = next(iter(flat.unread.items()))
         part = f"its part {name!r}" if name else "the model"
         kind = type(flat.model.get_submodule(name)).__name__
-        raise SenetError(
-            f"The forward of {part} ({kind}) cannot be followed: {why}. Give example_input=, an input of the "
-            "model: it then runs once, and where its maps flow is seen."
+        advice = (
+            "name the modules that get SE with where="
+            if example_given
+            else "give example_input=, an input of the model, which then runs to show where its maps flow"
         )
+        raise SenetError(f"The forward of {part} ({kind}) cannot be followed: {why}; {advice}.")
     if ALREADY in reasons:
         return
     listed = "; ".join(f"{count} × {reason}" for reason, count in reasons.items())

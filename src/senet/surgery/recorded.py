@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from io import StringIO
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Graph, Node
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -17,7 +19,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from senet.errors import SenetError
 from senet.kernels.backends import kernels
 from senet.kernels.explain import buffers_kept
-from senet.surgery.flat_graph import FlatGraph, is_layer, unchanged
+from senet.surgery.flat_graph import FlatGraph, is_layer, joins_maps, unchanged, without_unused
+from senet.surgery.kinds_of_nodes import MOVES
 from senet.surgery.trace import in_mode
 
 
@@ -31,7 +34,7 @@ def read_by_running(model: nn.Module, example_input: Any) -> FlatGraph:
     Raises:
         SenetError: the model does not run on it.
     """
-    flat = FlatGraph(model)
+    flat = FlatGraph(model, example=example_input)
     recorder = _Recorder(flat)
     with ExitStack() as stack:
         stack.enter_context(unchanged(model))
@@ -40,12 +43,37 @@ def read_by_running(model: nn.Module, example_input: Any) -> FlatGraph:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(kernels("reference"))
         stack.enter_context(torch.no_grad())
+        stack.enter_context(redirect_stdout(StringIO()))
         stack.enter_context(recorder.hooks())
         recorder.begin(example_input)
         stack.enter_context(recorder)
         output = run(model, example_input)
     recorder.end(output)
     return flat
+
+
+def read_by_trying(model: nn.Module) -> FlatGraph | None:
+    """Read ``model`` by running it on random images of the first usual size that it takes, if there is one.
+
+    The sizes of its maps are left out: they are not those of the user's images.
+    """
+    convolutions = [each for each in model.modules() if isinstance(each, _ConvNd)]
+    channels = dict.fromkeys(
+        each.in_channels for each in [*convolutions[:1], *convolutions] if each.groups == 1
+    )
+    generator = torch.Generator().manual_seed(0)
+    for count in [*channels][:1] + [each for each in (3, 1) if each in [*channels][1:]]:
+        like = next(each for each in convolutions if each.in_channels == count)
+        for side in _SIDES:
+            shape = (_IMAGES, count, *(side,) * len(like.kernel_size))
+            image = torch.randn(shape, generator=generator).to(like.weight.device, like.weight.dtype)
+            try:
+                flat = read_by_running(model, image)
+            except SenetError:
+                continue
+            flat.shapes = {node: size[:2] for node, size in flat.shapes.items()}
+            return flat
+    return None
 
 
 def run(model: nn.Module, example_input: Any) -> Any:
@@ -76,6 +104,22 @@ def _described(example_input: Any) -> str:
     return f"of shape {', '.join(map(str, shapes))}" if shapes else type(example_input).__name__
 
 
+_IMAGES = 2
+_SIDES = (224, 32, 64, 28, 96, 128, 256, 299, 384, 512)
+_UNMOVED_NAMES = (
+    *MOVES,
+    "unsqueeze",
+    "squeeze",
+    "unflatten",
+    "movedim",
+    "moveaxis",
+    "viewas",
+    "reshapeas",
+    "einsum",
+)
+_UNSEEN = "something in it computes past PyTorch's own functions (a scripted, compiled or custom one)"
+
+
 class _Recorder(TorchFunctionMode):
     """Writes a graph of the layers and functions that run, told apart by the tensors they pass on."""
 
@@ -85,6 +129,9 @@ class _Recorder(TorchFunctionMode):
         self.graph = Graph()
         self.names = {module: name for name, module in flat.model.named_modules()}
         self.tensors: dict[int, Node] = {}
+        self.values: dict[Node, Tensor] = {}
+        self.constants = {id(each) for module in flat.model.modules() for each in _held(module)}
+        self.maps: set[tuple[int, int]] = set()
         self.kept: list[Tensor] = []  # so that no other tensor gets the id of one of them
         self.within: list[nn.Module] = []
         self.layer: nn.Module | None = None
@@ -94,11 +141,13 @@ class _Recorder(TorchFunctionMode):
         for index, each in enumerate(tree_leaves(example_input)):
             if isinstance(each, Tensor):
                 self._note(self.graph.placeholder(f"input_{index}"), each)
+                self.maps.add((each.dim(), len(each) if each.dim() else 0))
 
     def end(self, output: Any) -> None:
         """End the graph with what the model returned, and hand it over."""
-        self.graph.output([self.tensors.get(id(each)) for each in tree_leaves(output)])
+        self.graph.output(self._nodes(tree_leaves(output)))
         self.flat.nodes = list(self.graph.nodes)
+        without_unused(self.flat)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -111,6 +160,10 @@ class _Recorder(TorchFunctionMode):
         output = func(*args, **kwargs)
         if any(isinstance(each, Node) for each in tree_leaves(given)):
             self._note_call("call_function", func, given, output)
+        else:
+            made = [each for each in tree_leaves(output) if isinstance(each, Tensor)]
+            self.constants.update(map(id, made))
+            self.kept += made
         return output
 
     @contextmanager
@@ -131,7 +184,7 @@ class _Recorder(TorchFunctionMode):
             return
         if self.layer is None:
             self.within.append(module)
-            if is_layer(module) and module is not self.flat.model:
+            if is_layer(module) and module is not self.flat.model and not joins_maps(module, args):
                 self.layer = module
         elif module is self.layer._modules.get("se"):
             # A block attached in front of a layer runs when the layer has begun.
@@ -153,7 +206,14 @@ class _Recorder(TorchFunctionMode):
         self._note_call("call_module", name, (self._nodes(args), {}), output)
 
     def _nodes(self, values: Any) -> Any:
-        return tree_map(lambda each: self.tensors.get(id(each)) if isinstance(each, Tensor) else each, values)
+        return tree_map(lambda each: self._node_of(each) if isinstance(each, Tensor) else each, values)
+
+    def _node_of(self, tensor: Tensor) -> Node | None:
+        node = self.tensors.get(id(tensor))
+        is_map = tensor.dim() > 2 and (tensor.dim(), len(tensor)) in self.maps
+        if node is None and is_map and id(tensor) not in self.constants:
+            self.flat.unread.setdefault(self.names[self.within[-1]] if self.within else "", _UNSEEN)
+        return node
 
     def _note_call(self, kind: str, target: Any, given: Any, output: Any) -> None:
         leaves = [each for each in tree_leaves(output) if isinstance(each, Tensor)]
@@ -163,7 +223,7 @@ class _Recorder(TorchFunctionMode):
         node = self.graph.create_node(kind, target, _plain(args), _plain(kwargs))
         self.flat.scopes[node] = self.names[self.within[-1]] if self.within else ""
         if len(leaves) == 1 and leaves[0] is output:
-            self._note(node, output)
+            self._note(self._unmoved(node, output), output)
             return
         for index, each in enumerate(leaves):
             part = self.graph.call_function(_part, (node, index))
@@ -172,9 +232,39 @@ class _Recorder(TorchFunctionMode):
 
     def _note(self, node: Node, tensor: Tensor) -> None:
         self.tensors[id(tensor)] = node
+        self.values.setdefault(node, tensor)
         self.kept.append(tensor)
         self.flat.shapes[node] = tuple(tensor.shape)
         self.flat.scopes.setdefault(node, "")
+
+    def _unmoved(self, node: Node, output: Tensor) -> Node:
+        """Return what made the map that ``node`` returns unchanged, as a reshape there and back does."""
+        source = node
+        while _is_move(source) and source.all_input_nodes:
+            source = source.all_input_nodes[0]
+            if source in self.values and _is_same(self.values[source], output):
+                return source
+        return node
+
+
+def _is_move(node: Node) -> bool:
+    name = str(getattr(node.target, "__name__", "")).replace("_", "").lower()
+    return node.op == "call_function" and name in _UNMOVED_NAMES
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    """Whether two maps are equal, and of so many values that this is no coincidence."""
+    if one.shape != other.shape or one.is_meta or not torch.equal(one, other):
+        return False
+    return (one.data_ptr(), one.stride()) == (other.data_ptr(), other.stride()) or (
+        4 * len(torch.unique(one)) > one.numel()
+    )
+
+
+def _held(module: nn.Module) -> Iterator[Tensor]:
+    """Yield the tensors that a module has, in whatever way."""
+    for held in (module._parameters, module._buffers, vars(module)):
+        yield from (each for each in held.values() if isinstance(each, Tensor))
 
 
 def _part(values: Any, index: int) -> Any:

@@ -69,7 +69,9 @@ class UnitFinder:
         found += [self._checked(unit, region, residual) for unit, region in residual if region.join in inside]
         found += self._concats(residual)
         if not any(unit.reason != _LONG for unit in found):
-            found += self._convolutions()
+            joined = list(self._joined_otherwise())
+            # What looks like a plain network may have its sums in a part that could not be read.
+            found += joined if joined or self.flat.unread else self._convolutions()
         found += self._without_sum(found)
         return sorted(_once(found), key=lambda unit: self.regions.order[unit.end])
 
@@ -195,6 +197,18 @@ class UnitFinder:
         # In a dense block the layers before belong to other units.
         nodes = [node for node in branch if self.flat.scopes[node] == unit.name] or list(branch)
         return self._unless_has_se(unit, region.nodes if shape == "inception" else nodes)
+
+    def _joined_otherwise(self) -> Iterator[Unit]:
+        """Yield a unit for each function in which maps meet that is neither a sum nor a concatenation."""
+        known = (self.kinds.is_sum, self.kinds.is_concat, self.kinds.is_product)
+        for node in self.flat.nodes:
+            sources = dict.fromkeys(self.kinds.sources(node))
+            if len(sources) < 2 or node.op == "output" or any(each(node) for each in known):
+                continue
+            region = self.regions.region(node, sources)
+            if region is not None and any(map(self.kinds.is_convolution, region.nodes)):
+                reason = f"its branches meet in {self.kinds.name(node)}, which is no sum that is known"
+                yield Unit(name=self.flat.scopes[node], shape="no sum", kind="unit", end=node, reason=reason)
 
     def _convolutions(self) -> Iterator[Unit]:
         """Yield a unit for each convolution of a network that has neither sums nor concatenations."""
