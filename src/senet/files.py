@@ -159,7 +159,7 @@ def _explain(error: OSError, path: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"The disk is full: {path} could not be written. What was there before is untouched; "
-            "free some space and run the same command again to go on."
+            "free some space and run the same command again to resume."
         )
     return f"{path} could not be written ({error.strerror}): choose a folder you may write to."
 

@@ -54,7 +54,7 @@ def test_without_a_terminal_lines_begin_with_the_training() -> None:
         line.epoch(METRICS)
     text = stream.getvalue()
     for title in ("run 1/4, seed 0, plain", "run 2/4, seed 0, SE"):
-        assert f"{title}: going on in epoch 4 after batch 5" in text
+        assert f"{title}: resuming in epoch 4 after batch 5" in text
         assert f"{title}: epoch 1/100, loss 1.250, test error 40.00 %" in text
 
 

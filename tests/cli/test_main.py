@@ -166,7 +166,7 @@ def test_one_broken_image_among_many_is_skipped_and_named(
     path.write_bytes(path.read_bytes()[:300])
     assert main(["train", "many", "--model", "resnet8", "--epochs", "1", "--out", "x", "--workers", "0"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "Skipped as unreadable: 1" in out and "7.jpg" in out
+    assert "Skipped, unreadable: 1" in out and "7.jpg" in out
 
 
 def test_nan_is_one_sentence_and_keeps_the_run(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

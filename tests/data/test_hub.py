@@ -125,9 +125,7 @@ def test_a_damaged_file_is_downloaded_again(hub: Hub) -> None:
     hub.damage = lambda content: content[:-1]
     for blob in (hub.cache / "blobs").iterdir():
         blob.unlink()
-    with pytest.raises(
-        SenetError, match="is damaged, and was so again when downloaded anew: check that disk"
-    ):
+    with pytest.raises(SenetError, match="is damaged, and still was when downloaded again: check that disk"):
         opened()
 
 

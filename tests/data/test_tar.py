@@ -186,7 +186,7 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
     damaged = bytearray(whole)
     damaged[whole.index(b"0004.png") + 148] ^= 0xFF
     (tmp_path / "a.tar").write_bytes(damaged)
-    with pytest.raises(SenetError, match=r"a\.tar goes on behind its end at byte [\d,]+: it is damaged"):
+    with pytest.raises(SenetError, match=r"a\.tar continues past its end at byte [\d,]+: it is damaged"):
         opened(tmp_path)
     (tmp_path / "a.tar").write_bytes(whole + whole)
     with pytest.raises(SenetError, match="several tar files in one"):

@@ -214,7 +214,7 @@ def test_images_overwritten_under_the_same_names_are_other_images(
             turned = picture.rotate(180)
         turned.save(path)
     with pytest.raises(
-        SenetError, match=r"images are not those that the folder .* was begun with: their content"
+        SenetError, match=r"images are not those that the folder .* was started with: their content"
     ):
         job("2/2", changed, out=copies[0])
     with pytest.raises(SenetError, match="not those that were trained on: their content"):

@@ -194,5 +194,5 @@ def test_from_python_the_sentence_is_an_error(photos: Path) -> None:
 
 def test_a_network_that_has_se_has_no_plain_twin() -> None:
     import_timm()
-    with pytest.raises(SenetError, match="timm:seresnet18 weighs its channels already"):
+    with pytest.raises(SenetError, match="timm:seresnet18 already has channel attention"):
         build_twins("timm:seresnet18", SEConfig(), classes=3, channels=3, seed=0)

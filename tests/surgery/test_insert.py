@@ -263,8 +263,8 @@ def test_the_report_prints_and_sorts() -> None:
     ]
     assert lines[1].split() == ["1", "basic", "behind", "bn2", "2", "16", "4", "148", "128"]
     assert lines[-1] == (
-        "Sequential: 3 places got se with reduction 4, start identity: 1,252 parameters and 1,152 "
-        "multiply-adds for an image more."
+        "Sequential: SE with reduction 4, start identity added at 3 places: 1,252 parameters and 1,152 "
+        "multiply-adds per image more."
     )
     assert sorted(report.sites, key=lambda site: -site.channels)[0].channels == 32
     assert sorted(report.sites) == list(report.sites)

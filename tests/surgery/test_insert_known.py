@@ -91,7 +91,7 @@ def test_known_answers(name: str, by_running: bool) -> None:
     keys = list(model.state_dict())
     again = senet.squeeze_excite(model, example_input=example)
     assert not again.sites and list(model.state_dict()) == keys
-    assert again.reasons["it weighs its channels already"] == len(found)
+    assert again.reasons["it already has channel attention"] == len(found)
     assert "nothing to do" in str(again)
 
 
@@ -151,7 +151,7 @@ def test_networks_that_weigh_their_channels_are_left_alone(
     keys = list(model.state_dict())
     report = senet.squeeze_excite(model)
     assert not report.sites
-    assert report.reasons == {"it weighs its channels already": count}
+    assert report.reasons == {"it already has channel attention": count}
     assert list(model.state_dict()) == keys
 
 

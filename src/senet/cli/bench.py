@@ -9,12 +9,12 @@ from senet.cli.options import number, one_of, whole_number
 from senet.files import user_path
 
 NAME = "bench"
-SUMMARY = "measure speed on this machine: plain, SE, and other packages beside it"
+SUMMARY = "measure speed on this machine: plain, SE, and other packages"
 DESCRIPTION = (
     "Measures, side by side and in turns, what SE costs on this machine: the layers behind a convolution at "
     "every stage of a network, fused and layer by layer, beside a plain copy of as many bytes; then training "
     "and inference of the network, of its plain twin, and of the same networks in timm and torchvision where "
-    "they are installed. Takes less than two minutes with what is preset."
+    "they are installed. Takes less than two minutes with the defaults."
 )
 CPU_BATCH, CUDA_BATCH = 8, 64
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="measure on images of N×N pixels (default: what the network was designed for)",
     )
-    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to measure")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="device to measure on")
     parser.add_argument(
         "--precision",
         default="fp32",

@@ -15,7 +15,7 @@ SUMMARY = "train a network and its SE twin on the same images and say what SE bu
 DESCRIPTION = (
     "Trains a network and its SE twin on the same images in the same order over several seeds, and "
     "says with a confidence interval what SE buys and what it costs. Writes report.html, results.json, "
-    "checkpoints and settings to the run folder. The same command goes on after an interruption."
+    "checkpoints and settings to the run folder. The same command resumes after an interruption."
 )
 
 
@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--collect",
         nargs="+",
         metavar="FOLDER",
-        help="conclude from what the jobs trained in these run folders; goes with DATA, --out, --device "
-        "and --workers only, everything else stands in the folders",
+        help="compare what the jobs trained in these run folders; takes only DATA, --out, --device "
+        "and --workers, since the folders hold everything else",
     )
 
 
@@ -97,5 +97,5 @@ def _refuse_beside_collect(arguments: argparse.Namespace) -> None:
     if given:
         shown = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise SenetError(
-            f"{shown} cannot go with --collect: the folders tell what was trained; leave it out."
+            f"{shown} cannot be combined with --collect: the run folders decide that, so leave it out."
         )

@@ -70,7 +70,7 @@ class Display:
 
     def checking(self, done: int, total: int) -> None:
         """Draw how many images have been looked at."""
-        self._draw("looking at the images", done, total, f"{done:,} of {total:,}")
+        self._draw("checking images", done, total, f"{done:,} of {total:,}")
 
     def describe(self, facts: dict[str, str]) -> None:
         """Print what is about to be trained."""
@@ -115,7 +115,7 @@ class Display:
             self.console.print(f"{self.title}: was finished before")
         elif done_epochs or done_batches:
             self.console.print(
-                f"{self.title}: going on in epoch {done_epochs + 1} after batch {done_batches}"
+                f"{self.title}: resuming in epoch {done_epochs + 1} after batch {done_batches}"
             )
 
     def step(self, *, epoch: int, batch: int, loss: float, images: int, data_wait: float = 0.0) -> None:
@@ -197,7 +197,7 @@ class Display:
 
     def _name_skipped(self, skipped: tuple[tuple[str, str], ...]) -> None:
         if skipped:
-            self.console.print(f"\nSkipped as unreadable: {len(skipped)}")
+            self.console.print(f"\nSkipped, unreadable: {len(skipped)}")
             for name, reason in skipped[:MOST_NAMED]:
                 self.console.print(f"  {plain(name)}: {plain(reason)}", soft_wrap=True)
             if len(skipped) > MOST_NAMED:
@@ -255,7 +255,7 @@ def _about_waiting(metrics: EpochMetrics, workers: int | None, cores: int) -> st
     else:
         advice = f"all {cores} cores have a worker (--workers {workers}), so {advice}"
     return (
-        f"{100 * metrics.data_wait:.0f} % of the time of epoch {metrics.epoch} went by waiting for images: "
+        f"{100 * metrics.data_wait:.0f} % of the time of epoch {metrics.epoch} was spent waiting for data: "
         f"{advice}."
     )
 

@@ -17,14 +17,14 @@ SUMMARY = "test weights on images: errors with intervals, by class, at any resol
 DESCRIPTION = (
     "Tests a run folder, a file of weights, a released checkpoint or another package's network. Images are "
     "cut out as the weights were tested before; --image-size takes other sizes. Prints top-1 and top-5 error "
-    "with a 95 % interval, the classes with the most errors, and what is taken for what."
+    "with a 95 % interval, the classes with the most errors, and the most frequent confusions."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     _add_subject(parser)
-    add_settings(parser, "how images are looked at", ViewSettings)
+    add_settings(parser, "preprocessing", ViewSettings)
     parser.add_argument("--per-class", action="store_true", help="print all classes, not only the worst")
 
 
@@ -41,7 +41,7 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
         metavar="DATA",
         help="images, as for 'senet train' (default: a run's own, else the embedded Fashion-MNIST subset)",
     )
-    parser.add_argument("--data", dest="data_option", metavar="DATA", help="the same, named")
+    parser.add_argument("--data", dest="data_option", metavar="DATA", help="DATA as an option")
     parser.add_argument("--weights", metavar="FILE|NAME", help="weights of the network named as MODEL")
     parser.add_argument(
         "--split",
@@ -58,7 +58,7 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FOLDER", help="write evaluation.json, per_class.csv and predictions.csv there"
     )
-    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="device to use")
     parser.add_argument(
         "--workers",
         type=whole_number,

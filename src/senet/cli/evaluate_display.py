@@ -40,7 +40,7 @@ class EvaluationDisplay:
 
     def checking(self, done: int, total: int) -> None:
         """Draw how many images have been looked at."""
-        self._draw("looking at the images", done, total)
+        self._draw("checking images", done, total)
 
     def describe(self, facts: dict[str, str]) -> None:
         """Print what is about to be evaluated."""
@@ -96,7 +96,7 @@ class EvaluationDisplay:
 
     def _name_skipped(self, report: EvaluationReport) -> None:
         if report.unreadable:
-            self.console.print(f"Skipped as unreadable: {len(report.unreadable)}")
+            self.console.print(f"Skipped, unreadable: {len(report.unreadable)}")
             for name, reason in report.unreadable[:MOST_NAMED]:
                 self.console.print(f"  {plain(name)}: {plain(reason)}", soft_wrap=True)
 

@@ -136,13 +136,11 @@ def _check(arguments: argparse.Namespace) -> None:
             "'senet models'."
         )
     if arguments.dry_run and out is not None:
-        raise SenetError(f"--dry-run writes nothing, also not {out}: leave out one of --dry-run and --out.")
+        raise SenetError(f"--dry-run writes nothing, so --out {out} has no effect: leave out one of them.")
     if arguments.dry_run:
         return
     if out is None:
-        raise SenetError(
-            f"Say where the network goes with --out FILE{SUFFIX}, or see the plan with --dry-run."
-        )
+        raise SenetError(f"Name the output file with --out FILE{SUFFIX}, or see the plan with --dry-run.")
     if out.suffix != SUFFIX:
         raise SenetError(f"{out} must end with {SUFFIX}, the format that it is written in.")
     if out.is_dir() or not out.parent.is_dir():

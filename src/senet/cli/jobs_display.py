@@ -34,15 +34,15 @@ class JobsDisplay(Display):
         return line
 
     def job_done(self, report: JobReport) -> None:
-        """Print what is left of the comparison, and the command that concludes from it."""
+        """Print what is left of the comparison, and the command that concludes it."""
         collect = f"senet compare --collect {shlex.quote(str(report.folder))}"
         self.console.print(f"\nThis job is done: {', '.join(report.trained)}.")
         if not report.left:
-            self.console.print("All trainings are finished. To conclude:")
+            self.console.print("All trainings are finished. To compare them:")
         else:
             left = ", ".join(f"{name} ({state})" for name, state in report.left)
             self.console.print(f"Not finished in this folder: {left}.")
-            self.console.print("When all jobs are done (folders of their own are named behind this one):")
+            self.console.print("When all jobs are done (append their own run folders, if they have any):")
         self.console.print(f"  {collect}", markup=False, soft_wrap=True)
 
 

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for example 'resnet*' or vgg16_bn (default: all)",
     )
     parser.add_argument(
-        "--cost", action="store_true", help="tell all kinds of work, activations and megabytes"
+        "--cost", action="store_true", help="show every kind of operation, activations and megabytes"
     )
     parser.add_argument(
         "--input-size",

@@ -63,7 +63,7 @@ def _print_list(console: Console) -> None:
         file = read_recipe_file(name)
         table.add_row(name, f"{file.description}. For: {file.purpose}.")
     console.print(table)
-    console.print("\n'senet recipes NAME' prints every value with its source.")
+    console.print("\n'senet recipes NAME' prints all values of one with their sources.")
 
 
 def _print_values(console: Console, file: RecipeFile) -> None:
@@ -81,7 +81,7 @@ def _print_values(console: Console, file: RecipeFile) -> None:
         table.add_row(name, shown(each.value), each.status, plain(each.source))
     console.print()
     console.print(table)
-    console.print("\nSettings that are not named here keep the defaults that 'senet train --help' tells.")
+    console.print("\nSettings that are not listed keep the defaults shown by 'senet train --help'.")
     for sentence in file.limits:
         console.print(f"* {sentence}", markup=False)
 

@@ -39,19 +39,19 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         dest="data_option",
         metavar="DATA",
-        help="the same, named: --data photos/ stands for photos/",
+        help="DATA as an option: --data photos/ is the same as photos/",
     )
     parser.add_argument(
         "--recipe",
         metavar="NAME|FILE",
-        help=f"settings of the training to start from ({', '.join(list_recipes())}, or a TOML file of yours; "
-        "'senet recipes' tells more); options given beside it come first",
+        help=f"training settings to start from ({', '.join(list_recipes())}, or a TOML file of yours; "
+        "'senet recipes' says more); other options override it",
     )
     parser.add_argument(
         "--weights",
         metavar="FILE|NAME|FOLDER",
         help="start from weights: a file, also of 'senet insert', a released checkpoint such as "
-        "cadene/se_resnet50, or a run folder; the classifier is new where the classes are, and new SE blocks "
+        "cadene/se_resnet50, or a run folder; the classifier is new if the classes are, and new SE blocks "
         "start at identity",
     )
     parser.add_argument(
@@ -60,7 +60,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         help="start from the weights that timm, torchvision or pytorchcv released for a network of theirs",
     )
     parser.add_argument("--out", metavar="FOLDER", help="run folder (default: one under runs/)")
-    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to train")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="device to train on")
     parser.add_argument(
         "--workers",
         type=whole_number,
@@ -74,7 +74,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of the images to test on where they come without a split (default: 0.2)",
     )
     add_settings(parser, "training", Recipe)
-    add_settings(parser, "how it is computed", Execution)
+    add_settings(parser, "execution", Execution)
     add_settings(parser, "squeeze and excitation", SEConfig)
 
 

@@ -12,7 +12,7 @@ SUMMARY = "train one network"
 DESCRIPTION = (
     "Trains one network with the engine that 'senet compare' uses. Writes checkpoint.pt, metrics.csv, "
     "steps.csv, speed.csv, settings.json and, with that package, tensorboard/ to the run folder. The same "
-    "command goes on after an interruption. Under 'torchrun -m senet train' all processes share the training."
+    "command resumes after an interruption. Under 'torchrun -m senet train' all processes share the training."
 )
 
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--se", action="store_true", help="train its twin with SE instead: se_resnet20 for resnet20"
     )
     parser.add_argument(
-        "--seed", type=whole_number, default=0, metavar="N", help="decides every random choice (default: 0)"
+        "--seed", type=whole_number, default=0, metavar="N", help="random seed of everything (default: 0)"
     )
     add_shared_arguments(parser)
 

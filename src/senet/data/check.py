@@ -177,7 +177,7 @@ def _note(data: ImageData, train: Indices, total: int) -> str:
         return ""
     groups = len(np.unique(data.train.groups[train]))
     return (
-        f"{total:,} of {every:,} images were looked at, from {groups} shards of the training part, as the "
+        f"{total:,} of {every:,} images were checked, from {groups} shards of the training part, as the "
         "others are fetched later: an unreadable one will be replaced by the next of its class."
     )
 
@@ -200,7 +200,7 @@ def _examine(source: ImageSource, indices: Indices, workers: int, part: Part) ->
         yield from pool.map(_examine_in_worker, tasks)
     except BrokenProcessPool as error:
         raise SenetError(
-            "A process checking images was ended from outside, most likely for lack of memory: use fewer "
+            "A process checking images was killed from outside, most likely for lack of memory: use fewer "
             f"workers than {workers}."
         ) from error
     finally:

@@ -312,7 +312,7 @@ def _explained(url: str, error: Exception, part: Path) -> SenetError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return SenetError(
             f"The disk is full: {url} could not be fetched to {part.parent}; free some space and run "
-            "the same command again, which goes on from there."
+            "the same command again, which resumes from there."
         )
     advice = "check the address and the network"
     if isinstance(error, HTTPError) and error.code in (401, 403, 407):
@@ -320,7 +320,7 @@ def _explained(url: str, error: Exception, part: Path) -> SenetError:
     elif (wait := _asked_to_wait(error)) > MOST_SECONDS_ASKED:
         advice = f"the server asks to try again in {wait:,.0f} s"
     kept = (
-        f"; {_size(part):,} bytes of it are kept, and the same command goes on from there"
+        f"; {_size(part):,} bytes of it are kept, and the same command resumes from there"
         if _size(part)
         else ""
     )

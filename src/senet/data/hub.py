@@ -189,7 +189,7 @@ def _undamaged(folder: Path, files: list[str], download: Callable[[], Path]) -> 
             path.unlink()
         folder = download()
     raise SenetError(
-        f"{wrong[0]} is damaged, and was so again when downloaded anew: check that disk, or set HF_HOME to a "
+        f"{wrong[0]} is damaged, and still was when downloaded again: check that disk, or set HF_HOME to a "
         "folder on another."
     )
 

@@ -136,7 +136,7 @@ class ImageLoader:
                     raise
                 self.close()
                 raise SenetError(
-                    "A process loading images was ended from outside, most likely for lack of memory or of "
+                    "A process loading images was killed from outside, most likely for lack of memory or of "
                     f"shared memory (/dev/shm): use fewer workers than {self.workers} or smaller batches."
                 ) from error
             if isinstance(batch, str):

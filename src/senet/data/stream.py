@@ -114,7 +114,7 @@ class StreamedSource(EncodedSource):
             self._cache.remove(self._shards[shard].key)
             del self._opened[shard]
         raise SenetError(
-            f"{self.name(index)} is damaged in {self._cache.folder}, and was so again when fetched anew: "
+            f"{self.name(index)} is damaged in {self._cache.folder}, and still was when fetched again: "
             "check that disk, or set SENET_CACHE to a folder on another."
         )
 
@@ -309,7 +309,7 @@ def _patiently(path: str, ask: Callable[[], Result]) -> Result:
             if pause is None or lasting:
                 raise SenetError(
                     f"{path} could not be read ({short(error)}): check the network and run the same "
-                    "command again, which goes on from there."
+                    "command again, which resumes from there."
                 ) from error
             time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")

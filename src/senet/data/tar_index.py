@@ -177,7 +177,7 @@ def _require_end(stream: BinaryIO, offset: int, path: Path) -> None:
     while rest := stream.read(1 << 20):
         if rest.strip(b"\0"):
             raise SenetError(
-                f"{path} goes on behind its end at byte {offset:,}: it is damaged, or several tar files in "
+                f"{path} continues past its end at byte {offset:,}: it is damaged, or several tar files in "
                 "one; fetch or write it again."
             )
 

@@ -44,7 +44,7 @@ class Error:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRow:
-    """One way of looking at the images.
+    """One way of checking images.
 
     Attributes:
         view: its name, such as ``"224"``, or ``"224 + 320"`` where probabilities are averaged over sizes.
@@ -76,7 +76,7 @@ class ClassRow:
     Attributes:
         name: of the class.
         top1: error on its images.
-        mistaken_for: what its images were most often taken for wrongly, and how often; ``None`` if never.
+        mistaken_for: what its images were most often predicted as wrongly, and how often; ``None`` if never.
     """
 
     name: str

@@ -55,7 +55,7 @@ def check_parallel(parallel: int, trainings: int) -> None:
     if parallel > 1 and started_by_torchrun():
         raise SenetError(
             f"parallel is {parallel} under torchrun, whose processes share each training already: "
-            "leave out the one or the other."
+            "leave out one of them."
         )
 
 
@@ -72,7 +72,7 @@ def describe_parallel(plan: Plan, parallel: int) -> str:
     threads = f"{plan.threads} thread{'s' if plan.threads != 1 else ''}"
     if parallel == 1:
         usual = plan.threads in (None, torch.get_num_threads())
-        return "" if usual else f"{threads}, as {plan.folder} was begun"
+        return "" if usual else f"{threads}, as {plan.folder} was started"
     if plan.device.type == "cpu":
         return f"{parallel} at once, {threads} each"
     gpus = len(set(devices(plan.device, parallel)))

@@ -218,8 +218,8 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     except (ValueError, OSError) as error:  # SchemaError and wrong UTF-8 are ValueErrors
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise SenetError(
-            f"{path} cannot be read ({reason}): begin anew in another folder with --out, or go on by putting "
-            f"here the {SETTINGS_NAME} that the same command writes there."
+            f"{path} cannot be read ({reason}): start over in another folder with --out, or resume by "
+            f"putting here the {SETTINGS_NAME} that the same command writes there."
         ) from error
     return settings
 

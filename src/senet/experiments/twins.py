@@ -114,7 +114,7 @@ def _inserted(name: str, plain: nn.Module, se: SEConfig, shape: tuple[int, int, 
         example = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).to(like)
     if not squeeze_excite(twin, se=se, example_input=example).sites:
         raise SenetError(
-            f"{name} weighs its channels already wherever SE belongs: there is no plain network."
+            f"{name} already has channel attention wherever SE belongs: there is no plain network."
         )
     before, after = plain.state_dict().keys(), twin.state_dict().keys()
     assert before < after, f"the twin of {name} lacks {before - after}"

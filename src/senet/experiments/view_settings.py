@@ -49,9 +49,7 @@ class ViewSettings:
     precision: Precision | None = _setting(
         None, "arithmetic (default: what a run was tested with, else fp32)"
     )
-    batch_size: int = _setting(
-        0, "images looked at together; 0 takes as many as a run tested with, 64 for others"
-    )
+    batch_size: int = _setting(0, "images per batch; 0 takes as many as a run tested with, 64 for others")
 
     def __post_init__(self) -> None:
         """Check every value."""

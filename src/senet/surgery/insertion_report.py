@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from senet.blocks.attached import Position
+from senet.text import counted
 
-ALREADY = "it weighs its channels already"
+ALREADY = "it already has channel attention"
 """The reason why a unit with SE, or something like it, gets no more."""
 
 
@@ -107,11 +108,13 @@ class InsertionReport:
 
     def _totals(self) -> list[str]:
         if not self.sites:
-            return [f"{self.model}: nothing to do, {self._had_se()} places weigh their channels already."]
-        count = f"{len(self.sites)} place{'s' if len(self.sites) > 1 else ''}"
-        verb = "would get" if self.dry_run else "got"
-        work = "" if self.multiply_adds is None else f" and {self.multiply_adds:,} multiply-adds for an image"
-        totals = [f"{self.model}: {count} {verb} {self.block}: {self.parameters:,} parameters{work} more."]
+            had = counted(self._had_se(), "place")
+            return [f"{self.model}: nothing to do, {had} with channel attention already."]
+        verb = "would be added" if self.dry_run else "added"
+        block = "SE" + self.block.removeprefix("se") if self.block.split()[0] == "se" else self.block
+        where = f"{block} {verb} at {counted(len(self.sites), 'place')}"
+        work = "" if self.multiply_adds is None else f" and {self.multiply_adds:,} multiply-adds per image"
+        totals = [f"{self.model}: {where}: {self.parameters:,} parameters{work} more."]
         if self.skipped:
             totals.append(f"{len(self.skipped)} skipped.")
         if self.output_change is not None:

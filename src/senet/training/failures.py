@@ -67,16 +67,16 @@ def out_of_memory(
     what = f"The memory of {device} does not hold a step of {images} images (batch_size {recipe.batch_size}"
     what += f", accumulate {recipe.accumulate})" if recipe.accumulate > 1 else ")"
     if fits == 0:
-        return SenetError(f"{what}, nor of two: choose a smaller image size or network, or recompute.")
+        return SenetError(f"{what}, nor even of two: choose a smaller image size or network, or recompute.")
     smaller = fits or max(1, images // 2)
     found = f"{smaller} would fit" if fits else f"{smaller} may fit"
     batch = smaller * recipe.accumulate * processes
-    advice = f"begin anew in another folder with batch_size {batch}"
+    advice = f"start over in another folder with batch_size {batch}"
     # Every process cuts its share of a batch; where there are few images, that is less than batch_size says.
     share = images * recipe.accumulate
     accumulate = _dividing(math.gcd(recipe.batch_size, share), at_least=-(-share // smaller))
     if accumulate is not None:
-        advice += f", or with accumulate {accumulate}, which takes the same steps in such parts"
+        advice += f", or with accumulate {accumulate}, which takes the same steps in smaller parts"
     return SenetError(f"{what}; {found}: {advice}.")
 
 

@@ -20,7 +20,7 @@ def refuse_other_training(stored: Mapping[str, Any], wanted: Mapping[str, Any], 
     different = differences(stored, wanted, "there", "here")
     if not differences({**stored, "images": None}, {**wanted, "images": None}, "", "") and different:
         raise SenetError(
-            f"The images are not those that the folder {folder} was begun with: their content, names, "
+            f"The images are not those that the folder {folder} was started with: their content, names, "
             "labels or split changed. Put them back as they were, or name a new folder with --out."
         )
     if different:

@@ -58,6 +58,6 @@ def _lock(stream: TextIO, folder: Path, patience_seconds: float) -> None:
         except BlockingIOError as error:
             if time.monotonic() > deadline:
                 raise SenetError(
-                    f"Another senet is working in {folder}: wait for it, or name another with --out."
+                    f"Another senet process is using {folder}: wait for it, or choose another with --out."
                 ) from error
             time.sleep(0.2)

@@ -139,7 +139,7 @@ def _joined(timeout_seconds: float) -> Iterator[None]:
     except (RuntimeError, ValueError, OSError) as error:
         raise SenetError(
             f"Process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} did not find the others within "
-            f"{timeout_seconds:.0f} seconds ({_first_line(error)}): see whether all were started, and run "
+            f"{timeout_seconds:.0f} seconds ({_first_line(error)}): check that all were started, and run "
             "the same command again."
         ) from error
     try:
@@ -163,7 +163,7 @@ def lost_processes_explained() -> Iterator[None]:
             raise
         raise SenetError(
             f"Another process of this training ended or did not answer ({_first_line(error)}): what was "
-            "saved is kept, and the same command goes on from there."
+            "saved is kept, and the same command resumes from there."
         ) from error
 
 

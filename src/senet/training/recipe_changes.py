@@ -27,7 +27,7 @@ def with_changes(stated: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple
     known = {each.name for each in fields(Recipe)}
     for name in changes:
         if name not in known:
-            raise SenetError(f"A recipe has no setting {name!r}.{nearest(name, known)}")
+            raise SenetError(f"There is no recipe setting {name!r}.{nearest(name, known)}")
     values = dict(stated)
     sentences: list[str] = []
     if "epochs" in changes and "epochs" in stated:

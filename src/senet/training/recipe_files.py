@@ -118,7 +118,7 @@ def read_recipe_file(name: str | Path) -> RecipeFile:
     for key in content:
         if key not in settings and key not in _TEXTS:
             raise SenetError(
-                f"The recipe {path} sets {shown(key)}, which is no setting of a training: "
+                f"The recipe {path} sets {shown(key)}, which is not a training setting: "
                 f"'senet train --help' lists them.{nearest(key, settings)}"
             )
     file = RecipeFile(

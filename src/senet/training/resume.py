@@ -118,7 +118,7 @@ class Keeper:
         refuse_other_training(state["identity"], self.identity, self.folder)
         if source != self.path:
             self.progress.note(
-                f"{self.path} is missing or damaged: going on from {source.name}, the one before it."
+                f"{self.path} is missing or damaged: resuming from {source.name}, the one before it."
             )
         self.log_state = state["log"]
         self._take_over(state["threads"], state["processes"])
@@ -140,11 +140,11 @@ class Keeper:
         """Say what going on in another way than before changes."""
         if processes != self.processes.count:
             self.progress.note(
-                f"{self.folder} was begun with {processes} process{'es' if processes > 1 else ''} and goes "
+                f"{self.folder} was started with {processes} process{'es' if processes > 1 else ''} and goes "
                 f"on with {self.processes.count}: images, their order and the learning rate stay; what "
                 "dropout draws, BatchNorm's statistics without sync_norm, and rounding differ."
             )
         elif threads != torch.get_num_threads():
             # Sums are split over threads: another number of them would round differently.
             torch.set_num_threads(threads)
-            self.progress.note(f"Going on with {threads} threads, as {self.folder} was begun.")
+            self.progress.note(f"Resuming with {threads} threads, as {self.folder} was started.")

@@ -108,7 +108,7 @@ def test_a_server_that_goes_away_ends_no_training(
     logs.flush()
     state = logs.state()
     logs.close()
-    assert notes == [f"The training goes on without the log {name}, which failed: the server is gone."]
+    assert notes == [f"Training continues without the log {name}, which failed: the server is gone."]
     assert (tmp_path / "steps.csv").read_text().count("\n") == 4
     assert state[f"{name}_run"] == "run0", "the next start can go on with the run"
 

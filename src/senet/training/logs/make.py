@@ -77,7 +77,7 @@ class Logs:
             except log.failures() as error:
                 self._state.update(log.state())
                 del self._logs[name]
-                self._note(f"The training goes on without the log {name}, which failed: {_reason(error)}.")
+                self._note(f"Training continues without the log {name}, which failed: {_reason(error)}.")
 
 
 def make_logs(
@@ -121,7 +121,7 @@ def make_logs(
                     f"The log {name} cannot be used ({_reason(error)}): put that right, or leave {name} "
                     "out of --log."
                 ) from error
-            note(f"The training goes on without the log {name}, which failed: {_reason(error)}.")
+            note(f"Training continues without the log {name}, which failed: {_reason(error)}.")
     return Logs(logs, every=every, state=state, note=note)
 
 
