@@ -1,6 +1,6 @@
 """What a training takes where its recipe leaves it open: chosen by the images, the network and its start.
 
-Each rule below names its source, or says that it was tried (benchmarks/results/defaults.csv).
+Each rule below names its source, or is judged by what benchmarks/bench_defaults.py measures.
 """
 
 from __future__ import annotations
