@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from senet.errors import SenetError, TrainingInterrupted
+from senet.text import counted
 from senet.training import checkpoint as checkpoints
 from senet.training import loop as training_loop
 from senet.training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
@@ -55,7 +56,7 @@ def test_the_number_of_threads_is_restored_and_said(tmp_path: Path) -> None:
         torch.set_num_threads(threads + 1)
         small_train(tmp_path, small_recipe(epochs=1), progress=notes)
         assert torch.get_num_threads() == threads
-        assert notes.texts == [f"Going on with {threads} threads, as {tmp_path} was begun."]
+        assert notes.texts == [f"Resuming with {counted(threads, 'thread')}, as {tmp_path} was started."]
     finally:
         torch.set_num_threads(threads)
 

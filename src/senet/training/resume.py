@@ -12,6 +12,7 @@ import torch
 from senet.errors import SenetError
 from senet.files import make_folder
 from senet.networks.provenance import Provenance
+from senet.text import counted
 from senet.training.average import MovingAverage
 from senet.training.checkpoint import (
     CHECKPOINT_NAME,
@@ -147,4 +148,4 @@ class Keeper:
         elif threads != torch.get_num_threads():
             # Sums are split over threads: another number of them would round differently.
             torch.set_num_threads(threads)
-            self.progress.note(f"Resuming with {threads} threads, as {self.folder} was started.")
+            self.progress.note(f"Resuming with {counted(threads, 'thread')}, as {self.folder} was started.")
