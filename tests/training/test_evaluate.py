@@ -1,17 +1,24 @@
 from __future__ import annotations
 
 import copy
+import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from senet.training.evaluate import Evaluation, evaluate
+import senet
+from senet.errors import SenetError
+from senet.networks.preprocess import Preprocess
+from senet.training.evaluate import Evaluation, evaluate, not_finite_value
 from senet.training.images import Normalise, prepare_images
 from senet.training.optimiser import make_autocast
+from senet.training.position import Position
 from senet.training.processes import ALONE, Processes
-from tests.small import small_network, small_recipe, small_source
+from tests.small import small_network, small_photos, small_recipe, small_source
 from tests.training.threads import in_threads
 
 CPU = torch.device("cpu")
@@ -76,3 +83,47 @@ def test_the_loss_is_that_of_images_and_not_of_batches() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_the_mode_of_the_network_is_left_as_it_was(training: bool) -> None:
     assert evaluated(ALONE, training=training).predictions == evaluated(ALONE).predictions
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("1.running_var", -0.25, "1.running_var holds -0.25"),
+        ("1.running_var", math.nan, "1.running_var holds nan"),
+        ("1.running_mean", math.nan, "1.running_mean holds nan"),
+        ("1.running_mean", -math.inf, "1.running_mean holds -inf"),
+        ("7.weight", math.inf, "7.weight holds inf"),
+    ],
+)
+def test_no_error_is_reported_from_scores_that_mean_nothing(
+    tmp_path: Path, key: str, value: float, said: str
+) -> None:
+    model = small_network().eval()
+    assert not_finite_value(model) == ""
+    model.state_dict()[key].flatten()[0] = value
+    assert not_finite_value(model) == said
+    photos = small_photos(tmp_path / "photos")
+    preprocess = Preprocess(crop=8, resize=8).with_channels(1)
+    with pytest.raises(SenetError, match=f"Sequential cannot be tested: {re.escape(said)}"):
+        senet.evaluate(model, photos, preprocess=preprocess, workers=0)
+
+
+def test_scores_that_overflow_are_no_answers(tmp_path: Path) -> None:
+    model = small_network().eval()
+    with torch.no_grad():
+        model[-1].weight.fill_(3e38)  # type: ignore[operator, union-attr]
+    photos = small_photos(tmp_path / "photos")
+    preprocess = Preprocess(crop=8, resize=8).with_channels(1)
+    with pytest.raises(SenetError, match="puts out scores that are not finite in fp32 at 8×8 pixels"):
+        senet.evaluate(model, photos, preprocess=preprocess, workers=0)
+
+
+def test_masks_may_be_infinite() -> None:
+    model = small_network()
+    model.register_buffer("mask", torch.tensor([-math.inf]))
+    assert not_finite_value(model) == ""
+
+
+def test_where_a_training_was_stopped() -> None:
+    assert Position(epoch=1, batch=3).describe(2, 9) == "in epoch 2 of 2, after batch 3 of 9"
+    assert Position(epoch=2).describe(2, 9) == "after the last of 2 epochs"

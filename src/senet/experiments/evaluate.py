@@ -27,6 +27,7 @@ from senet.experiments.view_settings import ViewSettings
 from senet.files import user_path
 from senet.networks.preprocess import Preprocess
 from senet.training.device import choose_device
+from senet.training.evaluate import refuse_not_finite
 
 
 def evaluate(
@@ -80,6 +81,7 @@ def evaluate(
     if workers is not None and workers < 0:
         raise SenetError(f"workers is {workers}; it must be 0 (no extra processes) or more.")
     subject = open_subject(model, weights, preprocess)
+    refuse_not_finite(subject.model, subject.network)
     sights = _sights(subject, settings)
     outputs = _outputs(subject, sights)
     images = open_part(

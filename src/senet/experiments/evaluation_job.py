@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,6 +83,12 @@ class EvaluationJob:
         rows, kept = [], []
         for sight in sights:
             found = self._look(model, sight)
+            if not math.isfinite(found.evaluation.loss):
+                raise SenetError(
+                    f"{self.subject.network} puts out scores that are not finite in {self.precision} at "
+                    f"{sight.size}×{sight.size} pixels, so that its answers mean nothing: choose the "
+                    "precision fp32 (--precision fp32), or take other weights."
+                )
             rows.append(_row(str(sight.size), (sight,), found))
             if found.probabilities is not None:
                 kept.append(found.probabilities)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from senet.errors import SenetError
 from senet.insight.cost import RUN_FAILURES
 from senet.insight.labelled import LabelledImages
-from senet.training.evaluate import Evaluation
+from senet.training.evaluate import Evaluation, not_finite_value
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -32,19 +32,21 @@ def evaluate_scores(model: nn.Module, images: LabelledImages, loss: Loss) -> Eva
         SenetError: the model puts out something else or cannot run, a label is no class, or the loss is not
             finite.
     """
-    total, guesses, labels, classes = 0.0, [], [], 0
+    total, guesses, labels, classes, impossible = 0.0, [], [], 0, False
     for batch, wanted in images:
         scores = scores_of(model, batch)
         classes = _check_labels(scores, wanted)
+        impossible |= bool((scores.isnan() | scores.isposinf()).any())
         total += _mean_loss(loss, scores, wanted) * len(wanted)
         guesses.append(scores.topk(min(5, classes), dim=1).indices)
         labels.append(wanted)
     guessed, hits = torch.cat(guesses), torch.cat(guesses) == torch.cat(labels)[:, None]
     mean = total / len(guessed)
-    if not math.isfinite(mean):
+    if not math.isfinite(mean) or impossible:
+        found = not_finite_value(model)
         raise SenetError(
-            f"The loss of this {type(model).__name__} is {mean}, with which nothing can be compared: look at "
-            "its weights and the images."
+            f"This {type(model).__name__} has a loss of {mean} and scores that are not finite, with which "
+            f"nothing can be compared: look at its {'weights, where ' + found if found else 'images'}."
         )
     return Evaluation(
         loss=mean,

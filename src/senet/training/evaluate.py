@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from senet.data.loader import ImageLoader
+from senet.errors import SenetError
 from senet.training.images import Normalise
 from senet.training.processes import ALONE, Processes
+
+STATISTICS = ("running_mean", "running_var")
+"""How the names of BatchNorm's statistics end."""
 
 Answers = tuple[Tensor, Tensor, Tensor]
 """Of one batch: the sum of its losses, its first guesses, and whether they and the first five are right."""
@@ -99,6 +103,33 @@ def answers_of(scores: Tensor, labels: Tensor) -> Answers:
     hits = guesses == labels[:, None]
     within = [hits[:, 0]] if scores.shape[1] <= 5 else [hits[:, 0], hits.any(dim=1)]
     return loss, guesses[:, 0], torch.stack(within, dim=1)
+
+
+def not_finite_value(model: nn.Module) -> str:
+    """Return which parameter or statistic of BatchNorm no network can compute with, or an empty text.
+
+    Other buffers, such as masks of attention, may be infinite.
+    """
+    statistics = ((name, each) for name, each in model.named_buffers() if name.endswith(STATISTICS))
+    for name, each in (*model.named_parameters(), *statistics):
+        if each.is_meta or not each.is_floating_point():
+            continue
+        good = torch.isfinite(each)
+        if name.endswith("running_var"):
+            good &= each >= 0
+        if not bool(good.all()):
+            return f"{name} holds {each[~good].flatten()[0].item():g}"
+    return ""
+
+
+def refuse_not_finite(model: nn.Module, name: str) -> None:
+    """Raise `SenetError` where a network has values that no network can compute with."""
+    found = not_finite_value(model)
+    if found:
+        raise SenetError(
+            f"{name} cannot be tested: {found}, so that its answers mean nothing; take weights of a training "
+            "that did not diverge, or load the file again."
+        )
 
 
 def _percent_missed(hits: list[bool]) -> float:

@@ -28,7 +28,7 @@ from senet.insight.results import EpochMetrics
 from senet.networks.provenance import Provenance
 from senet.training.average import MovingAverage
 from senet.training.checkpoint import CHECKPOINT_NAME
-from senet.training.evaluate import evaluate
+from senet.training.evaluate import evaluate, not_finite_value
 from senet.training.execution import Execution
 from senet.training.failures import not_finite
 from senet.training.images import Normalise, TrainingImages
@@ -285,7 +285,9 @@ class _Loop:
                 sharded=self.network.sharded,
             )
         if not math.isfinite(evaluation.loss):
-            raise self.not_finite("The test loss", evaluation.loss, position.step)
+            where = "" if self.network.sharded else not_finite_value(self.model)
+            what = f"The test loss ({where})" if where else "The test loss"
+            raise self.not_finite(what, evaluation.loss, position.step)
         metrics = EpochMetrics(
             epoch=position.epoch + 1,
             learning_rate=learning_rate(self.recipe, position.step - 1, len(self.images.train)),
@@ -310,11 +312,8 @@ class _Loop:
     def interrupt(self) -> NoReturn:
         """Save and stop, all processes together."""
         self.save()
-        epoch, batch = self.position.epoch + 1, self.position.batch
-        raise TrainingInterrupted(
-            f"Stopped in {self.folder} in epoch {epoch} of {self.recipe.epochs}, after batch {batch} of "
-            f"{len(self.images.train)}; everything up to there is saved."
-        )
+        where = self.position.describe(self.recipe.epochs, len(self.images.train))
+        raise TrainingInterrupted(f"Stopped in {self.folder} {where}; everything up to there is saved.")
 
     def not_finite(self, what: str, value: float | str, step: int) -> SenetError:
         """Return the error for a training that has diverged."""

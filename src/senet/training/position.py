@@ -40,6 +40,12 @@ class Position:
         """Return the epochs so far."""
         return tuple(EpochMetrics(**row) for row in self.history)
 
+    def describe(self, epochs: int, batches: int) -> str:
+        """Return where it stands as text, of so many epochs of so many batches."""
+        if self.epoch >= epochs:
+            return f"after the last of {epochs} epochs"
+        return f"in epoch {self.epoch + 1} of {epochs}, after batch {self.batch} of {batches}"
+
     def result(self) -> TrainingResult:
         """Return what a training that stands at its end found."""
         return TrainingResult(

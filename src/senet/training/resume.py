@@ -21,6 +21,7 @@ from senet.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from senet.training.evaluate import STATISTICS
 from senet.training.identity import refuse_other_training
 from senet.training.position import Position
 from senet.training.processes import Processes
@@ -70,7 +71,9 @@ class Keeper:
 
     def finite(self) -> bool:
         """Return whether all weights, in all processes, are worth a checkpoint."""
-        good = all(bool(torch.isfinite(own_part(each)).all()) for each in self.model.parameters())
+        statistics = [each for name, each in self.model.named_buffers() if name.endswith(STATISTICS)]
+        values = (*self.model.parameters(), *statistics)
+        good = all(bool(torch.isfinite(own_part(each)).all()) for each in values)
         bad = torch.tensor(int(not good), device=self.stepper.device)
         return self.processes.sum(bad).item() == 0
 
