@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from senet.blocks.se_config import SEConfig as SEConfig
     from senet.blocks.squeeze_excitation import SqueezeExcitation as SqueezeExcitation
+    from senet.cli.display import Display as Display
+    from senet.cli.evaluate_display import EvaluationDisplay as EvaluationDisplay
     from senet.data.images import open_images as open_images
     from senet.errors import SenetError as SenetError
     from senet.experiments.collect import collect as collect
@@ -21,14 +23,18 @@ if TYPE_CHECKING:
     from senet.experiments.evaluation_report import EvaluationReport as EvaluationReport
     from senet.experiments.jobs import JobReport as JobReport
     from senet.experiments.jobs import compare_job as compare_job
+    from senet.experiments.progress import ComparisonProgress as ComparisonProgress
+    from senet.experiments.progress import EvaluationProgress as EvaluationProgress
     from senet.experiments.prune_gates import prune_gates as prune_gates
     from senet.experiments.prune_report import PruneReport as PruneReport
+    from senet.experiments.single import TrainedNetwork as TrainedNetwork
     from senet.experiments.single import train_one as train_one
     from senet.experiments.view_settings import ViewSettings as ViewSettings
     from senet.insight.cost import cost as cost
     from senet.insight.results import Comparison as Comparison
     from senet.kernels.explain import explain_kernels as explain_kernels
     from senet.networks.preprocess import Preprocess as Preprocess
+    from senet.networks.provenance import Provenance as Provenance
     from senet.networks.zoo import list_models as list_models
     from senet.report.write import write_report as write_report
     from senet.surgery.accelerate import accelerate as accelerate
@@ -36,6 +42,9 @@ if TYPE_CHECKING:
     from senet.surgery.insert import squeeze_excite as squeeze_excite
     from senet.surgery.insertion_report import InsertionReport as InsertionReport
     from senet.surgery.remove import remove as remove
+    from senet.training.execution import Execution as Execution
+    from senet.training.position import TrainingResult as TrainingResult
+    from senet.training.progress import TrainingProgress as TrainingProgress
     from senet.training.recipe import Recipe as Recipe
     from senet.training.recipe_files import list_recipes as list_recipes
     from senet.training.recipe_files import load_recipe as load_recipe
@@ -49,6 +58,15 @@ __version__ = "0.1.0"
 
 # Loaded when first used: importing senet, and so `senet --help`, must not import torch.
 _HOMES = {
+    "Provenance": "senet.networks.provenance",
+    "Execution": "senet.training.execution",
+    "TrainingResult": "senet.training.position",
+    "TrainingProgress": "senet.training.progress",
+    "TrainedNetwork": "senet.experiments.single",
+    "EvaluationProgress": "senet.experiments.progress",
+    "EvaluationDisplay": "senet.cli.evaluate_display",
+    "Display": "senet.cli.display",
+    "ComparisonProgress": "senet.experiments.progress",
     "Comparison": "senet.insight.results",
     "EvaluationReport": "senet.experiments.evaluation_report",
     "InsertionReport": "senet.surgery.insertion_report",
@@ -86,16 +104,25 @@ _HOMES = {
 
 __all__ = [
     "Comparison",
+    "ComparisonProgress",
+    "Display",
+    "EvaluationDisplay",
+    "EvaluationProgress",
     "EvaluationReport",
+    "Execution",
     "InsertionReport",
     "JobReport",
     "LoadReport",
     "Preprocess",
+    "Provenance",
     "PruneReport",
     "Recipe",
     "SEConfig",
     "SenetError",
     "SqueezeExcitation",
+    "TrainedNetwork",
+    "TrainingProgress",
+    "TrainingResult",
     "ViewSettings",
     "accelerate",
     "collect",

@@ -18,7 +18,7 @@ import pytest
 
 from senet.data.check import check_images
 from senet.data.loader import ImageLoader, make_loader
-from senet.data.loading_processes import SharedFlag, loading_context
+from senet.data.loading_processes import SharedFlag, loading_context, without_main_guard
 from senet.data.source import ImageData
 from senet.data.transforms import EvalTransform
 from senet.errors import SenetError
@@ -158,3 +158,26 @@ def test_a_flag_is_shared() -> None:
     process.start()
     process.join()
     assert flag.is_set()
+
+
+@pytest.mark.parametrize(
+    ("platform", "text", "told"),
+    [
+        ("darwin", "import senet\nsenet.compare('photos')\n", True),
+        ("win32", "import senet\nsenet.compare('photos')\n", True),
+        ("darwin", "import senet\nif __name__ == '__main__':\n    senet.compare('photos')\n", False),
+        ("linux", "import senet\nsenet.compare('photos')\n", False),
+    ],
+)
+def test_a_script_without_a_guard_is_told_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, text: str, told: bool
+) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text(text)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script), raising=False)
+    found = without_main_guard()
+    assert ('put its calls of senet under `if __name__ == "__main__":`' in found) == told
+    assert bool(found) == told
+    script.unlink()
+    assert without_main_guard() == ""

@@ -292,7 +292,7 @@ def test_a_chosen_se_that_is_the_checkpoints_is_taken(tmp_path):
     for wrong, said in (
         (
             senet.SEConfig(),
-            r"SE with min_hidden=4 contradicts .*file\.pth, whose SE has min_hidden=1: choose",
+            r"SE with min_hidden=4 contradicts .*file\.pth, whose SE has min_hidden=1: ask for that",
         ),
         (senet.SEConfig(min_hidden=1, gate="tanh"), r"gate='tanh'.*has gate='sigmoid'"),
         (senet.SEConfig(min_hidden=1, placement="post"), "placement='post'.*placement='standard'"),

@@ -19,7 +19,7 @@ import numpy as np
 from senet.data.decode import Levels, UnreadableImage
 from senet.data.duplicates import FACTS, Facts, facts_of, repetitions, row_of
 from senet.data.grouped_order import sample_evenly
-from senet.data.loading_processes import leave_locks_behind
+from senet.data.loading_processes import leave_locks_behind, without_main_guard
 from senet.data.part import WHOLE, Part
 from senet.data.source import ImageData, ImageSource, Indices, Subset
 from senet.data.split import listed
@@ -200,7 +200,8 @@ def _examine(source: ImageSource, indices: Indices, workers: int, part: Part) ->
         yield from pool.map(_examine_in_worker, tasks)
     except BrokenProcessPool as error:
         raise SenetError(
-            "A process checking images was killed from outside, most likely for lack of memory: use fewer "
+            without_main_guard()
+            or "A process checking images was killed from outside, most likely for lack of memory: use fewer "
             f"workers than {workers}."
         ) from error
     finally:

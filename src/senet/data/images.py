@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from senet.data.arrow import open_arrow_files, open_arrow_folder
 from senet.data.csv_list import open_csv
 from senet.data.embedded import open_embedded
@@ -70,7 +72,15 @@ def open_images(
         SenetError: there is nothing of that name, or it cannot be used, or an option has no effect on
             what is given; the sentence says which.
     """
-    if test_fraction is not None and not 0 < test_fraction < 1:
+    if data is not None and not isinstance(data, str | os.PathLike):
+        raise SenetError(
+            f"data is of type {type(data).__name__}; give a path, the name of a data set on the Hub, or None "
+            "for the images that come with senet."
+        )
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
+        raise SenetError(f"seed is {seed!r}; give a whole number.")
+    is_number = isinstance(test_fraction, int | float | np.number) and not isinstance(test_fraction, bool)
+    if test_fraction is not None and not (is_number and 0 < test_fraction < 1):
         raise SenetError(f"The test fraction is {test_fraction}, and it must lie between 0 and 1.")
     if cache_gb is not None and not cache_gb > 0:
         raise SenetError(f"The cache is to hold {cache_gb} GB, and it must be more than 0.")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from senet.data.loading_processes import as_it_is, loading_context, start, start_worker
+from senet.data.loading_processes import as_it_is, loading_context, start, start_worker, without_main_guard
 from senet.data.order import Sampling, epoch_order
 from senet.data.part import WHOLE, Part
 from senet.data.source import ImageSource, Indices, Pixels
@@ -136,8 +136,9 @@ class ImageLoader:
                     raise
                 self.close()
                 raise SenetError(
-                    "A process loading images was killed from outside, most likely for lack of memory or of "
-                    f"shared memory (/dev/shm): use fewer workers than {self.workers} or smaller batches."
+                    without_main_guard()
+                    or "A process loading images was killed from outside, most likely for lack of memory or "
+                    f"of shared memory (/dev/shm): use fewer workers than {self.workers} or smaller batches."
                 ) from error
             if isinstance(batch, str):
                 self.close()

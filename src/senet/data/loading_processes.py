@@ -18,6 +18,7 @@ from ctypes import c_bool
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawValue
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -66,6 +67,27 @@ class SharedFlag:
     def is_set(self) -> bool:
         """Return whether anybody has set it."""
         return bool(self._value.value)
+
+
+def without_main_guard() -> str:
+    """Return what to do where the script runs anew in each process that it starts, or an empty text.
+
+    That is so where processes are not forked and the script calls senet without looking whether it is the
+    main module.
+    """
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    if "linux" in sys.platform or script is None:  # where they are forked
+        return ""
+    try:
+        guarded = "__main__" in Path(script).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    if guarded:
+        return ""
+    return (
+        f"The processes that load images run {script} from its first line, and so call senet again: put its "
+        'calls of senet under `if __name__ == "__main__":`, or choose workers=0.'
+    )
 
 
 def _kill_what_is_left() -> None:

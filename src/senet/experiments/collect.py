@@ -12,6 +12,7 @@ import torch
 
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
+from senet.experiments.arguments import checked, watcher
 from senet.experiments.compare import conclude, facts
 from senet.experiments.gather import (
     Found,
@@ -25,7 +26,7 @@ from senet.experiments.gather import (
 from senet.experiments.images import ReadyImages, ready_images, usual_workers
 from senet.experiments.plan import Plan
 from senet.experiments.planned_networks import identity_of
-from senet.experiments.progress import ComparisonProgress, SilentComparison
+from senet.experiments.progress import ComparisonProgress
 from senet.experiments.run_folder import SETTINGS_NAME, claim, read_experiment
 from senet.experiments.trainings import trainings_of
 from senet.experiments.twins import build_twins
@@ -39,15 +40,16 @@ from senet.training.lock import lock_folder
 from senet.training.processes import ALONE, started_by_torchrun
 
 
+@checked("Display")
 def collect(
     folders: str | Path | Sequence[str | Path],
     *,
     data: str | Path | None = None,
     out: str | Path | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     workers: int | None = None,
     measure_seconds: float = 4.0,
-    progress: ComparisonProgress | None = None,
+    progress: ComparisonProgress | bool | None = True,
 ) -> tuple[Comparison, Path]:
     """Conclude a comparison whose trainings several jobs have made (`senet.compare_job`).
 
@@ -70,7 +72,7 @@ def collect(
         SenetError: the folders hold different comparisons, trainings are missing or contradict each
             other, or the images are not the ones that were trained on; the sentence says which.
     """
-    progress = progress or SilentComparison()
+    progress = watcher(progress)
     given = [user_path(each) for each in ([folders] if isinstance(folders, str | Path) else folders)]
     if not given:
         raise SenetError("No folder is given to collect from: name the run folders of the jobs.")
@@ -88,7 +90,7 @@ def collect(
     if missing:
         raise SenetError(say_missing(missing, trainings, list(settings), joined["command"]))
     source = next(iter(settings)) / SETTINGS_NAME
-    plan = _plan(joined, source, data, device, workers, target, progress)
+    plan = _plan(joined, source, data, str(device), workers, target, progress)
     progress.describe({**facts(plan, trainings, parallel=1), **doubts(settings, found)})
     for training, each in found.items():
         _copy(each, plan.folder / training.name)

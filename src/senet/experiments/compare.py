@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from senet.blocks.se_config import SEConfig
+from senet.experiments.arguments import checked, name_of_network, recipe_of, watcher
 from senet.experiments.changed_images import changed_images
 from senet.experiments.concluded import read_concluded, write_concluded
 from senet.experiments.estimate import estimate
@@ -19,7 +21,7 @@ from senet.experiments.learning import Answers, examine, not_learned
 from senet.experiments.measure import measure_cost
 from senet.experiments.parallel import check_parallel, describe_parallel, devices, train_all
 from senet.experiments.plan import Plan, make_plan
-from senet.experiments.progress import ComparisonProgress, SilentComparison
+from senet.experiments.progress import ComparisonProgress
 from senet.experiments.run_folder import versions
 from senet.experiments.statistics import confidence_of_look, difference, sampling_error, verdict
 from senet.experiments.trainings import VARIANTS, Training, finished_run, trainings_of
@@ -31,23 +33,24 @@ from senet.training.processes import join_processes
 from senet.training.recipe import Recipe
 
 
+@checked("Display")
 def compare(
     data: str | Path | None = None,
     *,
     model: str | None = None,
     se: SEConfig | Mapping[str, Any] | None = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     seeds: int = 3,
     weights: str | Path | None = None,
     out: str | Path | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     workers: int | None = None,
     test_fraction: float | None = None,
     parallel: int = 1,
     measure_seconds: float = 4.0,
     command: str | None = None,
     execution: Execution | None = None,
-    progress: ComparisonProgress | None = None,
+    progress: ComparisonProgress | bool | None = True,
 ) -> tuple[Comparison, Path]:
     """Train a network and its SE twin over several seeds and compare their last epochs.
 
@@ -63,7 +66,7 @@ def compare(
             ``"timm:NAME"``, ``"torchvision:NAME"``, ``"pytorchcv:NAME"`` and ``"package.module:factory"``
             (a callable that returns a network) compare any network with a copy that has SE in it.
         se: the twin's SE blocks, or a mapping with the settings that differ from the network's default.
-        recipe: how to train; `Recipe()` by default.
+        recipe: how to train: a `Recipe`, the name or file of one, or a mapping of its settings.
         seeds: how many seeds, from 0.
         weights: that both networks start from: a file, one of `senet.list_weights`, a repository of the Hub,
             a run folder, a file of ``senet insert``, or ``"pretrained"`` for those that timm, torchvision or
@@ -72,7 +75,7 @@ def compare(
             chooses ``gate`` or ``start``. The plain network leaves out SE blocks that they have. Images are
             normalised as the weights are used to.
         out: run folder; ``None`` names one under ``runs/``.
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or a `torch.device`.
         workers: processes that decode images; ``None`` chooses.
         test_fraction: share of the images to test on where they come without a split (0.2 by default).
         parallel: trainings at once, each in a process of its own: on a GPU each, or sharing the threads
@@ -82,7 +85,8 @@ def compare(
             trainings; what was measured in this folder before is kept.
         command: what a reader should run to repeat this; ``None`` writes down this call.
         execution: how the trainings are computed. Under torchrun its processes share each of them.
-        progress: told what happens.
+        progress: ``True`` draws a bar in a terminal or a notebook and prints a line per epoch elsewhere;
+            ``False`` or ``None`` shows nothing; or a `senet.ComparisonProgress` of your own is told.
 
     Returns:
         The comparison and its run folder, which holds checkpoints and settings. `senet.write_report`
@@ -92,7 +96,7 @@ def compare(
         SenetError: something given cannot be used; the sentence says what to do.
         TrainingInterrupted: Ctrl-C; the same call goes on from there.
     """
-    progress = progress or SilentComparison()
+    recipe, model, progress = recipe_of(recipe), name_of_network(model), watcher(progress)
     trainings = trainings_of(seeds)
     check_parallel(parallel, len(trainings))
     execution = execution or Execution()

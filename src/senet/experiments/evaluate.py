@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from senet.data.views import Views
 from senet.errors import SenetError
+from senet.experiments.arguments import checked, told_of_evaluation
 from senet.experiments.command import python_call
 from senet.experiments.evaluation_files import write_evaluation
 from senet.experiments.evaluation_images import Split, open_part
@@ -20,7 +22,7 @@ from senet.experiments.evaluation_labels import match_classes
 from senet.experiments.evaluation_learning import constant_of, warnings_about
 from senet.experiments.evaluation_report import EvaluationReport
 from senet.experiments.evaluation_subject import Subject, open_subject
-from senet.experiments.progress import EvaluationProgress, SilentEvaluation
+from senet.experiments.progress import EvaluationProgress
 from senet.experiments.run_folder import versions
 from senet.experiments.trial import count_outputs
 from senet.experiments.view_settings import ViewSettings
@@ -30,6 +32,7 @@ from senet.training.device import choose_device
 from senet.training.evaluate import refuse_not_finite
 
 
+@checked("EvaluationDisplay")
 def evaluate(
     model: str | Path | nn.Module,
     data: str | Path | None = None,
@@ -38,12 +41,12 @@ def evaluate(
     split: Split | None = None,
     views: ViewSettings | Mapping[str, Any] | None = None,
     preprocess: Preprocess | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     workers: int | None = None,
     test_fraction: float | None = None,
     out: str | Path | None = None,
     command: str | None = None,
-    progress: EvaluationProgress | None = None,
+    progress: EvaluationProgress | bool | None = True,
 ) -> EvaluationReport:
     """Evaluate weights on images: top-1 and top-5 error, loss, by class, at one or several resolutions.
 
@@ -75,7 +78,7 @@ def evaluate(
     Raises:
         SenetError: something given cannot be used; the sentence says what to do.
     """
-    started, progress = time.perf_counter(), progress or SilentEvaluation()
+    started, progress = time.perf_counter(), told_of_evaluation(progress)
     settings = ViewSettings.of(views)
     chosen = choose_device(device)
     if workers is not None and workers < 0:

@@ -74,6 +74,8 @@ def open_subject(
     Raises:
         SenetError: there is nothing of that name, or it has no weights or cannot be read.
     """
+    if preprocess is not None and not isinstance(preprocess, Preprocess):
+        raise SenetError(f"preprocess is of type {type(preprocess).__name__}; give a senet.Preprocess.")
     if isinstance(model, nn.Module):
         if weights is not None:
             raise SenetError("weights have no effect on a network that is given itself: load them first.")

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from senet.blocks.se_config import SEConfig
+from senet.experiments.arguments import checked, name_of_network, recipe_of, watcher
 from senet.experiments.compare import facts, time_of
 from senet.experiments.parallel import check_parallel, train_all
 from senet.experiments.plan import make_plan
-from senet.experiments.progress import ComparisonProgress, SilentComparison
+from senet.experiments.progress import ComparisonProgress
 from senet.experiments.trainings import Training, share_of, trainings_of
 from senet.training.checkpoint import CHECKPOINT_NAME
 from senet.training.execution import Execution
@@ -38,23 +41,24 @@ class JobReport:
     left: tuple[tuple[str, str], ...]
 
 
+@checked("Display")
 def compare_job(
     job: str,
     data: str | Path | None = None,
     *,
     model: str | None = None,
     se: SEConfig | Mapping[str, Any] | None = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     seeds: int = 3,
     weights: str | Path | None = None,
     out: str | Path | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     workers: int | None = None,
     test_fraction: float | None = None,
     parallel: int = 1,
     command: str | None = None,
     execution: Execution | None = None,
-    progress: ComparisonProgress | None = None,
+    progress: ComparisonProgress | bool | None = True,
 ) -> JobReport:
     """Train a share of a comparison, for a SLURM array or several machines.
 
@@ -73,7 +77,7 @@ def compare_job(
         SenetError: something given cannot be used, or another process is at one of the trainings.
         TrainingInterrupted: Ctrl-C; the same call goes on from there.
     """
-    progress = progress or SilentComparison()
+    recipe, model, progress = recipe_of(recipe), name_of_network(model), watcher(progress)
     trainings = trainings_of(seeds)
     share = share_of(job, trainings)
     check_parallel(parallel, len(share))

@@ -38,6 +38,10 @@ def resolve_se(name: str, se: SEConfig | Mapping[str, Any] | None) -> SEConfig:
     """
     if isinstance(se, SEConfig):
         return se
+    if se is not None and not isinstance(se, Mapping):
+        raise SenetError(
+            f"se is {se!r}; give a senet.SEConfig, or a mapping of settings such as {{'reduction': 8}}."
+        )
     known = {each.name for each in fields(SEConfig)}
     for setting in se or {}:
         if setting not in known:

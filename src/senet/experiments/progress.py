@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from senet.insight.results import Variant
 from senet.training.progress import Silent, TrainingProgress
 
 
+@runtime_checkable
 class ComparisonProgress(Protocol):
     """Receives the events of one comparison; the command line draws them."""
 
@@ -27,6 +28,7 @@ class ComparisonProgress(Protocol):
         """All trainings are done; cost is being measured."""
 
 
+@runtime_checkable
 class EvaluationProgress(Protocol):
     """Receives the events of one evaluation."""
 

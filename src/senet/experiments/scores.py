@@ -44,9 +44,11 @@ def evaluate_scores(model: nn.Module, images: LabelledImages, loss: Loss) -> Eva
     mean = total / len(guessed)
     if not math.isfinite(mean) or impossible:
         found = not_finite_value(model)
+        what = "scores that are not finite" if impossible else f"a loss of {mean}"
+        where = f" ({found})" if found else ""
         raise SenetError(
-            f"This {type(model).__name__} has a loss of {mean} and scores that are not finite, with which "
-            f"nothing can be compared: look at its {'weights, where ' + found if found else 'images'}."
+            f"This {type(model).__name__} has {what}, with which nothing can be compared: look at its "
+            f"weights{where} and the images."
         )
     return Evaluation(
         loss=mean,

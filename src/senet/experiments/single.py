@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
+from senet.experiments.arguments import checked, name_of_network, recipe_of, watcher
 from senet.experiments.estimate import estimate
 from senet.experiments.learning import Answers, examine
 from senet.experiments.plan import Plan, make_plan
-from senet.experiments.progress import ComparisonProgress, SilentComparison
+from senet.experiments.progress import ComparisonProgress
 from senet.experiments.twins import name_of_plain, name_of_twin
 from senet.insight.results import ConstantAnswer, Finding
 from senet.networks.provenance import attach_provenance
@@ -51,22 +53,23 @@ class TrainedNetwork:
     folder: Path
 
 
+@checked("Display")
 def train_one(
     data: str | Path | None = None,
     *,
     model: str,
     with_se: bool = False,
     se: SEConfig | Mapping[str, Any] | None = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     seed: int = 0,
     weights: str | Path | None = None,
     out: str | Path | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     workers: int | None = None,
     test_fraction: float | None = None,
     command: str | None = None,
     execution: Execution | None = None,
-    progress: ComparisonProgress | None = None,
+    progress: ComparisonProgress | bool | None = True,
 ) -> TrainedNetwork:
     """Train one network; the same call goes on where an interrupted one stopped.
 
@@ -89,8 +92,10 @@ def train_one(
         SenetError: something given cannot be used; the sentence says what to do.
         TrainingInterrupted: Ctrl-C; the same call goes on from there.
     """
-    progress = progress or SilentComparison()
-    with_se = with_se or name_of_plain(model) != model
+    recipe, name, progress = recipe_of(recipe), name_of_network(model), watcher(progress)
+    if name is None:
+        raise SenetError("model is None; give the name of a network, such as resnet18.")
+    with_se = with_se or name_of_plain(name) != name
     if se and not with_se:
         raise SenetError(
             f"SE settings have no effect on the plain network {model!r}: train {name_of_twin(model)!r} "

@@ -89,7 +89,11 @@ class ViewSettings:
         """
         if isinstance(given, cls):
             return given
-        assert given is None or isinstance(given, Mapping)
+        if given is not None and not isinstance(given, Mapping):
+            raise SenetError(
+                f"views is of type {type(given).__name__}; give senet.ViewSettings or a mapping such as "
+                "{'image_size': (224, 320)}."
+            )
         known = {each.name for each in fields(cls)}
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in (given or {}).items()

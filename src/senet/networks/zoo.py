@@ -26,10 +26,11 @@ Forms chosen where the field has several:
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError, nearest
@@ -199,6 +200,14 @@ def input_size(name: str) -> int:
     return network_spec(name).input_size
 
 
+def _plain_number(value: Any) -> Any:
+    """Return NumPy's whole numbers as Python's, and anything else for the spec to refuse."""
+    try:
+        return value if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return value
+
+
 def create_network(
     name: str,
     *,
@@ -229,6 +238,11 @@ def create_network(
     """
     from senet.networks.build import build_features, build_network
 
+    if not isinstance(name, str):
+        raise SenetError(f"name is of type {type(name).__name__}; give one of senet.list_models().")
+    if se is not None and not isinstance(se, SEConfig):
+        raise SenetError(f"se is {se!r}; give a senet.SEConfig, such as SEConfig(reduction=8).")
+    num_classes, in_channels = _plain_number(num_classes), _plain_number(in_channels)
     spec = network_spec(name)
     if features_only and num_classes is not None:
         raise SenetError(

@@ -10,7 +10,7 @@ from senet.errors import SenetError
 from senet.training.processes import started_by_torchrun
 
 
-def choose_device(name: str = "auto") -> torch.device:
+def choose_device(name: str | torch.device = "auto") -> torch.device:
     """Return the device for ``"auto"`` (CUDA where there is one), ``"cpu"`` or ``"cuda"`` (``"cuda:1"``).
 
     Of the processes that torchrun starts on a machine, each has a GPU of its own.
@@ -18,6 +18,7 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises:
         SenetError: the name is unknown, or CUDA is asked for and not there.
     """
+    name = str(name)
     if name in ("auto", "cuda") and torch.cuda.is_available() and started_by_torchrun():
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     if name == "auto":

@@ -76,9 +76,9 @@ def create_model(
     checkpoint = find_checkpoint(weights, name)
     needs_classifier = num_classes is None and not features_only
     fitted = fit_or_refuse(checkpoint, asked, se_chosen=se is not None, needs_classifier=needs_classifier)
-    spec = replace(fitted.spec, in_channels=in_channels)
+    spec = replace(fitted.spec, in_channels=asked.in_channels)
     if num_classes is not None:
-        spec = replace(spec, num_classes=num_classes)
+        spec = replace(spec, num_classes=asked.num_classes)
     network = build_features(spec, out_indices) if features_only else build_network(spec)
     fill(senet_network(network, "create_model"), fitted, checkpoint)
     return network

@@ -180,7 +180,7 @@ def _fitted_se(
             raise SenetError(
                 f"{source} has weights of the plain {spec.name}, and new SE blocks with the gate "
                 f"{spec.se.gate!r} would spoil them: ask for SEConfig(gate='double_sigmoid', "
-                "start='identity'), or leave se out of create_model."
+                "start='identity'), as senet.create_model does by itself where it is given weights and no se."
             )
         identity = replace(spec.se, gate="double_sigmoid", start="identity")
         return identity, ("The SE blocks are new; every gate is exactly 1 until it is trained.",)

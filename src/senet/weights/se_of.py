@@ -84,8 +84,8 @@ def agreed_se(
         asked = ", ".join(f"{name}={getattr(wanted, name)!r}" for name in names)
         there = ", ".join(f"{name}={getattr(found, name)!r}" for name in names)
         raise SenetError(
-            f"SE with {asked} contradicts {source}, whose SE has {there}: choose it so, or leave se out of "
-            "create_model."
+            f"SE with {asked} contradicts {source}, whose SE has {there}: ask for that, as "
+            "senet.create_model does by itself where it is given weights and no se."
         )
     return found, tuple(_sentence(name, getattr(found, name), origin) for name in names)
 
