@@ -188,7 +188,7 @@ class Killer(SpySource):
 
 def test_a_worker_that_is_killed_is_explained() -> None:
     killer: Any = Killer(lambda index: b"", [0, 1])
-    with pytest.raises(SenetError, match="ended from outside, most likely for lack of memory"):
+    with pytest.raises(SenetError, match="killed from outside, most likely for lack of memory"):
         check_images(data_of(killer, killer), workers=1)
 
 

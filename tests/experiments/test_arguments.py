@@ -71,7 +71,7 @@ def test_a_recipe_by_its_name_its_file_or_its_settings() -> None:
         ({"model": None}, "model is None"),
         ({"model": torch.nn.ReLU()}, "model is of type ReLU"),
         ({"recipe": 3}, "recipe is of type int"),
-        ({"recipe": {"epoch": 3}}, "no setting 'epoch'. Did you mean 'epochs'"),
+        ({"recipe": {"epoch": 3}}, "recipe setting 'epoch'. Did you mean 'epochs'"),
         ({"data": 3}, "data is 3; give a path"),
         ({"out": ""}, "out is ''"),
         ({"weights": 3}, "weights is 3"),
