@@ -85,6 +85,11 @@ def make_set(wanted: Set, data: ImageData, folder: Path) -> Path:
     return root
 
 
+def _error(comparison: senet.Comparison, variant: str) -> float:
+    """Return the mean top-1 error in percent after the last epoch, over seeds."""
+    return float(np.mean([run.history[-1].top1_error for run in comparison.runs if run.variant == variant]))
+
+
 def run_set(root: Path, out: Path, seeds: int) -> dict[str, object]:
     """Compare on one set with default settings and return its row."""
     facts, started = Facts(), time.perf_counter()
@@ -99,9 +104,8 @@ def run_set(root: Path, out: Path, seeds: int) -> dict[str, object]:
         "size": data.image_size,
         "model": comparison.model,
         **{name: recipe[name] for name in ("epochs", "batch_size", "learning_rate")},
-        "majority_error": round(100 * (1 - counts.max() / counts.sum()), 1),
-        "plain_error": round(comparison.top1.plain.mean, 1),
-        "se_error": round(comparison.top1.se.mean, 1),
+        "majority_error": round(float(100 * (1 - counts.max() / counts.sum())), 1),
+        **{f"{variant}_error": round(_error(comparison, variant), 1) for variant in ("plain", "se")},
         "seeds": seeds,
         "estimate": facts.facts["time"],
         "seconds": round(seconds),
