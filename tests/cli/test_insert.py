@@ -56,7 +56,7 @@ def test_the_file_is_the_network_with_se(capsys: pytest.CaptureFixture[str]) -> 
     added = state.keys() - model.state_dict().keys()
     assert model.state_dict().keys() <= state.keys() and added and all(".se." in key for key in added)
     assert {tuple(state[key].shape) for key in added if key.endswith("fc1.weight")} == {(4, 16)}
-    assert metadata("x.safetensors").keys() == {"format", "senet_inserted"}
+    assert metadata("x.safetensors").keys() == {"format", "senet_digests", "senet_inserted"}
     assert json.loads(metadata("x.safetensors")["senet_inserted"]) == {
         "model": "nets:tiny",
         "num_classes": 4,
@@ -129,7 +129,7 @@ def test_an_older_file_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "sentence"),
     [
         ("--model nets:tiny", r"--out FILE\.safetensors, or see the plan with --dry-run"),
-        ("--model nets:tiny --dry-run --out x.safetensors", r"--dry-run writes nothing, also not x\.safe"),
+        ("--model nets:tiny --dry-run --out x.safetensors", r"--dry-run writes nothing, so --out x\.safe"),
         ("--model nets:tiny --out x.pth", r"x\.pth must end with \.safetensors"),
         (
             "--model nets:tiny --out no/x.safetensors",

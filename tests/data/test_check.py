@@ -199,7 +199,7 @@ def test_a_negative_number_of_workers_is_refused() -> None:
 
 
 class Grouped(SpySource):
-    """Twenty groups of ten images; those of groups 0, 6, 13 and 19 are looked at."""
+    """Twenty groups of ten images; those of groups 0, 6, 13 and 19 are checked."""
 
     def __init__(self, bad: set[int]) -> None:
         self.fetched: set[int] = set()
@@ -226,7 +226,7 @@ def test_of_images_fetched_in_groups_a_sample_is_looked_at(monkeypatch: pytest.M
     assert len(checked.data.train) == 199 and checked.median_width == 8 + 13
     assert checked.data.train.groups is not None and 55 in checked.data.train.indices
     assert 65 not in checked.data.train.indices
-    assert checked.note.startswith("80 of 400 images were looked at, from 4 shards of the training part")
+    assert checked.note.startswith("80 of 400 images were checked, from 4 shards of the training part")
     channel_statistics(checked.data.train, EvalTransform(size=8, channels=3, crop="pad"))
     assert spy.fetched == {0, 6, 13, 19}
 

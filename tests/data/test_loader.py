@@ -234,7 +234,7 @@ def test_a_worker_that_is_killed_is_explained_and_replaced(loaders: Any) -> None
     for process in workers_of(loader):
         os.kill(process, signal.SIGKILL)
     time.sleep(0.2)  # nothing is raised here, between two batches
-    with pytest.raises(SenetError, match=r"ended from outside, .*/dev/shm.*fewer workers than 2"):
+    with pytest.raises(SenetError, match=r"killed from outside, .*/dev/shm.*fewer workers than 2"):
         list(batches)
     assert same(loader.epoch(0), loaders(source).epoch(0))
 

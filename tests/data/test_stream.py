@@ -219,7 +219,9 @@ def test_a_shard_that_is_always_damaged_is_told(
 
     monkeypatch.setattr(stream, "_fetch", damaged)
     train = opened(tmp_path, shards(tmp_path, 1)).train
-    with pytest.raises(SenetError, match=r"train-00000\.parquet row 3 is damaged in .*and was so again"):
+    with pytest.raises(
+        SenetError, match=r"train-00000\.parquet row 3 is damaged in .*still was when fetched"
+    ):
         train.read(3)
     assert len(writes) == 2
     monkeypatch.setattr(stream, "_fetch", lambda open_files, shard, target: target.write(b"nothing"))

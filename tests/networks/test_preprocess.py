@@ -156,7 +156,7 @@ def test_sixteen_bits_are_scaled_not_clipped(mode):
         ("cat.jpg", r"cat\.jpg does not exist: name a picture file"),
         (".", "is a folder"),
         ("/dev/zero", "is not a file"),
-        ("~nobodyofthisname/cat.jpg", "cannot be read"),
+        ("~nobodyofthisname/cat.jpg", "home folder of a user"),
         ("a\0b.png", "cannot be read|does not exist"),
         (b"GIF89a", "The picture cannot be read as an image"),
         (b"", "it is empty"),

@@ -33,7 +33,7 @@ def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path) -> Non
     try:
         assert first.stdout is not None and first.stdout.readline() == "held\n"
         with (
-            pytest.raises(SenetError, match="Another senet is working in"),
+            pytest.raises(SenetError, match="Another senet process is using"),
             lock_folder(tmp_path, patience_seconds=0),
         ):
             pass
@@ -56,7 +56,7 @@ def test_a_second_run_in_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest
     photos, out = small_photos(tmp_path / "photos"), tmp_path / "run"
     with (
         lock_folder(out),
-        pytest.raises(SenetError, match=f"Another senet is working in {out}: wait for it, or name another"),
+        pytest.raises(SenetError, match=f"Another senet process is using {out}: wait for it, or"),
     ):
         train_one(photos, model="resnet8", out=out, recipe=small_recipe(epochs=1), device="cpu", workers=0)
     assert not (out / "checkpoint.pt").exists()

@@ -194,7 +194,7 @@ def test_a_lost_process_is_one_sentence(monkeypatch: pytest.MonkeyPatch, text: s
         raise RuntimeError(text)
     assert str(caught.value) == (
         f"Another process of this training ended or did not answer ({shown}): what was saved is kept, and "
-        "the same command goes on from there."
+        "the same command resumes from there."
     )
 
 

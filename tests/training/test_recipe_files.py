@@ -122,7 +122,7 @@ def test_what_a_user_gives_is_never_altered() -> None:
         load_recipe("paper-imagenet", epochs=10, step_epochs=(30, 60))
     with pytest.raises(SenetError, match="epochs is 0"):
         load_recipe("paper-imagenet", epochs=0)
-    with pytest.raises(SenetError, match=r"no setting 'epoch'.*'epochs'"):
+    with pytest.raises(SenetError, match=r"no recipe setting 'epoch'.*'epochs'"):
         load_recipe("paper-imagenet", epoch=10)
 
 
@@ -192,7 +192,7 @@ def test_a_users_file_may_be_plain(tmp_path: Path) -> None:
         ("epochs = " + "9" * 5000, "is not TOML"),
         (f"schedule = '{'y' * 10_000}'", "schedule is 'y{56}…, where 'cosine' or 'step' belongs"),
         (f"description = 0x{'f' * 5000}", "description .* must be text"),
-        (f"{'y' * 10_000} = 1", "sets 'y{56}…, which is no setting"),
+        (f"{'y' * 10_000} = 1", "sets 'y{56}…, which is not a training setting"),
     ],
 )
 def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:

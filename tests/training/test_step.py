@@ -17,7 +17,6 @@ from senet.training.execution import Execution
 from senet.training.loop import train
 from senet.training.optimiser import gradient_norm, make_optimiser
 from senet.training.progress import Silent
-from senet.training.recipe import Recipe
 from senet.training.schedule import learning_rate
 from tests.small import same_state, small_images, small_network, small_recipe, small_train
 from tests.training.several import network_with_se, no_dropout, train_there
@@ -62,13 +61,13 @@ def test_vectors_need_not_decay() -> None:
     model = small_network()
     decay = {
         id(each): group["weight_decay"]
-        for group in make_optimiser(model, Recipe(decay_norm=False, weight_decay=0.1)).param_groups
+        for group in make_optimiser(model, small_recipe(decay_norm=False, weight_decay=0.1)).param_groups
         for each in group["params"]
     }
     assert {name: decay[id(each)] for name, each in model.named_parameters()} == {
         name: 0.1 if each.ndim > 1 else 0.0 for name, each in model.named_parameters()
     }
-    (only,) = make_optimiser(model, Recipe(weight_decay=0.1)).param_groups
+    (only,) = make_optimiser(model, small_recipe(weight_decay=0.1)).param_groups
     assert only["weight_decay"] == 0.1 and len(only["params"]) == len(decay)
 
 
@@ -163,7 +162,7 @@ class Greedy(nn.Module):
         (4, {}, r"16 images \(batch_size 16\); 4 would fit: .*batch_size 4, .*accumulate 4,"),
         (5, {}, r"4 would fit: .*accumulate 4,"),
         (2, {"accumulate": 2}, r"8 images \(batch_size 16, accumulate 2\); 2 would fit: .*accumulate 8,"),
-        (0, {}, r"16 images .*nor of two: choose a smaller image size"),
+        (0, {}, r"16 images .*nor even of two: choose a smaller image size"),
         (4, {"batch_size": 12}, r"12 images .*; 3 would fit: .*batch_size 3, .*accumulate 4,"),
     ],
 )

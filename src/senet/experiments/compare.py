@@ -94,7 +94,7 @@ def compare(
 
     Raises:
         SenetError: something given cannot be used; the sentence says what to do.
-        TrainingInterrupted: Ctrl-C; the same call goes on from there.
+        TrainingInterrupted: Ctrl-C; the same call resumes there.
     """
     recipe, model, progress = recipe_of(recipe), name_of_network(model), watcher(progress)
     trainings = trainings_of(seeds)

@@ -75,7 +75,7 @@ def compare_job(
 
     Raises:
         SenetError: something given cannot be used, or another process is at one of the trainings.
-        TrainingInterrupted: Ctrl-C; the same call goes on from there.
+        TrainingInterrupted: Ctrl-C; the same call resumes there.
     """
     recipe, model, progress = recipe_of(recipe), name_of_network(model), watcher(progress)
     trainings = trainings_of(seeds)

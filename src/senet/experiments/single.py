@@ -90,7 +90,7 @@ def train_one(
 
     Raises:
         SenetError: something given cannot be used; the sentence says what to do.
-        TrainingInterrupted: Ctrl-C; the same call goes on from there.
+        TrainingInterrupted: Ctrl-C; the same call resumes there.
     """
     recipe, name, progress = recipe_of(recipe), name_of_network(model), watcher(progress)
     if name is None:

@@ -91,7 +91,7 @@ def test_killed_at_any_moment_the_file_ends_as_if_nothing_had_happened(random: R
 
 
 @pytest.mark.parametrize("damage", ["missing", "short"])
-def test_a_file_that_lacks_rows_begins_anew_and_says_so(tmp_path: Path, damage: str) -> None:
+def test_a_file_that_lacks_rows_starts_over_and_says_so(tmp_path: Path, damage: str) -> None:
     log = CsvLog(start(tmp_path))
     for step in (1, 2, 3):
         log.step(record(step))
@@ -107,7 +107,7 @@ def test_a_file_that_lacks_rows_begins_anew_and_says_so(tmp_path: Path, damage: 
     log = CsvLog(start(tmp_path, step=3, state=state, notes=notes))
     log.step(record(4))
     log.close()
-    assert len(notes) == 1 and str(path) in notes[0] and "step 3" in notes[0] and "anew" in notes[0]
+    assert len(notes) == 1 and str(path) in notes[0] and "step 3" in notes[0] and "starts over" in notes[0]
     assert [row["step"] for row in csv.DictReader(path.read_text().splitlines())] == ["4"]
     kept = tmp_path / "steps.previous.csv"
     assert (kept.read_bytes() if kept.exists() else None) == short, "what was there is not lost"
