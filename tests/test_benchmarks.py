@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -12,7 +13,15 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks import bench_first_use, bench_network, bench_profile, bench_tail, common, gpu
+from benchmarks import (
+    bench_first_use,
+    bench_network,
+    bench_profile,
+    bench_seed_advice,
+    bench_tail,
+    common,
+    gpu,
+)
 from benchmarks.bench_tail import COMPILED, COPY, EAGER, EAGER_PLAIN, SENET, SENET_PLAIN
 from torch import nn
 
@@ -290,3 +299,20 @@ def test_timm_is_imported_as_it_is_where_that_works(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(references, "import_timm", lambda: pytest.fail("it imports by itself"))
     monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(create_model=lambda name: name))
     assert common.timm_network("resnet18") == "resnet18"
+
+
+def test_looking_again_after_more_seeds_finds_no_more_than_it_may() -> None:
+    """With a 95 % interval at each look it does, which is why `confidence_of_look` exists."""
+    rows = bench_seed_advice.simulate(4000)
+    assert all(row.low <= 5 for row in rows if row.rule == "spent")
+    advised = [row for row in rows if row.rule == "95 % each" and row.habit == "as post-hoc power advises"]
+    assert all(row.low > 5 for row in advised)
+    assert max(row.percent for row in rows) > 25
+
+
+def test_the_seed_advice_that_was_simulated_is_the_one_in_use() -> None:
+    rows = list(csv.DictReader(bench_seed_advice.RESULTS.open()))
+    assert {row["experiments"] for row in rows} == {"40000"} and len(rows) == 72
+    assert all(float(row["high"]) <= 5.3 for row in rows if row["rule"] == "spent")
+    worst = max(float(row["percent"]) for row in rows if row["rule"] == "spent")
+    assert f"{worst:.1f} %" in (bench_seed_advice.ROOT / "docs" / "statistics.md").read_text()

@@ -184,7 +184,7 @@ class TestPower:
         theirs = TTestPower().power(effect, seeds, alpha=0.05)
         assert power_of_paired_t(effect, seeds) == pytest.approx(theirs, rel=1e-6)
 
-    @pytest.mark.parametrize(("seeds", "confidence"), [(3, 0.96), (4, 0.96), (5, 0.992), (40, 0.95)])
+    @pytest.mark.parametrize(("seeds", "confidence"), [(3, 0.96), (4, 0.96), (5, 0.995), (40, 0.95)])
     def test_the_effect_found_agrees_with_statsmodels(self, seeds, confidence):
         theirs = TTestPower().power(effect_with_power(seeds, confidence), seeds, alpha=1 - confidence)
         assert theirs == pytest.approx(0.8, abs=1e-6)
@@ -211,10 +211,10 @@ class TestPower:
 
 
 class TestLooks:
-    def test_all_looks_together_spend_five_percent(self):
+    def test_all_looks_together_spend_less_than_five_percent(self):
         spent = [1 - confidence_of_look(look) for look in range(1, 16)]
-        assert spent[:3] == pytest.approx([0.04, 0.008, 0.0016])
-        assert sum(spent) == pytest.approx(0.05)
+        assert spent[:3] == pytest.approx([0.04, 0.005, 0.000625])
+        assert sum(spent) < 0.046
         assert 0.9999 < confidence_of_look(500) < 1
 
 

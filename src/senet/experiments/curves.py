@@ -47,7 +47,8 @@ def diverged(curve: Curve, classes: int) -> str:
         ("test", last.test_loss, TEST_FACTOR),
     ):
         if not loss <= factor * guessing(classes):
-            return f"{name} loss {loss:,.4g} at the end, where guessing has {guessing(classes):.2f}"
+            shown = f"{loss:,.0f}" if 100 <= loss < 1e6 else f"{loss:.3g}"
+            return f"{name} loss {shown} at the end, where guessing has {guessing(classes):.2f}"
     return ""
 
 
@@ -58,9 +59,7 @@ def unsteady(curves: Sequence[Curve], classes: int) -> str:
         lowest = min(losses)
         if losses[-1] > RISEN * lowest and losses[-1] - lowest > 0.1 * guessing(classes):
             epoch = curve[losses.index(lowest)].epoch
-            return (
-                f"The training loss rose from {lowest:.2f} in epoch {epoch} to {losses[-1]:.2f} at the end."
-            )
+            return f"The training loss rose from {lowest:.2f} in epoch {epoch} to {losses[-1]:.2f}."
     return ""
 
 
@@ -96,7 +95,7 @@ def unfinished(curves: Sequence[Curve], classes: int) -> str:
 
 
 def _mean(curves: Sequence[Curve], value: Callable[[EpochMetrics], float]) -> NDArray[np.float64]:
-    values = [[value(epoch) for epoch in curve] for curve in curves]
+    values = [[value(epoch) for epoch in curve] for curve in curves if len(curve) == len(curves[0])]
     return np.asarray(np.mean(values, axis=0))
 
 

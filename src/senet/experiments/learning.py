@@ -153,8 +153,8 @@ def _one_answer(networks: Sequence[_Network], test: TestImages, alone: bool) -> 
             (label, count), *_ = Counter(each.predictions).most_common(1)
             share = count / len(test.labels)
             if share == 1 or (share > ONE_ANSWER and not test.learned(np.array([each.predictions]))):
-                images = "every test image" if share == 1 else f"{100 * share:.0f} % of the test images"
-                stuck[each.name] = f"{test.name(label)} is the answer to {images}"
+                images = "Every test image gets" if share == 1 else f"{100 * share:.0f} % of test images get"
+                stuck[each.name] = f"{images} the answer {test.name(label)}"
                 network.failed.add(each.name)
     if stuck:
         yield Finding(
@@ -171,7 +171,7 @@ def _failed_seeds(networks: Sequence[_Network], test: TestImages) -> Iterable[Fi
     for network in networks:
         good = network.good
         agreements = [agreement(np.asarray(each.predictions), test.labels)[0] for each in good]
-        if len(good) < 2:
+        if len(good) < 2 or not test.learned(network.predictions):
             continue
         right = [np.asarray(each.predictions) == test.labels for each in good]
         best = int(np.argmax(agreements))
@@ -255,7 +255,7 @@ def _advice(networks: Sequence[_Network], test: TestImages) -> str:
     if 0.5 ** int((~test.constant_right).sum()) >= LEVEL:
         return "Use more test images: with so few, no network could be shown to be better."
     most = float(test.constant_right.mean())
-    if most > max(0.7, 2 / len(test.classes)):
+    if most > max(0.7, 1.5 / len(test.classes)):
         return (
             f"{100 * most:.0f} % of the test images are of one class: try --class-weights auto or --sampling "
             "balanced, and read the errors by class."

@@ -17,8 +17,8 @@ from senet.errors import SenetError
 from senet.insight.results import Detectable, Interval, Verdict, signed
 
 POWER = 0.8
-# Chance of a false verdict, over all looks at one comparison together, and what the first look has of it.
-ALPHA, FIRST_ALPHA = 0.05, 0.04
+# Chance of a false verdict at the first look at a comparison, and by what it falls from look to look.
+FIRST_ALPHA, LATER_ALPHA = 0.04, 1 / 8
 
 _OVER_SEEDS = "paired t interval and t test over seeds"
 _OVER_IMAGES = "adjusted Wald interval for paired proportions (Bonett and Price 2012), exact McNemar test"
@@ -133,15 +133,15 @@ def confidence_of_look(look: int) -> float:
 
     Whoever adds seeds until an interval excludes zero finds a difference sooner or later, also where there
     is none. The chance of a false verdict is therefore spent: 4 % at the first look, and at each further
-    one a fifth of what the one before had, 5 % in all, whatever the numbers of seeds. Such bounds hold
-    however much the looks depend on one another (C. E. Bonferroni 1936); spending over looks is the idea of
-    K. K. G. Lan and D. L. DeMets, Biometrika 70 (1983) 659-663.
+    one an eighth of what the one before had, 4.6 % in all. Such a sum bounds the chance however much the
+    looks depend on one another (C. E. Bonferroni 1936); to spend it over looks is the idea of K. K. G. Lan
+    and D. L. DeMets, Biometrika 70 (1983) 659-663. What remains up to 5 % is for numbers of seeds that were
+    chosen by what was seen, see ``benchmarks/bench_seed_advice.py``.
 
     Args:
         look: 1 for the first. The same seeds looked at again are the same look.
     """
-    left = FIRST_ALPHA * (1 - FIRST_ALPHA / ALPHA) ** (look - 1)
-    return 1 - max(left, 1e-12)  # below that a confidence would round to 1
+    return 1 - max(FIRST_ALPHA * LATER_ALPHA ** (look - 1), 1e-12)  # below that a confidence would round to 1
 
 
 def sampling_error(plain_correct: ArrayLike, se_correct: ArrayLike) -> float:

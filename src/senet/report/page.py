@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from senet.files import write_text
 from senet.insight.results import Comparison, DataSummary, Spread, signed
@@ -59,6 +60,7 @@ def page(comparison: Comparison) -> str:
     environment.filters["signed"] = signed
     environment.filters["shortened"] = shortened
     environment.filters["unbroken"] = _unbroken
+    environment.filters["with_options"] = _with_options
     environment.tests["tiny"] = _is_tiny
     script = _template_text("page.js")
     return environment.get_template("page.html.j2").render(
@@ -86,6 +88,7 @@ def _headline(comparison: Comparison) -> dict[str, Any]:
         "reason": rest,
         "top1_row": errors[0],
         "costs": [costs[0], *costs[2:4]],
+        "no_difference": table.NO_DIFFERENCE,
         "results_table": Markup(table.as_html(errors + costs)),
         "notes": table.notes(comparison),
         "measured_interval": comparison.cost.training_time_ratio.low is not None,
@@ -231,6 +234,13 @@ def _day(created: str) -> str:
 def _unbroken(text: str) -> str:
     """Keep numbers and their percent sign, and intervals' ends, on one line."""
     return text.replace(" %", "\N{NO-BREAK SPACE}%").replace(" to ", "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}")
+
+
+def _with_options(text: str) -> Markup:
+    """Keep the name of a command line option on one line."""
+    return Markup(
+        re.sub(r"--[a-z][a-z-]*", r'<span class="option">\g<0></span>', str(escape(_unbroken(text))))
+    )
 
 
 def _is_tiny(thumbnail: str) -> bool:
