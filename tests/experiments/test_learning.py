@@ -240,7 +240,7 @@ def test_a_single_training_is_no_comparison() -> None:
     assert found[0].sentence == "Every test image gets the answer “b”."
     verdict = not_learned(found, [one])
     assert verdict is not None and verdict.sentence.startswith(
-        "This network has not learned: “b” is the answer"
+        "This network has not learned: every test image gets the answer “b”"
     )
 
 
