@@ -1,12 +1,18 @@
+import contextlib
 import dataclasses
+import math
 import subprocess
 import sys
-from typing import get_args, get_type_hints
+from collections.abc import Callable
+from typing import Any, get_args, get_type_hints
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import senet
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
 from tests.references import import_timm
@@ -92,3 +98,57 @@ def test_every_field_can_become_an_option():
 def test_the_settings_need_no_torch():
     code = "import sys, senet.blocks.se_config, senet.networks.zoo; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+HOSTILE = [None, "x", math.nan, 1.5, 0, -1, True, 2**40, 10**400, [], torch.device("cpu"), torch.ones(2)]
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "call",
+    [
+        senet.SqueezeExcitation,
+        lambda value: senet.SqueezeExcitation(64, reduction=value),
+        lambda value: SEConfig(min_hidden=value),
+        lambda value: SEConfig(divisor=value),
+        lambda value: SEConfig(stages=(value,)),
+        lambda value: SEConfig(gate=value),
+        lambda value: senet.create_model("resnet8", in_channels=value),
+        senet.create_model,
+        lambda value: senet.create_model("se_resnet8", se=value if value is not None else 3),
+        lambda value: senet.create_model("resnet8", features_only=True, out_indices=[value]),
+        senet.squeeze_excite,
+        lambda value: senet.squeeze_excite(torch.nn.Conv2d(3, 8, 3), se=value if value is not None else 3),
+        lambda value: senet.fold(value, value),
+        lambda value: senet.list_models(value if value != "x" else 3),
+        senet.load_recipe,
+        senet.collect,
+        lambda value: senet.write_report(value, "out"),
+    ],
+)
+def test_what_has_another_type_is_one_sentence(call: Callable[[Any], Any], value: Any) -> None:
+    if isinstance(value, int) and value in (0, -1, True):
+        with contextlib.suppress(SenetError):  # features have such numbers
+            call(value)
+        return
+    with pytest.raises(SenetError, match=r"\.\)?$"):
+        call(value)
+
+
+def test_numbers_of_numpy_and_torch_are_numbers() -> None:
+    eight = np.int64(8)
+    block = senet.SqueezeExcitation(np.int32(64), reduction=eight, min_hidden=torch.tensor(4), divisor=eight)
+    assert (block.channels, type(block.channels), block.fc1.out_features) == (64, int, 8)
+    assert SEConfig(stages=(np.int64(2),)).stages == (2,)
+    assert senet.create_model("resnet8", num_classes=eight, in_channels=eight).spec.num_classes == 8
+
+
+def test_a_layer_larger_than_any_memory_is_refused() -> None:
+    with pytest.raises(SenetError, match="larger than any memory: choose a smaller min_hidden"):
+        senet.SqueezeExcitation(2**12, min_hidden=2**24)
+
+
+@pytest.mark.parametrize("value", [0, -1, True, None, "64"])
+def test_channels_are_counted_from_one(value: Any) -> None:
+    with pytest.raises(SenetError, match="channels must be a whole number of at least 1, not"):
+        senet.SqueezeExcitation(value)

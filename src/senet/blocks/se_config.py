@@ -5,10 +5,12 @@ Does not import torch: the command line builds its options from these fields.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from senet.errors import SenetError, nearest
+from senet.schema import shown
 
 Squeeze = Literal["avg", "max", "none"]
 Activation = Literal["relu", "silu", "gelu", "hard_swish"]
@@ -19,6 +21,10 @@ Units = Literal["standard", "last", "stride1", "all"]
 
 RESIDUAL_PLACEMENTS: tuple[Placement, ...] = ("standard", "pre", "post", "identity", "conv3x3")
 """Those that every residual unit has."""
+
+LARGEST_NUMBER = 2**24
+"""Of channels, classes, units and the like: no layer has more."""
+MOST_WEIGHTS = 2**31
 
 _CHOICES = {
     "squeeze": get_args(Squeeze),
@@ -98,7 +104,7 @@ class SEConfig:
 
     def __post_init__(self) -> None:
         for name in ("reduction", "min_hidden", "divisor"):
-            require_positive(name, getattr(self, name))
+            object.__setattr__(self, name, positive(name, getattr(self, name)))
         for name, allowed in _CHOICES.items():
             _require_one_of(name, getattr(self, name), allowed)
         if not isinstance(self.bias, bool):
@@ -119,8 +125,10 @@ class SEConfig:
         the rule of timm's ``make_divisible`` as its SE module calls it (``round_limit=0``).
 
         Raises:
-            SenetError: fewer channels than the reduction; their hidden layer would be empty.
+            SenetError: fewer channels than the reduction, whose hidden layer would be empty; or a hidden
+                layer that no memory holds.
         """
+        channels = positive("channels", channels)
         if self.reduction > channels:
             raise SenetError(
                 f"The reduction {self.reduction} is larger than the {channels} channels it would reduce: "
@@ -128,17 +136,33 @@ class SEConfig:
             )
         nearest_multiple = (2 * (channels // self.reduction) + self.divisor) // (2 * self.divisor)
         smallest_multiple = -(-self.min_hidden // self.divisor)
-        return max(nearest_multiple, smallest_multiple) * self.divisor
+        hidden = max(nearest_multiple, smallest_multiple) * self.divisor
+        if hidden * channels > MOST_WEIGHTS:
+            raise SenetError(
+                f"A hidden layer of {hidden:,} units for {channels:,} channels is larger than any memory: "
+                f"choose a smaller min_hidden (now {self.min_hidden:,}) or divisor (now {self.divisor:,})."
+            )
+        return hidden
 
 
-def require_positive(name: str, value: Any) -> None:
-    """Raise `SenetError` unless ``value``, called ``name``, is a whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise SenetError(f"{name} must be a whole number of at least 1, not {value!r}.")
+def positive(name: str, value: Any) -> int:
+    """Return ``value``, called ``name``, as a Python int; whole numbers of NumPy and torch are taken too.
+
+    Raises:
+        SenetError: it is no whole number from 1 to `LARGEST_NUMBER`.
+    """
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = 0
+    if not 1 <= number <= LARGEST_NUMBER:
+        bound = "at least 1" if number < 1 else f"at most {LARGEST_NUMBER:,}"
+        raise SenetError(f"{name} must be a whole number of {bound}, not {shown(value)}.")
+    return number
 
 
 def _require_one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         hint = nearest(value, allowed) if isinstance(value, str) else ""
         raise SenetError(f"{name} {value!r} is not known: choose one of {', '.join(allowed)}.{hint}")
 
@@ -150,8 +174,7 @@ def _checked_stages(stages: Any) -> tuple[int, ...]:
             f"stages must be a list of stage numbers such as 2, 3, 4, not {stages!r}: "
             "leave it out for all stages."
         )
-    for stage in stages:
-        require_positive("Each of the stages", stage)
+    stages = [positive("Each of the stages", stage) for stage in stages]
     if len(set(stages)) < len(stages):
         raise SenetError(f"stages names a stage twice in {tuple(stages)}: name each one once.")
     return tuple(sorted(stages))

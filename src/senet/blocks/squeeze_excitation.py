@@ -10,7 +10,7 @@ from typing import Self
 from torch import Tensor, nn
 
 from senet.blocks.cost import Cost, CostedModule, Shape, byte_count, parameter_count
-from senet.blocks.se_config import Activation, Gate, SEConfig, Squeeze, Start
+from senet.blocks.se_config import Activation, Gate, SEConfig, Squeeze, Start, positive
 from senet.errors import SenetError
 from senet.kernels import reference
 from senet.kernels.dispatch import Choice, choose, record, run, unreadable
@@ -93,6 +93,7 @@ class SqueezeExcitation(CostedModule):
             divisor=divisor,
             start=start,
         )
+        channels = positive("channels", channels)
         hidden = config.hidden_width(channels)
         self.channels = channels
         self.config = config

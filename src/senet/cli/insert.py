@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, get_args
 
-from senet.blocks.se_config import Placement, Start, require_positive
+from senet.blocks.se_config import Placement, Start, positive
 from senet.cli.options import one_of, whole_number
 from senet.errors import SenetError
 from senet.files import user_path
@@ -128,7 +128,7 @@ def _check(arguments: argparse.Namespace) -> None:
         ("The input size", arguments.input_size),
     ):
         if value is not None:
-            require_positive(label, value)
+            positive(label, value)
     if ":" not in name:
         raise SenetError(
             f"{name!r} names no network of another package: write timm:NAME, torchvision:NAME, "

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from senet.blocks.se_config import require_positive
+from senet.blocks.se_config import positive
 from senet.cli.options import whole_number
 from senet.errors import SenetError, nearest
 
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     size = arguments.input_size
     if size is not None:
-        require_positive("The input size", size)
+        positive("The input size", size)
     specs = _matching(arguments.pattern)
     console = Console()
     pixels = "the size it was designed for" if size is None else f"{size}×{size} pixels"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from senet.blocks.se_config import SEConfig
-from senet.errors import SenetError
+from senet.errors import SenetError, require_type
 from senet.experiments.arguments import checked, watcher
 from senet.experiments.compare import conclude, facts
 from senet.experiments.gather import (
@@ -73,7 +73,11 @@ def collect(
             other, or the images are not the ones that were trained on; the sentence says which.
     """
     progress = watcher(progress)
-    given = [user_path(each) for each in ([folders] if isinstance(folders, str | Path) else folders)]
+    given_folders = [folders] if isinstance(folders, str | Path) else folders
+    require_type("folders", given_folders, Sequence, "the run folder of the jobs, or a list of run folders")
+    for folder in given_folders:
+        require_type("Each of the folders", folder, (str, Path), "a path")
+    given = [user_path(each) for each in given_folders]
     if not given:
         raise SenetError("No folder is given to collect from: name the run folders of the jobs.")
     if started_by_torchrun():

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from senet.blocks.se_config import require_positive
+from senet.blocks.se_config import positive
 from senet.errors import SenetError
 from senet.insight.machine import this_machine
 from senet.insight.results import Spread
@@ -78,10 +78,10 @@ class BenchSettings:
     seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        require_positive("The batch size", self.batch_size)
+        positive("The batch size", self.batch_size)
         for name, value in (("The image size", self.image_size), ("The number of threads", self.threads)):
             if value is not None:
-                require_positive(name, value)
+                positive(name, value)
         if not 0 < self.seconds < float("inf"):
             raise SenetError(f"seconds is {self.seconds}; it must be more than 0, for example 60.")
 

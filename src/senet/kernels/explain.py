@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from senet.errors import require_type
 from senet.kernels.dispatch import Ran, recording
 
 
@@ -72,6 +73,7 @@ def explain_kernels(model: nn.Module, *inputs: Any) -> KernelReport:
             run by way of senet are not seen.
         inputs: what the model takes, such as images (N, C, H, W), on its device.
     """
+    require_type("model", model, nn.Module, "a network")
     devices = sorted({each.device.index or 0 for each in inputs if isinstance(each, Tensor) and each.is_cuda})
     mode = torch.set_grad_enabled
     with torch.random.fork_rng(devices), mode(model.training), buffers_kept(model), recording() as ran:

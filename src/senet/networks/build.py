@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from senet.blocks.initialise import UnseenDrawsSkipped, initialise
+from senet.errors import SenetError
 from senet.networks.features import FeatureNetwork
 from senet.networks.inception import inception_layers
 from senet.networks.inception_resnet_spec import InceptionResNetSpec
@@ -60,8 +61,16 @@ def _layers(spec: NetworkSpec) -> dict[str, nn.Module]:
     assembly = _ASSEMBLIES.get(type(spec))
     if assembly is None:
         raise TypeError(f"There is no assembly for a {type(spec).__name__}.")
-    with UnseenDrawsSkipped():
-        layers = assembly(spec)
-        for layer in layers.values():
-            initialise(layer)
+    try:
+        with UnseenDrawsSkipped():
+            layers = assembly(spec)
+            for layer in layers.values():
+                initialise(layer)
+    except RuntimeError as error:
+        if "allocate" not in str(error) and "overflow" not in str(error):
+            raise
+        raise SenetError(
+            f"{spec.name} with {spec.num_classes:,} classes and {spec.in_channels:,} input channels is "
+            "larger than this machine's memory: choose fewer."
+        ) from error
     return layers

@@ -94,7 +94,11 @@ def find_features(layers: Mapping[str, nn.Module], in_channels: int) -> list[Fea
 def _chosen(spec: NetworkSpec, found: list[Feature], indices: Sequence[int] | None) -> tuple[Feature, ...]:
     if indices is None:
         return tuple(found)
-    if not indices or any(not -len(found) <= index < len(found) for index in indices):
+    if (
+        not indices
+        or any(not isinstance(each, int) for each in indices)
+        or any(not -len(found) <= index < len(found) for index in indices)
+    ):
         strides = ", ".join(f"{index}: stride {feature.stride}" for index, feature in enumerate(found))
         raise SenetError(
             f"out_indices {list(indices)!r} must choose among the features of {spec.name}: {strides}."

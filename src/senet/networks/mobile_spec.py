@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from senet.blocks.se_config import RESIDUAL_PLACEMENTS, Placement, Units, require_positive
+from senet.blocks.se_config import RESIDUAL_PLACEMENTS, Placement, Units, positive
 from senet.errors import SenetError
 from senet.networks.specs import NetworkSpec
 
@@ -89,7 +89,7 @@ class ShuffleNetSpec(NetworkSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive("groups", self.groups)
+        positive("groups", self.groups)
         channels = (self.stem_channels, *self.widths)
         is_divisible = channels[0] % self.groups == 0 and all(
             width % (4 * self.groups) == 0 for width in self.widths

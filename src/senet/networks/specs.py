@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
-from senet.blocks.se_config import RESIDUAL_PLACEMENTS, Placement, SEConfig, Units, require_positive
+from senet.blocks.se_config import RESIDUAL_PLACEMENTS, Placement, SEConfig, Units, positive
 from senet.errors import SenetError
 
 
@@ -42,9 +42,9 @@ class NetworkSpec(ABC):
     se: SEConfig | None = None
 
     def __post_init__(self) -> None:
-        if self.num_classes != 0:
-            require_positive("num_classes", self.num_classes)
-        require_positive("in_channels", self.in_channels)
+        if not (type(self.num_classes) is int and self.num_classes == 0):
+            object.__setattr__(self, "num_classes", positive("num_classes", self.num_classes))
+        object.__setattr__(self, "in_channels", positive("in_channels", self.in_channels))
         object.__setattr__(self, "se_name", self.se_name or f"se_{self.name}")
         if self.se is not None:
             self._check_se(self.se)

@@ -26,14 +26,13 @@ Forms chosen where the field has several:
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from senet.blocks.se_config import SEConfig
-from senet.errors import SenetError, nearest
+from senet.errors import SenetError, nearest, require_type
 from senet.networks.inception_resnet_spec import inception_resnet_networks
 from senet.networks.inception_spec import inception_networks
 from senet.networks.mobile_spec import mobile_networks
@@ -145,6 +144,7 @@ _TWINS = {
 
 def list_models(pattern: str = "*") -> list[str]:
     """Return the names that match a shell pattern such as ``"se_resnet*"``, twins behind their networks."""
+    require_type("pattern", pattern, str, "a pattern of names such as 'se_resnet*'")
     names = [name for spec in _SPECS for name in (spec.name, spec.se_name)]
     return [name for name in names if fnmatchcase(name, pattern)]
 
@@ -200,14 +200,6 @@ def input_size(name: str) -> int:
     return network_spec(name).input_size
 
 
-def _plain_number(value: Any) -> Any:
-    """Return NumPy's whole numbers as Python's, and anything else for the spec to refuse."""
-    try:
-        return value if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        return value
-
-
 def create_network(
     name: str,
     *,
@@ -238,16 +230,16 @@ def create_network(
     """
     from senet.networks.build import build_features, build_network
 
-    if not isinstance(name, str):
-        raise SenetError(f"name is of type {type(name).__name__}; give one of senet.list_models().")
+    require_type("name", name, str, "one of senet.list_models()")
     if se is not None and not isinstance(se, SEConfig):
         raise SenetError(f"se is {se!r}; give a senet.SEConfig, such as SEConfig(reduction=8).")
-    num_classes, in_channels = _plain_number(num_classes), _plain_number(in_channels)
     spec = network_spec(name)
     if features_only and num_classes is not None:
         raise SenetError(
             f"num_classes {num_classes} has no effect with features_only: leave one of them out."
         )
+    if out_indices is not None:
+        require_type("out_indices", out_indices, Sequence, "a list of whole numbers")
     if out_indices is not None and not features_only:
         raise SenetError(f"out_indices {list(out_indices)} need features_only=True.")
     spec = replace(

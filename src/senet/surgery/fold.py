@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from senet.blocks.attached import attach, detach, has_other_hooks, position_of
 from senet.blocks.squeeze_excitation import has_forward_of_its_own, has_hooks
 from senet.blocks.tail import FoldedNorm
-from senet.errors import SenetError
+from senet.errors import SenetError, require_type
 from senet.kernels.backends import kernels
 from senet.kernels.dispatch import recording
 
@@ -114,6 +114,8 @@ def fold(model: nn.Module, example: Tensor) -> nn.Module:
     Raises:
         SenetError: no BatchNorm could be folded.
     """
+    require_type("model", model, nn.Module, "a network")
+    require_type("example", example, Tensor, "images as a tensor (N, C, H, W)")
     copied = copy.deepcopy(model).eval()
     names = {id(module): name for name, module in copied.named_modules()}
     pairs = _pairs(copied, example)

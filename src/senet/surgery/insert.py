@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from senet.blocks.cost import CostedModule
 from senet.blocks.kinds import Kind, hidden_width, make_block, require_kind, uses_reduction
-from senet.blocks.se_config import RESIDUAL_PLACEMENTS, Placement, SEConfig, Start, require_positive
+from senet.blocks.se_config import RESIDUAL_PLACEMENTS, Placement, SEConfig, Start, positive
 from senet.blocks.squeeze_excitation import SqueezeExcitation
 from senet.errors import SenetError, nearest
 from senet.surgery.carry_out import NewBlock, carry_out
@@ -152,8 +152,10 @@ def _choices(
     se: SEConfig | None,
 ) -> _Choices:
     require_kind(kind)
-    require_positive("reduction", reduction)
+    reduction = positive("reduction", reduction)
     if se is not None:
+        if not isinstance(se, SEConfig):
+            raise SenetError(f"se is {se!r}; give a senet.SEConfig, such as SEConfig(reduction=8).")
         if (reduction, kind, placement, stages, start) != (16, "se", "standard", None, "identity"):
             raise SenetError(
                 "se= holds all choices of the SE blocks: give either it or reduction, kind, placement, "

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from senet.errors import SenetError, nearest
+from senet.errors import SenetError, nearest, require_type
 from senet.files import user_path
 from senet.schema import Schema, SchemaError, shown
 from senet.training.recipe import Recipe
@@ -101,6 +101,7 @@ def read_recipe_file(name: str | Path) -> RecipeFile:
     Raises:
         SenetError: as `load_recipe`.
     """
+    require_type("recipe", name, (str, Path), "the name of a recipe or a TOML file")
     path = _find(name)
     try:
         text = path.read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from senet.errors import SenetError, nearest
+from senet.errors import SenetError, nearest, require_type
 from senet.networks.preprocess import WORDNET_ORDER, Preprocess
 from senet.networks.zoo import network_spec, plain_name
 from senet.weights.known import KNOWN, MOSKOMULE, PRETRAINEDMODELS, TIMM, TORCHVISION
@@ -203,6 +203,7 @@ def list_weights(name: str = "*") -> list[str]:
 
     Each is a value for ``weights`` of `senet.create_model`. Those of a plain network fit its twin too.
     """
+    require_type("name", name, str, "a pattern of names such as 'se_resnet*'")
     return [release.tag for release in RELEASES if fnmatchcase(release.network, name)]
 
 

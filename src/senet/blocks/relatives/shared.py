@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from senet.blocks.se_config import Start, require_positive
+from senet.blocks.se_config import Start, positive
 from senet.errors import SenetError
 from senet.kernels.reference import double_sigmoid
 
@@ -56,10 +56,10 @@ def zero(layer: nn.Linear | _ConvNd | _BatchNorm) -> None:
 
 def require_choices(channels: int, start: str, dims: int = 2) -> None:
     """Raise `SenetError` unless a block can be built for these."""
-    require_positive("channels", channels)
+    positive("channels", channels)
     if start not in get_args(Start):
         raise SenetError(f"start {start!r} is not known: choose one of {', '.join(get_args(Start))}.")
-    if isinstance(dims, bool) or dims not in CONVOLUTIONS:
+    if type(dims) is not int or dims not in CONVOLUTIONS:
         raise SenetError(f"dims must be 1, 2 or 3, the number of spatial dimensions, not {dims!r}.")
 
 
