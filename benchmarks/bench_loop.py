@@ -29,7 +29,7 @@ from senet.training.execution import Execution
 from senet.training.images import Normalise, TrainingImages, prepare_images
 from senet.training.loop import train
 from senet.training.progress import Silent
-from senet.training.recipe import Recipe
+from senet.training.recipe import FittedRecipe
 
 OURS, BAREST = "senet's loop", "the barest loop"
 WARM_UP = 3
@@ -81,13 +81,19 @@ def tiny() -> nn.Module:
     )
 
 
-def images_for(batch: int, side: int, steps: int) -> tuple[TrainingImages, Recipe]:
+def images_for(batch: int, side: int, steps: int) -> tuple[TrainingImages, FittedRecipe]:
     """Return noise in memory, enough for so many steps, and the recipe it is trained with."""
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (batch * steps, side, side, 3), dtype=np.uint8)
     source = ArraySource(pixels, np.arange(len(pixels)) % 10, tuple("abcdefghij"))
-    recipe = Recipe(
-        epochs=1, batch_size=batch, image_size=side, crop="pad", learning_rate=1e-4, warmup_epochs=0
+    recipe = FittedRecipe(
+        epochs=1,
+        batch_size=batch,
+        image_size=side,
+        crop="pad",
+        learning_rate=1e-4,
+        warmup_epochs=0,
+        weight_decay=5e-4,
     )
     few = ArraySource(pixels[:10], np.arange(10), source.classes)
     return prepare_images(source, few, recipe, channels=3, mean=MEAN, std=STD, seed=0, workers=0), recipe

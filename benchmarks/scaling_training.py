@@ -21,7 +21,7 @@ from senet.training.images import prepare_images
 from senet.training.loop import train
 from senet.training.processes import join_processes
 from senet.training.progress import Silent
-from senet.training.recipe import Recipe
+from senet.training.recipe import FittedRecipe
 
 WARM_UP = 3
 
@@ -50,7 +50,15 @@ def main() -> None:
     pixels = random.integers(0, 256, (options.batch * options.steps, 32, 32, 3), dtype=np.uint8)
     source = ArraySource(pixels, np.arange(len(pixels)) % 10, tuple("abcdefghij"))
     few = ArraySource(pixels[:10], np.arange(10), source.classes)
-    recipe = Recipe(epochs=1, batch_size=options.batch, image_size=32, crop="pad", warmup_epochs=0)
+    recipe = FittedRecipe(
+        epochs=1,
+        batch_size=options.batch,
+        learning_rate=0.1,
+        image_size=32,
+        crop="pad",
+        warmup_epochs=0,
+        weight_decay=5e-4,
+    )
     clock = Clock()
     with join_processes(120) as processes, tempfile.TemporaryDirectory() as folder:
         images = prepare_images(

@@ -76,7 +76,7 @@ class KilledWhileAsking(SpySource):
 def test_a_process_killed_at_the_worst_moment_holds_nobody_up() -> None:
     pixels = [encoded(noise(8, 8, index)) for index in range(16)]
     loader = load_with(KilledWhileAsking(pixels.__getitem__, [0, 1] * 8))
-    with pytest.raises(SenetError, match="ended from outside"):
+    with pytest.raises(SenetError, match="killed from outside"):
         list(loader.epoch(0))
     loader.close()
     gc.collect()  # the error held on to what was loading, which tells its processes to end when it goes
@@ -88,7 +88,7 @@ def test_a_process_killed_between_two_epochs_is_explained() -> None:
     (process,) = processes_of(loader)
     process.kill()
     process.join()
-    with pytest.raises(SenetError, match="ended from outside"):
+    with pytest.raises(SenetError, match="killed from outside"):
         list(loader.epoch(1))
     assert len(list(loader.epoch(1))) == 4
     loader.close()

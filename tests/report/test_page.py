@@ -95,7 +95,7 @@ def test_all_sections_and_plots_are_there(case, visits, written):
     assert visited.tab.eval_on_selector_all("section", "all => all.map(e => e.id)") == SECTIONS
     names = visited.tab.eval_on_selector_all("svg", "all => all.map(e => e.querySelector('title').id)")
     assert sorted(names) == sorted(f"{name}-title" for name in PLOTS + matrices)
-    assert visited.tab.locator(".results tbody tr").count() == (6 if case == "two classes" else 7)
+    assert visited.tab.locator(".results tbody tr").count() == (7 if case == "two classes" else 8)
     visible = visited.tab.locator("svg").evaluate_all("all => all.every(e => e.clientHeight > 60)")
     assert visible
 
@@ -206,7 +206,7 @@ def test_names_that_are_html_stay_names(visits, written):
 
 def test_many_classes_are_shown_as_the_largest_changes(visits):
     visited = visits["many classes"]
-    assert "The 20 classes that changed most" in visited.tab.locator("#classes .about").text_content()
+    assert "The 20 classes with the largest change" in visited.tab.locator("#classes .about").text_content()
     assert visited.tab.locator("#classes tbody tr").count() == 120
     assert visited.tab.locator("#classes details").get_attribute("open") is None
     assert visited.tab.locator("#confusions tbody tr").count() == 20
@@ -268,7 +268,7 @@ def test_a_diverged_training_is_shown():
 
 def test_the_share_of_waiting_is_of_the_time_of_all_epochs():
     comparison = factory.two_classes()
-    assert "waiting for images" not in page(comparison)
+    assert "waiting for data" not in page(comparison)
 
     def waiting(run):
         slow = [replace(run.history[0], train_seconds=90.0, data_wait=0.5)]
@@ -277,7 +277,7 @@ def test_the_share_of_waiting_is_of_the_time_of_all_epochs():
     runs = tuple(waiting(run) for run in comparison.runs)
     seconds = 90.0 * len(runs)
     text = page(replace(comparison, runs=runs, seconds=seconds))
-    assert re.search(r"All trainings together took [^.]+, 50 % of it waiting for images\.", text)
+    assert re.search(r"Total training time: [^.]+, 50\s% of it spent waiting for data\.", text)
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path):
@@ -297,4 +297,4 @@ def test_the_room_needs_no_torch():
         name for name in re.findall(r"'(senet\.[\w.]+)'", done.stdout) if not name.startswith("senet.report")
     }
     results = {"senet.insight.results", "senet.insight.results_timing"}
-    assert loaded == {"senet.errors", "senet.files", "senet.insight", *results}
+    assert loaded == {"senet.errors", "senet.files", "senet.insight", "senet.schema", "senet.text", *results}

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from scipy import stats
 
 from senet.insight.results import Spread
 
@@ -68,6 +67,8 @@ def with_interval(values: Sequence[float]) -> Spread:
     It supposes nothing about how the values are distributed, only that they are independent. Fewer than six
     values have no such interval: it is the range that the smallest and the largest of them span.
     """
+    from scipy import stats  # here, as the GPU's benchmarks run where torch alone is installed
+
     ordered, count = sorted(values), len(values)
     # The median lies below the rank-th smallest value with 2.5 % at most, and above the rank-th largest.
     rank = max(1, int(stats.binom.ppf(0.025, count, 0.5)))
