@@ -75,7 +75,7 @@ def test_help_tells_every_setting_with_its_default(capsys: pytest.CaptureFixture
     text = " ".join(capsys.readouterr().out.split())
     for expected in (
         "--epochs N",
-        "(default: chosen by the images)",
+        "(default: chosen by their number and the network)",
         "--reduction N",
         "(default: 16)",
         "--placement",

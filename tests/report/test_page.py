@@ -277,7 +277,7 @@ def test_the_share_of_waiting_is_of_the_time_of_all_epochs():
     runs = tuple(waiting(run) for run in comparison.runs)
     seconds = 90.0 * len(runs)
     text = page(replace(comparison, runs=runs, seconds=seconds))
-    assert re.search(r"Total training time: [^.]+, 50\s% of it spent waiting for data\.", text)
+    assert re.search(r"Total training time: [^.]+, 50(&nbsp;|\s)% of it spent waiting for data\.", text)
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path):
