@@ -90,7 +90,7 @@ def test_what_fell_short_is_explained_and_nothing_else() -> None:
 
 def test_the_page_names_nothing_of_the_machine_it_was_made_on() -> None:
     assert not re.search(r"(^|[\s`(])/(work|tmp|home|root|usr)\b", PAGE)
-    # See test_insertion_page.py and test_training_page.py.
+    # See test_insertion_page.py and test_training_page.py; what defaults and verdicts rest on.
     on_other_pages = {
         "insertion",
         "fine_tune",
@@ -100,6 +100,8 @@ def test_the_page_names_nothing_of_the_machine_it_was_made_on() -> None:
         "loop",
         "scaling",
         "sources",
+        "seed_advice",
+        "defaults",
     }
     names = {path.stem for path in RESULTS.glob("*.csv")}
     assert names - on_other_pages <= {*tool.CPU_FILES, *tool.GPU_FILES}
