@@ -158,6 +158,18 @@ def test_the_end_shows_table_verdict_skipped_images_and_page(build: Callable[[],
     assert ("Skipped, unreadable" in text) == bool(comparison.data.unreadable)
 
 
+def test_what_must_be_known_comes_before_every_number() -> None:
+    shown, stream = display(terminal=False)
+    comparison = factory.not_learned()
+    shown.conclude(comparison, Path("runs/x/report.html"))
+    text = " ".join(stream.getvalue().split())
+    table = text.index("lower is better")
+    for each in comparison.findings:
+        assert text.index(each.sentence) < table and each.advice in text
+    assert text.index("3 of 83 test images are also training images.") < table
+    assert "These networks have not learned" in text[table:]
+
+
 def test_names_are_never_markup() -> None:
     shown, stream = display(terminal=False)
     shown.describe({"images": "[red]photos[/red] [/nothing]"})

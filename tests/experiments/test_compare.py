@@ -105,6 +105,24 @@ def test_more_seeds_go_on_where_fewer_ended(done: tuple[Comparison, Path], photo
     assert more.runs_of("se")[:2] == comparison.runs_of("se")
 
 
+def test_a_finished_comparison_that_is_run_again_says_the_same(
+    done: tuple[Comparison, Path], photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare_module, "measure_cost", lambda *_, **__: pytest.fail("measured again"))
+    again, _ = compare(photos, recipe=RECIPE, seeds=2, out=done[1], workers=0)
+    assert (again.cost, again.top1, again.looks) == (done[0].cost, done[0].top1, done[0].looks)
+
+
+def test_more_seeds_are_another_look(photos: Path, tmp_path: Path) -> None:
+    settings = {"recipe": Recipe(epochs=1), "out": tmp_path / "x", "workers": 0}
+    found = {}
+    for seeds in (2, 3, 2):
+        comparison, _ = compare(photos, seeds=seeds, **settings)
+        found.setdefault(seeds, []).append((comparison.looks, comparison.top1.confidence))
+    assert found[2] == [((2,), pytest.approx(0.96))] * 2, "the first look stays the first"
+    assert found[3] == [((2, 3), pytest.approx(0.995))]
+
+
 def test_an_interrupted_comparison_ends_the_same(
     done: tuple[Comparison, Path], photos: Path, tmp_path: Path
 ) -> None:

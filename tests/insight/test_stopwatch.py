@@ -9,7 +9,14 @@ import torch
 
 from senet.insight import stopwatch
 from senet.insight.results import Spread
-from senet.insight.stopwatch import InTurns, spread, time_in_turns, time_side_by_side
+from senet.insight.stopwatch import (
+    InTurns,
+    SideBySide,
+    spread,
+    time_in_turns,
+    time_side_by_side,
+    with_interval,
+)
 
 CPU = torch.device("cpu")
 
@@ -122,3 +129,71 @@ def test_garbage_collection_is_on_again_also_after_a_failure() -> None:
     with pytest.raises(ValueError):
         time_in_turns({"work": work}, device=CPU, seconds=0)
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    ("count", "low", "high"), [(1, 0, 0), (5, 0, 4), (6, 0, 5), (9, 1, 7), (100, 39, 60)]
+)
+def test_the_interval_of_a_median_is_that_of_tables(count: int, low: int, high: int) -> None:
+    """Ranks as in W. J. Conover, Practical Nonparametric Statistics (1999), for the sign test's interval."""
+    found = with_interval([float(each) for each in range(count)])
+    assert (found.low, found.high) == (low, high)
+
+
+def turns(noise: str, pairs: int, ratio: float, rng: np.random.Generator) -> SideBySide:
+    """Return times of two works on a machine that is disturbed, in the order in which they are measured."""
+    second = np.tile([False, True, True, False], pairs // 2 + 1)[: 2 * pairs]
+    speed = np.exp(rng.normal(0, 0.05, 2 * pairs))
+    if noise == "drift":
+        speed *= np.exp(np.cumsum(rng.normal(0, 0.03, 2 * pairs)))
+    elif noise == "spikes":
+        speed *= np.where(rng.random(2 * pairs) < 0.15, rng.uniform(1.2, 3, 2 * pairs), 1)
+    elif noise == "bursts":
+        speed *= np.where(np.cumsum(rng.random(2 * pairs) < 0.1) % 2, 1.8, 1)
+    elif noise == "position":
+        speed *= np.where(np.arange(2 * pairs) % 2, 1.03, 1)
+    times = speed * np.where(second, ratio, 1)
+    return SideBySide(first=tuple(times[~second].tolist()), second=tuple(times[second].tolist()))
+
+
+@pytest.mark.parametrize("noise", ["even", "drift", "spikes", "bursts", "position"])
+@pytest.mark.parametrize("pairs", [6, 40])
+def test_the_interval_covers_the_ratio_on_a_machine_that_is_disturbed(noise: str, pairs: int) -> None:
+    rng = np.random.default_rng(0)
+    found = [turns(noise, pairs, 1.02, rng).ratio() for _ in range(300)]
+    assert sum(each.low <= 1.02 <= each.high for each in found) >= 0.92 * 300
+
+
+@pytest.mark.parametrize("noise", ["drift", "spikes", "bursts"])
+def test_times_shown_side_by_side_give_the_ratio_shown(noise: str) -> None:
+    both = turns(noise, 15, 0.98, np.random.default_rng(3))
+    first, second = both.matched()
+    assert second.median / first.median == pytest.approx(both.ratio().median, rel=1e-12)
+    for each in (first, second):
+        assert each.p20 <= each.median <= each.p80 and each.count == 15
+
+
+@pytest.mark.parametrize(
+    ("noise", "narrow", "ends"), [(0.0, 0.01, "at once"), (0.3, 0.01, "at the limit"), (0.3, 0.0, "at once")]
+)
+def test_measuring_goes_on_until_the_interval_is_narrow(
+    clock: list[float], noise: float, narrow: float, ends: str
+) -> None:
+    rng = np.random.default_rng(0)
+
+    def work() -> None:
+        clock[0] += 0.1 * float(np.exp(rng.normal(0, noise)))
+
+    time_side_by_side(work, work, device=CPU, seconds=2, narrow=narrow, limit=10)
+    assert (clock[0] >= 10) == (ends == "at the limit") and clock[0] < 12
+
+
+def test_measuring_ends_as_soon_as_the_interval_is_narrow(clock: list[float]) -> None:
+    rng = np.random.default_rng(0)
+
+    def work() -> None:
+        clock[0] += 0.1 * float(np.exp(rng.normal(0, 0.05)))
+
+    both = time_side_by_side(work, work, device=CPU, seconds=2, narrow=0.02, limit=1000)
+    ratio = both.ratio()
+    assert 4 < clock[0] < 500 and ratio.high / ratio.median < 1.03

@@ -19,6 +19,7 @@ CASES = {
     "two classes": factory.two_classes,
     "many classes": factory.many_classes,
     "hostile": factory.hostile,
+    "not learned": factory.not_learned,
 }
 SECTIONS = ["results", "seeds", "curves", "classes", "confusions", "images", "costs", "data", "repeat"]
 PLOTS = ["seed-differences", "test-error", "train-loss", "class-errors", "added-costs"]
@@ -95,9 +96,20 @@ def test_all_sections_and_plots_are_there(case, visits, written):
     assert visited.tab.eval_on_selector_all("section", "all => all.map(e => e.id)") == SECTIONS
     names = visited.tab.eval_on_selector_all("svg", "all => all.map(e => e.querySelector('title').id)")
     assert sorted(names) == sorted(f"{name}-title" for name in PLOTS + matrices)
-    assert visited.tab.locator(".results tbody tr").count() == (7 if case == "two classes" else 8)
+    rows = 7 if case in ("two classes", "not learned") else 8  # top-5 error needs more than five classes
+    assert visited.tab.locator(".results tbody tr").count() == rows
     visible = visited.tab.locator("svg").evaluate_all("all => all.every(e => e.clientHeight > 60)")
     assert visible
+
+
+def test_what_was_not_learned_is_said_before_any_number(visits, written):
+    comparison, _ = written["not learned"]
+    header = visits["not learned"].tab.locator("header").text_content().replace("\N{NO-BREAK SPACE}", " ")
+    numbers = header.index("Top-1 test error")
+    for each in comparison.findings:
+        assert header.index(each.sentence) < numbers and each.advice in header
+    assert header.index(comparison.data.warnings[0]) < numbers
+    assert visits["usual"].tab.locator(".alerts").count() == 0
 
 
 def test_images_show_both_answers(visits, written):
