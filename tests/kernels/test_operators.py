@@ -129,15 +129,83 @@ def test_a_traced_program_knows_nothing_of_senet():
     assert torch.allclose(traced(x), unit(x), atol=1e-5)
 
 
-def test_double_backward_is_refused_with_a_sentence():
-    unit, x = Unit(), torch.randn(2, C, 5, 4, requires_grad=True)
-    (gradient,) = torch.autograd.grad(unit(x).square().sum(), x, create_graph=True)
+def run_layers(steps, y, shortcut, bn, se):
+    relu = nn.ReLU() if "relu" in steps else None
+    order = {"relu_first": True} if steps == "bn relu se" else {}
+    return tail(
+        y,
+        bn if "bn" in steps else None,
+        relu,
+        se=se if "se" in steps else None,
+        shortcut=shortcut if "add" in steps else None,
+        **order,
+    )
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("steps", STEPS)
+def test_gradients_can_be_differentiated_again_and_batched(steps, training):
+    torch.manual_seed(0)
+    bn, se = nn.BatchNorm2d(C).double().train(training), SqueezeExcitation(C, 2).double()
+    for parameter in (bn.weight, bn.bias, bn.running_mean):
+        nn.init.normal_(parameter)
+    y, shortcut = (torch.randn(2, C, 4, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    inputs = [y, shortcut, *bn.parameters(), *se.parameters()]
+    several = torch.randn(3, *y.shape, dtype=torch.float64)
+    results = []
+    for mode in ("reference", "always"):
+        with kernels(mode), recording() as ran:
+            out = run_layers(steps, y, shortcut, bn, se)
+            once = torch.autograd.grad(out.square().sum(), inputs, create_graph=True, materialize_grads=True)
+            total = sum(each.square().sum() for each in once)
+            twice = torch.autograd.grad(total, inputs, materialize_grads=True)
+            out = run_layers(steps, y, shortcut, bn, se)
+            batched = torch.autograd.grad(
+                out, inputs, several, is_grads_batched=True, allow_unused=True, materialize_grads=False
+            )
+        assert ran[0].choice.backend == ("numba" if mode == "always" else "reference")
+        results.append([*once, *twice, *(each for each in batched if each is not None)])
+    for expected, found in zip(*results, strict=True):
+        assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_vectorised_jacobians_and_hessians_are_those_of_the_layers():
+    unit, x = Unit().double(), torch.randn(2, C, 3, 2, dtype=torch.float64)
+    found = []
+    for mode in ("reference", "always"):
+        with kernels(mode):
+            jacobian = torch.autograd.functional.jacobian(unit, x, vectorize=True)
+            found.append((jacobian, torch.autograd.functional.hessian(lambda x: unit(x).pow(3).sum(), x)))
+    for expected, one in zip(*found, strict=True):
+        assert torch.allclose(one, expected, rtol=1e-8, atol=1e-8)
+
+
+def test_a_compiled_gradient_is_not_differentiated_again():
+    """The operator itself, which torch.compile sees, says so instead of returning zeros."""
+    given = arguments("bn relu")
+    (gradient,) = torch.autograd.grad(tail_operator(*given)[0].square().sum(), given[0], create_graph=True)
     with pytest.raises(SenetError, match=r"cannot be differentiated twice: set .* SENET_KERNELS=reference"):
         gradient.sum().backward()
-    with kernels("reference"):
-        (gradient,) = torch.autograd.grad(unit(x).square().sum(), x, create_graph=True)
-        gradient.square().sum().backward()
-    assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("how", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("scale", [1e17, 1e18, 1e30, 1e35])
+@pytest.mark.parametrize("steps", ["bn se add relu", "bn relu", "bn relu se"])
+def test_values_up_to_the_largest_of_float32_stay_finite(steps, scale, how):
+    torch.manual_seed(0)
+    y = (scale * torch.randn(4, C, 14, 14)).to(memory_format=how).requires_grad_()
+    shortcut, grad = torch.randn(2, 4, C, 14, 14)
+    results = []
+    for mode in ("reference", "always"):
+        torch.manual_seed(1)
+        bn, se = nn.BatchNorm2d(C), SqueezeExcitation(C, 2)
+        with kernels(mode):
+            out = run_layers(steps, y, shortcut, bn, se)
+            parameters = [bn.weight, *(se.parameters() if "se" in steps else ())]
+            results.append([out, *torch.autograd.grad(out, [y, *parameters], grad), bn.running_mean])
+    for expected, found in zip(*results, strict=True):
+        assert expected.isfinite().all() and bn.num_batches_tracked == 1
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.detach().abs().max()))
 
 
 def test_transforms_of_functions_run_layer_by_layer():

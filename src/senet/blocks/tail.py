@@ -6,6 +6,7 @@ cannot be fused runs layer by layer, with the same results.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Protocol
@@ -112,7 +113,11 @@ def tail(
     if choice.backend == "reference":
         # Where the block sits on one of the layers, that runs it.
         return _layer_by_layer(y, bn, relu, se if host is None else None, shortcut, relu_first)
-    out, table = run(choice, y, shortcut, _batch_norm(bn, of_batch), excitation, steps)
+    norm = _batch_norm(bn, of_batch)
+    out, table = run(choice, y, shortcut, norm, excitation, steps)
+    if of_batch and not norm.group and _overflowed(choice, table):
+        # PyTorch's BatchNorm sums in float64 on a CPU and is finite up to the largest of float32.
+        return _layer_by_layer(y, bn, relu, se if host is None else None, shortcut, relu_first)
     if bn is not None and bn.training and bn.track_running_stats and table is not None:
         _update_running(bn, Norm.of(table))
     return out
@@ -237,6 +242,13 @@ def _group(bn: _BatchNorm) -> str:
         return ""
     group: Any = bn.process_group or torch.distributed.group.WORLD
     return str(group.group_name) if torch.distributed.get_world_size(group) > 1 else ""
+
+
+def _overflowed(choice: Choice, table: Tensor | None) -> bool:
+    """Whether statistics, (6, C), hold more than float32 does; on a GPU to ask would make the CPU wait."""
+    if choice.backend != "numba" or type(table) is not Tensor or torch.compiler.is_compiling():
+        return False
+    return not math.isfinite(table.sum().item())
 
 
 def _update_running(bn: _BatchNorm, norm: Norm) -> None:

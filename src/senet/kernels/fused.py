@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from senet.kernels.excitation import Excitation, ExcitationGradients, as_table
 from senet.kernels.steps import Steps
@@ -114,6 +115,34 @@ def forward(
         scaled = Affine(s * norm.scale, s * norm.bias)
     out = passes.apply_pass(y, norm.centre, scaled, shortcut, relu=steps.relu or steps.relu_first)
     return Forward(out, table, squeezed)
+
+
+def layers(
+    y: Tensor, table: Tensor, batch_norm: BatchNorm, excitation: Excitation | None, steps: Steps
+) -> Tensor:
+    """Return what stands in front of the sum, layer by layer, as PyTorch can differentiate it again.
+
+    Args:
+        y: (N, C, *spatial).
+        table: the statistics that BatchNorm used, (6, C) as `tables.Norm`; those of the batch are taken anew.
+        batch_norm: of one process.
+        excitation: SE's layers; unused without ``steps.se``.
+        steps: of the tail. A last ReLU is run only where no sum stands in front of it.
+
+    Returns:
+        The shape of ``y``, in the type of ``table``.
+    """
+    t = y.to(table.dtype)
+    if steps.bn:
+        weight, bias = (None if each is None else each.to(t.dtype) for each in batch_norm[:2])
+        mean, var = (None, None) if batch_norm.of_batch else (table[0], table[3])
+        t = functional.batch_norm(t, mean, var, weight, bias, batch_norm.of_batch, 0.0, batch_norm.eps)
+    if steps.relu_first:
+        t = torch.relu(t)
+    if excitation is not None:
+        s = excitation.weights(t.flatten(2).mean(2) if t.dim() > 2 else t)
+        t = t * s.reshape(*s.shape, *(1,) * (t.dim() - 2))
+    return torch.relu(t) if steps.relu and not steps.add else t
 
 
 def infer(

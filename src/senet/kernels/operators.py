@@ -1,12 +1,14 @@
 """The fused tail as PyTorch operators: ``torch.ops.senet.tail`` and its gradient.
 
 Everything that watches or transforms operators (torch.compile, FakeTensor, profilers, counters) sees one
-operator where a tail runs. Its gradient is a second operator, whose own gradient is refused.
+operator where a tail runs. Its gradient is a second operator, whose own gradient is refused; in eager mode, a
+gradient that is to be differentiated again is that of the layers.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -131,12 +133,18 @@ class _Tail(torch.autograd.Function):
             return (None,) * (1 + _COUNT)
         y, *saved = ctx.saved_tensors
         parameters = saved[4:]
-        # Only the operator refuses to be differentiated once more.
-        watched = ctx.watched or torch.is_grad_enabled()
-        backward = torch.ops.senet.tail_backward.default if watched else _tail_backward
-        results = backward(grad, y, *saved, *ctx.settings)
+        steps, group = Steps.parse(ctx.settings[0]), ctx.settings[5]
+        functorch = torch._C._functorch
+        batched = functorch.is_batchedtensor(grad) or functorch.is_legacy_batchedtensor(grad)
+        results: Sequence[Tensor | None]
+        if batched or (torch.is_grad_enabled() and not ctx.watched and not group):
+            results = _plain_gradients(ctx, grad)
+        else:
+            # Only the operator refuses to be differentiated once more.
+            watched = ctx.watched or torch.is_grad_enabled()
+            backward = torch.ops.senet.tail_backward.default if watched else _tail_backward
+            results = backward(grad, y, *saved, *ctx.settings)
         dy, shortcut, weight, bias, *layers = results
-        steps = Steps.parse(ctx.settings[0])
         # Without a ReLU behind it, the sum hands its gradient on as it is.
         d_shortcut = (shortcut if steps.masked_by_output else grad) if steps.add else None
         gradients = [weight, bias, None, None, *layers]
@@ -144,6 +152,34 @@ class _Tail(torch.autograd.Function):
             if parameter is None:
                 gradients[index] = None
         return (None, dy, d_shortcut, *gradients, *(None,) * len(ctx.settings))
+
+
+def _plain_gradients(ctx: Any, grad: Tensor) -> list[Tensor | None]:
+    """Return what ``tail_backward`` does, by operators that can be differentiated again and batched by vmap.
+
+    Args:
+        ctx: of `_Tail`.
+        grad: of the output, in the shape of ``y``.
+
+    Raises:
+        SenetError: BatchNorm's statistics are those of several processes.
+    """
+    y, out, norm, _, _, *parameters = ctx.saved_tensors
+    settings = _Settings(*parameters, *ctx.settings)
+    if settings.batch_norm.group:
+        raise SenetError(
+            "The gradients of a fused SyncBatchNorm cannot be batched: set the environment variable "
+            "SENET_KERNELS=reference, which can."
+        )
+    inputs = [y, *parameters[:2], *parameters[4:]]
+    wanted = [each for each in inputs if each is not None and each.requires_grad]
+    again = torch.is_grad_enabled()
+    g = grad if out is None else torch.where(out <= 0, 0, grad)
+    with torch.enable_grad(), float_tables(y):
+        branch = fused.layers(y, norm, settings.batch_norm, settings.excitation, settings.steps)
+        found = iter(torch.autograd.grad(branch, wanted, g.to(branch.dtype), create_graph=again))
+    dy, *others = (next(found) if each is not None and each.requires_grad else None for each in inputs)
+    return [dy, g, *others]
 
 
 class _TailBackward(torch.autograd.Function):
