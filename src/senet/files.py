@@ -28,6 +28,38 @@ def user_path(path: str | PurePath) -> Path:
         ) from error
 
 
+def require_writable(path: Path) -> None:
+    """Look, before work is spent on its content, whether the file ``path`` can be written.
+
+    Raises:
+        SenetError: a folder has that name, or its own folder is missing or must not be written to.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        raise SenetError(f"{path} cannot be written: name a file in a folder that exists.")
+    _require_permission(path.parent, path)
+
+
+def require_folder(path: Path) -> None:
+    """Look, before work is spent on its content, whether the folder ``path`` is there or can be made.
+
+    Raises:
+        SenetError: a file stands in its place, or it or the folder it would be in must not be written to.
+    """
+    try:
+        present = next(each for each in (path, *path.absolute().parents) if each.exists())
+    except OSError as error:
+        raise SenetError(_not_created(path, error)) from error
+    if not present.is_dir():
+        raise SenetError(f"{present} is a file: name a folder with --out.")
+    _require_permission(present, path)
+
+
+def _require_permission(folder: Path, path: Path) -> None:
+    as_now = os.access in os.supports_effective_ids
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=as_now):
+        raise SenetError(f"{path} cannot be written (no permission): choose a folder you may write to.")
+
+
 def previous_version(path: Path) -> Path:
     """Return where the version before the newest one of ``path`` is kept."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
@@ -126,9 +158,11 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SenetError(
-            f"The folder {path} cannot be created ({error.strerror}): name another with --out."
-        ) from error
+        raise SenetError(_not_created(path, error)) from error
+
+
+def _not_created(path: Path, error: OSError) -> str:
+    return f"The folder {path} cannot be created ({error.strerror}): name another with --out."
 
 
 def _link(source: Path, path: Path) -> bool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+import senet
 from senet.cli.main import EXIT_BAD_INPUT, main
 
 LONG = "x" * 300
@@ -62,7 +67,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for index in range(10):
             small_source(10, side=10).read(index).save(root / "data" / name / f"{index}.png")
     (root / "file").write_text("nothing")
-    (root / "weights.pt").write_text("nothing")
+    torch.save(senet.create_model("resnet8", num_classes=2).state_dict(), root / "weights.pt")
     (root / "loop").symlink_to("loop")
     (root / "dangling").symlink_to("nowhere")
     (root / "nets.py").write_text(
@@ -112,7 +117,26 @@ def test_a_deleted_working_directory_is_one_sentence(
     assert "working directory has been deleted" in err and err.count("\n") == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.fixture
+def bound_by_permissions() -> Iterator[None]:
+    """Hold root, too, to the permissions of files: without the capabilities 1 and 2, which override them."""
+    if os.geteuid() != 0:
+        yield
+        return
+    if sys.platform != "linux":
+        pytest.skip("root may write everywhere, and only Linux lets it do without")
+    system = ctypes.CDLL(None)
+    version_3, this_thread = 0x20080522, 0
+    header = (ctypes.c_uint32 * 2)(version_3, this_thread)
+    held = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, of 32 capabilities each; twice
+    assert system.capget(header, held) == 0
+    fewer = (ctypes.c_uint32 * 6)(held[0] & ~0b110, *held[1:])
+    assert system.capset(header, fewer) == 0
+    yield
+    assert system.capset(header, held) == 0
+
+
+@pytest.mark.usefixtures("bound_by_permissions")
 @pytest.mark.parametrize("where", WRITTEN)
 def test_a_folder_without_permission(
     place: Path,
@@ -125,4 +149,30 @@ def test_a_folder_without_permission(
     tmp_path.chmod(0o500)
     words = WRITTEN[where].replace("PATH", str(tmp_path / "x")).split()
     assert main(words) == EXIT_BAD_INPUT
-    assert capsys.readouterr().err.count("\n") == 1
+    err = capsys.readouterr().err
+    assert err.startswith("senet: ") and err.count("\n") == 1, err
+    assert str(tmp_path) in err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("bound_by_permissions")
+@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize("where", READ)
+def test_what_must_not_be_read(
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    where: str,
+    kind: str,
+) -> None:
+    monkeypatch.chdir(place)
+    locked = tmp_path / ("locked.toml" if where == "recipes" else "locked")
+    if kind == "folder":
+        locked.mkdir()
+    else:
+        locked.touch()
+    locked.chmod(0)
+    assert main(READ[where].replace("PATH", str(locked)).split()) == EXIT_BAD_INPUT
+    err = capsys.readouterr().err
+    assert err.startswith("senet: ") and err.count("\n") == 1, err
+    assert "locked" in err

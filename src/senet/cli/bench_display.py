@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from senet.cli.terminal import Console
 from senet.errors import SenetError
-from senet.files import make_folder
+from senet.files import make_folder, require_folder, require_writable
 from senet.insight.bench import FIRST_USE, BenchSettings
 from senet.insight.results_timing import Bench
 from senet.networks.zoo import plain_name, twin_name
@@ -28,16 +28,17 @@ def plot_path(csv: Path | None, plot: Path | None, model: str) -> Path:
     """Return where the chart goes, after looking whether both files can be written; writes nothing.
 
     Raises:
-        SenetError: the chart is neither .svg nor .png, or a folder is missing.
+        SenetError: the chart is neither .svg nor .png, or a file cannot be written.
     """
     for path in (csv, plot):
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            raise SenetError(f"{path} cannot be written: name a file in a folder that exists.")
+        if path is not None:
+            require_writable(path)
     if plot is not None:
         check_plot_path(plot)
         return plot
     if RUNS.exists() and not RUNS.is_dir():
         raise SenetError(f"{RUNS} is a file, not the folder for the chart: name another with --plot.")
+    require_folder(RUNS)
     return RUNS / f"bench-{model}.svg"
 
 

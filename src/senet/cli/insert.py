@@ -9,7 +9,7 @@ from typing import Any, get_args
 from senet.blocks.se_config import Placement, Start, positive
 from senet.cli.options import one_of, whole_number
 from senet.errors import SenetError
-from senet.files import user_path
+from senet.files import require_writable, user_path
 
 NAME = "insert"
 SUMMARY = "put SE into a network of another package or your own"
@@ -143,8 +143,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise SenetError(f"Name the output file with --out FILE{SUFFIX}, or see the plan with --dry-run.")
     if out.suffix != SUFFIX:
         raise SenetError(f"{out} must end with {SUFFIX}, the format that it is written in.")
-    if out.is_dir() or not out.parent.is_dir():
-        raise SenetError(f"{out} cannot be written: name a file in a folder that exists.")
+    require_writable(out)
 
 
 def _given_settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from senet.experiments.progress import EvaluationProgress
 from senet.experiments.run_folder import versions
 from senet.experiments.trial import count_outputs
 from senet.experiments.view_settings import ViewSettings
-from senet.files import user_path
+from senet.files import require_folder, user_path
 from senet.networks.preprocess import Preprocess
 from senet.training.device import choose_device
 from senet.training.evaluate import refuse_not_finite
@@ -83,6 +83,9 @@ def evaluate(
     chosen = choose_device(device)
     if workers is not None and workers < 0:
         raise SenetError(f"workers is {workers}; it must be 0 (no extra processes) or more.")
+    folder = None if out is None else user_path(out)
+    if folder is not None:
+        require_folder(folder)
     subject = open_subject(model, weights, preprocess)
     refuse_not_finite(subject.model, subject.network)
     sights = _sights(subject, settings)
@@ -118,8 +121,8 @@ def evaluate(
         versions=versions(subject.network),
         seconds=time.perf_counter() - started,
     )
-    if out is not None:
-        write_evaluation(report, user_path(out))
+    if folder is not None:
+        write_evaluation(report, folder)
     return report
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from senet.errors import SenetError
 from senet.experiments.evaluation_report import METHOD, Error, EvaluationReport, EvaluationRow
 from senet.files import make_folder, write_text
 from senet.text import csv_cell
@@ -28,8 +27,6 @@ def write_evaluation(report: EvaluationReport, folder: Path) -> None:
     Raises:
         SenetError: the folder cannot be written.
     """
-    if folder.is_file():
-        raise SenetError(f"{folder} is a file: name a folder with --out.")
     make_folder(folder)
     (folder / REPORT).unlink(missing_ok=True)  # it must not stand beside tables of another evaluation
     write_text(folder / PER_CLASS, _table(_CLASS_TITLES, _class_lines(report)))
