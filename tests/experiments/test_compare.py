@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.chaos import differences
 from PIL import Image
 
 import senet
@@ -121,6 +123,42 @@ def test_more_seeds_are_another_look(photos: Path, tmp_path: Path) -> None:
         found.setdefault(seeds, []).append((comparison.looks, comparison.top1.confidence))
     assert found[2] == [((2,), pytest.approx(0.96))] * 2, "the first look stays the first"
     assert found[3] == [((2, 3), pytest.approx(0.995))]
+
+
+def test_an_extended_comparison_is_a_long_one_and_another_look(photos: Path, tmp_path: Path) -> None:
+    class StopInSecond(SilentComparison):
+        def training(self, *, number: int, total: int, seed: int, variant: Variant) -> StopAt:
+            return StopAt(2 if number == 2 else -1)
+
+    def run(epochs: int, out: str, **options: Any) -> Comparison:
+        recipe = Recipe(
+            epochs=epochs, batch_size=16, schedule="step", step_epochs=(1,), warmup_epochs=0.5, ema_decay=0.9
+        )
+        return compare(photos, recipe=recipe, seeds=2, out=tmp_path / out, workers=0, **options)[0]
+
+    first = run(2, "x")
+    with pytest.raises(TrainingInterrupted):
+        run(3, "x", progress=StopInSecond())
+    with pytest.raises(SenetError, match="x is one of 3 epochs and cannot be cut to 2 epochs"):
+        run(2, "x")
+    extended, again, whole = run(3, "x"), run(3, "x"), run(3, "whole")
+    assert (extended.cost, extended.recipe) == (first.cost, whole.recipe), "what a step costs stays"
+    for run_ in whole.runs:
+        assert differences(tmp_path / "whole" / run_.folder, tmp_path / "x" / run_.folder) == []
+    assert timeless(extended) == timeless(whole)
+    assert [[row.epoch for row in each.history] for each in extended.runs] == [[1, 2, 3]] * 4
+    assert extended.top1.difference == whole.top1.difference
+    assert [each.looks for each in (first, extended, again, whole)] == [(2,), (2, 2), (2, 2), (2,)]
+    assert extended.top1.confidence == again.top1.confidence == pytest.approx(0.995)
+    page = senet.write_report(extended, tmp_path / "x").read_text()
+    assert "Looked at 2 times, after 2 and 2 seeds and trainings extended in between" in page
+
+
+def timeless(comparison: Comparison) -> list[Any]:
+    rows = [
+        [replace(row, train_seconds=0.0, data_wait=0.0) for row in each.history] for each in comparison.runs
+    ]
+    return [rows, [each.predictions for each in comparison.runs]]
 
 
 def test_an_interrupted_comparison_ends_the_same(

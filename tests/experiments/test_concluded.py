@@ -12,12 +12,21 @@ from tests.report import factory
 COST = factory.cost()
 
 
-def test_looks_are_counted_once_for_each_number_of_seeds() -> None:
-    assert Concluded().look(3).looks == (3,)
-    assert Concluded(looks=(5,)).look(3).looks == (5, 3), "fewer seeds after more are another look"
-    assert Concluded(looks=(3, 5)).look(3).looks == (3, 5), "the same seeds are the same look"
-    elsewhere = [Concluded(looks=(2, 3)), Concluded(looks=(4,))]
-    assert Concluded(looks=(2,)).look(6, elsewhere).looks == (2, 3, 4, 6)
+def test_looks_are_counted_once_for_each_number_of_seeds_and_epochs() -> None:
+    assert Concluded().look(3, 9) == Concluded(looks=(3,), epochs=(9,))
+    five = Concluded(looks=(5,), epochs=(9,))
+    assert five.look(3, 9).looks == (5, 3), "fewer seeds after more are another look"
+    both = five.look(3, 9)
+    assert both.look(5, 9) == both, "the same seeds are the same look"
+    extended = both.look(5, 12)
+    assert (extended.looks, extended.epochs) == ((5, 3, 5), (9, 9, 12)), "more epochs are another look"
+    assert extended.looks_until(5, 9) == (5,) and extended.looks_until(5, 12) == (5, 3, 5)
+    elsewhere = [Concluded(looks=(2, 3), epochs=(9, 9)), Concluded(looks=(2,), epochs=(12,))]
+    assert Concluded(looks=(2,), epochs=(9,)).look(6, 12, elsewhere).looks == (2, 3, 2, 6)
+
+
+def test_looks_of_an_older_senet_were_had_at_the_epochs_of_now() -> None:
+    assert Concluded(looks=(3, 5)).look(3, 9) == Concluded(looks=(3, 5), epochs=(9, 9))
 
 
 def test_a_cost_is_kept_for_its_device_unless_more_time_is_asked_for() -> None:
@@ -32,13 +41,21 @@ def test_a_cost_is_kept_for_its_device_unless_more_time_is_asked_for() -> None:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read_concluded(tmp_path) == Concluded()
-    written = Concluded(looks=(3, 5)).with_cost(COST, 4.0)
+    written = Concluded(looks=(3, 3), epochs=(5, 9)).with_cost(COST, 4.0)
     write_concluded(tmp_path, written)
     assert read_concluded(tmp_path) == written
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"looks": ["3"], "costs": []}', '{"looks": [3], "costs": [{}]}', "[" * 99999, "\x00"]
+    "text",
+    [
+        *("", "[]", "[" * 99999, "\x00"),
+        *(
+            '{"looks": ["3"], "costs": []}',
+            '{"looks": [3], "costs": [{}]}',
+            '{"looks": [3], "epochs": [1, 2]}',
+        ),
+    ],
 )
 def test_a_damaged_file_is_refused_in_a_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / CONCLUDED_NAME).write_text(text)

@@ -112,7 +112,7 @@ def test_a_process_that_lost_its_parent_saves_and_others_end_with_the_numbers_of
     process.stdin.close()
     process.stdout.close()
     assert process.wait(timeout=60) == 0
-    stored = read_training(plan.folder / "seed0-se")
+    stored = read_training(plan.folder / "seed0-se", 2)
     assert stored is not None and stored.result is None
 
     watching = Watching()

@@ -3,13 +3,16 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
+from senet.experiments import run_folder
 from senet.experiments.run_folder import SETTINGS_NAME, checksum, claim_folder, read_experiment, read_settings
+from senet.training.lock import lock_folder
 from tests.small import small_recipe
 
 ONE = {"model": "resnet8", "recipe": {"epochs": 3, "step_epochs": (1, 2)}}
@@ -40,6 +43,28 @@ def test_a_named_folder_of_another_experiment_is_refused() -> None:
     claim_folder(Path("x"), "", ONE, "")
     with pytest.raises(SenetError, match=r"recipe\.epochs is 3 there and 4 here.*--out"):
         claim_folder(Path("x"), "", TWO, "")
+
+
+def test_a_named_folder_is_extended_and_one_that_is_found_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "lock_folder", partial(lock_folder, patience_seconds=0.1))
+    three, five = (
+        {"model": "x", "recipe": asdict(small_recipe(schedule="step", step_epochs=(1,), epochs=epochs))}
+        for epochs in (3, 5)
+    )
+    found = claim_folder(None, "x", three, "short")
+    assert claim_folder(None, "x", five, "long") == Path("runs/x-2"), "nobody asked to extend it"
+    assert claim_folder(found, "", five, "long", threads=2) == found
+    settings = read_settings(found)
+    assert settings is not None and settings["identity"] == json.loads(json.dumps(five))
+    assert (settings["command"], settings["checksum"]) == ("long", checksum(five))
+    before = (found / SETTINGS_NAME).read_bytes()
+    with pytest.raises(SenetError, match="runs/x is one of 5 epochs and cannot be cut to 3 epochs"):
+        claim_folder(found, "", three, "short")
+    assert (found / SETTINGS_NAME).read_bytes() == before
+    with lock_folder(found), pytest.raises(SenetError, match="Another senet process is using"):
+        six = {**five, "recipe": asdict(small_recipe(schedule="step", step_epochs=(1,), epochs=6))}
+        claim_folder(found, "", six, "longer")
+    assert (found / SETTINGS_NAME).read_bytes() == before, "a training that runs keeps its settings"
 
 
 def test_a_folder_of_other_files_is_refused_and_left_alone() -> None:

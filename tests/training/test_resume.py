@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from benchmarks.chaos import differences
 
 from senet.errors import SenetError, TrainingInterrupted
 from senet.text import counted
@@ -16,6 +17,7 @@ from senet.training import checkpoint as checkpoints
 from senet.training import loop as training_loop
 from senet.training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from senet.training.execution import Execution
+from senet.training.finished import read_training
 from senet.training.processes import Processes
 from senet.training.progress import Silent
 from senet.training.resume import Keeper
@@ -80,6 +82,58 @@ def test_logged_steps_go_on_where_the_checkpoint_stands(tmp_path: Path, step: in
     assert notes.texts == [], "nothing begins anew"
     whole, parts = ((tmp_path / name / "steps.csv").read_bytes() for name in ("whole", "parts"))
     assert whole == parts and whole.count(b"\n") == 1 + 6
+
+
+@pytest.mark.parametrize(
+    ("done", "more"),
+    [
+        ({}, {}),
+        ({"ema_decay": 0.9}, {"step_epochs": (1, 3)}),
+        ({"ema_decay": 0.9, "start_size": 4, "grow_epochs": 1, "accumulate": 2}, {}),
+        ({"freeze_norm_epochs": 1, "mixup": 0.3}, {"freeze_norm_epochs": 3}),
+        ({"step_epochs": (), "nesterov": True}, {"step_epochs": (1, 2)}),
+    ],
+)
+def test_an_extended_training_ends_with_the_bits_of_a_long_one(
+    tmp_path: Path, done: dict[str, Any], more: dict[str, Any]
+) -> None:
+    short = small_recipe(**{"schedule": "step", "step_epochs": (1,), **done})
+    longer = replace(short, epochs=5, **more)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+
+    def train(folder: Path, recipe: Any, progress: Any = None) -> Any:
+        identity = {"recipe": asdict(recipe)}
+        return small_train(folder, recipe, identity=identity, execution=LOGGED, progress=progress)
+
+    expected, long_result = train(whole, longer)
+    _, short_result = train(parts, short)
+    assert short_result.predictions == tuple(
+        load_checkpoint(parts / CHECKPOINT_NAME)[0]["position"]["predictions"]
+    )  # type: ignore[index]
+    notes = Notes()
+    with pytest.raises(SenetError, match="cannot be cut to 2 epochs"):
+        train(parts, replace(short, epochs=2, freeze_norm_epochs=0))
+    for step in (2, 5):
+        with pytest.raises(TrainingInterrupted):
+            train(parts, longer, StopAt(step))
+        stored = read_training(parts, 5)
+        assert stored is not None and stored.result is None, "its old answers are not those of its end"
+        assert read_training(parts, 3).result is None  # type: ignore[union-attr]
+    network, result = train(parts, longer, notes)
+    assert differences(whole, parts) == [] and same_state(expected, network)
+    assert result.predictions == long_result.predictions
+    assert [row.epoch for row in result.history] == [1, 2, 3, 4, 5]
+    assert (parts / "metrics.csv").read_text().count("\n") == 1 + 5
+    with pytest.raises(SenetError, match="is one of 5 epochs and cannot be cut to 3 epochs"):
+        train(parts, short)
+
+
+def test_that_a_training_is_extended_is_said_once(tmp_path: Path) -> None:
+    recipe, notes = small_recipe(epochs=1, schedule="step", warmup_epochs=0), Notes()
+    for epochs in (1, 1, 2, 2):
+        longer = replace(recipe, epochs=epochs)
+        small_train(tmp_path, longer, identity={"recipe": asdict(longer)}, progress=notes)
+    assert notes.texts == [f"Extending {tmp_path}, which ended after 1 epoch."]
 
 
 @pytest.mark.parametrize("bad", [0, 1, None])

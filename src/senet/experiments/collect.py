@@ -17,8 +17,10 @@ from senet.experiments.compare import conclude, facts
 from senet.experiments.gather import (
     Found,
     doubts,
+    epochs_of,
     gather,
     joined_arguments,
+    longest_first,
     refuse_different,
     say_missing,
     settings_of,
@@ -85,15 +87,17 @@ def collect(
     target = user_path(out) if out else given[0] if len(given) == 1 else None
     # What was collected there before belongs to it.
     before = [target] if target and (target / SETTINGS_NAME).exists() else []
-    settings = {folder: settings_of(folder) for folder in dict.fromkeys([*before, *given])}
+    settings = longest_first({folder: settings_of(folder) for folder in dict.fromkeys([*before, *given])})
     refuse_different(settings)
-    joined = {**next(iter(settings.values())), "arguments": joined_arguments(settings)}
+    first = next(iter(settings))
+    joined = {**settings[first], "arguments": joined_arguments(settings)}
     trainings = trainings_of(joined["arguments"]["seeds"])
     found = gather(settings, trainings, joined["identity"])
     missing = [training for training in trainings if training not in found]
     if missing:
-        raise SenetError(say_missing(missing, trainings, list(settings), joined["command"]))
-    source = next(iter(settings)) / SETTINGS_NAME
+        epochs = epochs_of(joined["identity"], first)
+        raise SenetError(say_missing(missing, trainings, list(settings), joined["command"], epochs))
+    source = first / SETTINGS_NAME
     plan = _plan(joined, source, data, str(device), workers, target, progress)
     progress.describe({**facts(plan, trainings, parallel=1), **doubts(settings, found)})
     for training, each in found.items():

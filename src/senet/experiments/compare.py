@@ -168,9 +168,9 @@ def conclude(
     if plan.processes.first:
         runs = [run for run in (finished_run(plan, training) for training in trainings) if run]
         assert len(runs) == len(trainings), f"trainings in {plan.folder} are not finished"
-        seeds = len({training.seed for training in trainings})
+        look = len({training.seed for training in trainings}), plan.images.recipe.epochs
         before = read_concluded(plan.folder)
-        concluded = before.look(seeds, [read_concluded(each) for each in looked_at])
+        concluded = before.look(*look, [read_concluded(each) for each in looked_at])
         cost = concluded.cost(describe_device(plan.device), measure_seconds)
         if cost is None:
             progress.measuring()
@@ -178,7 +178,7 @@ def conclude(
             concluded = concluded.with_cost(cost, measure_seconds)
         if concluded != before:
             write_concluded(plan.folder, concluded)
-        looks = concluded.looks[: concluded.looks.index(seeds) + 1]
+        looks = concluded.looks_until(*look)
     runs, cost, looks = plan.processes.from_first((runs, cost, looks))
     assert cost is not None
     return _conclude(plan, runs, cost, looks, made_with or versions(plan.model))

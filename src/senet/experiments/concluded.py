@@ -1,7 +1,8 @@
 """What concluding a comparison leaves in its run folder: how often it was done, and the cost measured first.
 
 Both belong to the run, not to one result of it. A finished command that is run again shows the same cost, and
-an interval knows of the looks before it.
+an interval knows of the looks before it. One after more seeds, or after trainings were extended to more
+epochs, is a look of its own: whoever goes on until a difference shows finds one sooner or later, by either.
 """
 
 from __future__ import annotations
@@ -32,20 +33,37 @@ class Concluded:
     """What was there before.
 
     Attributes:
-        looks: numbers of seeds after which the comparison was concluded, each once, in that order.
+        looks: numbers of seeds after which the comparison was concluded, in that order.
+        epochs: of the trainings at each look; empty where an older senet looked, which extended none.
         costs: one of each device.
     """
 
     looks: tuple[int, ...] = ()
+    epochs: tuple[int, ...] = ()
     costs: tuple[StoredCost, ...] = ()
 
-    def look(self, seeds: int, elsewhere: Iterable[Concluded] = ()) -> Concluded:
-        """Return this with a look after ``seeds``, and with those that were had in other folders.
+    def __post_init__(self) -> None:
+        """Check what may come from a file."""
+        if self.epochs and len(self.epochs) != len(self.looks):
+            raise SchemaError(f"it has {len(self.looks)} looks and the epochs of {len(self.epochs)}")
 
-        Seeds that were looked at before are no new look, since trainings end the same every time.
+    def look(self, seeds: int, epochs: int, elsewhere: Iterable[Concluded] = ()) -> Concluded:
+        """Return this with a look after so many seeds and epochs, and with those had in other folders.
+
+        A pair that was looked at before is no new look, since trainings end the same every time.
         """
-        before = [look for each in (self, *elsewhere) for look in each.looks]
-        return replace(self, looks=tuple(dict.fromkeys([*before, seeds])))
+        before = [
+            look
+            for each in (self, *elsewhere)
+            for look in zip(each.looks, each.epochs or [epochs] * len(each.looks), strict=True)
+        ]
+        looks = dict.fromkeys([*before, (seeds, epochs)])
+        return replace(self, looks=tuple(s for s, _ in looks), epochs=tuple(e for _, e in looks))
+
+    def looks_until(self, seeds: int, epochs: int) -> tuple[int, ...]:
+        """Return the numbers of seeds of all looks up to the one after so many seeds and epochs."""
+        looks = list(zip(self.looks, self.epochs, strict=True))
+        return self.looks[: looks.index((seeds, epochs)) + 1]
 
     def cost(self, device: str, seconds: float) -> MeasuredCost | None:
         """Return what was measured on ``device`` for as long or longer."""

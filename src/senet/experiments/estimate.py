@@ -33,8 +33,9 @@ def estimate(plan: Plan, folders: Sequence[Path], at_once: int = 1) -> str:
         folders: of each training; those that are begun have less to do.
         at_once: trainings that run on devices of their own.
     """
-    stored = [read_training(folder) for folder in folders] if plan.processes.first else []
-    epochs_left = sum(plan.images.recipe.epochs - (each.epochs if each else 0) for each in stored)
+    epochs = plan.images.recipe.epochs
+    stored = [read_training(folder, epochs) for folder in folders] if plan.processes.first else []
+    epochs_left = sum(epochs - (each.epochs if each else 0) for each in stored)
     if epochs_left <= 0:
         return "nothing is left to train"
     try:

@@ -10,10 +10,10 @@ from typing import Any
 from senet.errors import SenetError
 from senet.experiments.command import job_command
 from senet.experiments.jobs import NOT_BEGUN, state_of
-from senet.experiments.run_folder import SETTINGS_NAME, checksum, read_settings
+from senet.experiments.run_folder import SETTINGS_NAME, checksum, read_experiment, read_settings
 from senet.experiments.trainings import Training
 from senet.training.finished import StoredTraining, read_training
-from senet.training.identity import differences
+from senet.training.identity import differences, extends
 from senet.training.position import TrainingResult
 
 # Two versions of these may come to different results.
@@ -60,11 +60,26 @@ def settings_of(folder: Path) -> dict[str, Any]:
     return settings
 
 
+def longest_first(settings: Mapping[Path, dict[str, Any]]) -> dict[Path, dict[str, Any]]:
+    """Return the folders with the most epochs before those that were not extended to as many."""
+    return dict(sorted(settings.items(), key=lambda item: -epochs_of(item[1]["identity"], item[0])))
+
+
+def epochs_of(identity: Mapping[str, Any], folder: Path) -> int:
+    """Return the epochs of every training of the comparison in a folder."""
+    return read_experiment(identity, folder / SETTINGS_NAME).recipe.epochs
+
+
 def refuse_different(settings: Mapping[Path, dict[str, Any]]) -> None:
-    """Raise `SenetError` unless all folders hold one comparison; it names settings that differ."""
+    """Raise `SenetError` unless all folders hold one comparison; it names settings that differ.
+
+    Args:
+        settings: of each folder, as `longest_first` orders them; the others may have fewer epochs.
+    """
     (first, wanted), *others = settings.items()
     for folder, each in others:
-        if checksum(each["identity"]) != checksum(wanted["identity"]):
+        same = checksum(each["identity"]) == checksum(wanted["identity"])
+        if not same and not extends(each["identity"], wanted["identity"]):
             different = differences(each["identity"], wanted["identity"], f"in {folder}", f"in {first}")
             raise SenetError(
                 f"{first} and {folder} hold different comparisons ({different}): collect those of one "
@@ -87,9 +102,10 @@ def gather(
         SenetError: a training is not of this comparison, or two folders contradict each other.
     """
     found: dict[Training, Found] = {}
+    epochs = epochs_of(identity, next(iter(settings)))
     for folder in settings:
         for training in trainings:
-            stored = read_training(folder / training.name)
+            stored = read_training(folder / training.name, epochs)
             if stored is None:
                 continue
             _refuse_stranger(folder / training.name, stored, training, identity)
@@ -106,6 +122,8 @@ def _refuse_stranger(
     """Raise `SenetError` unless a training is of the comparison in whose folder it lies."""
     there, here = stored.identity, training.identity(identity)
     if there.get("checksum") == here["checksum"] and (there["seed"], there["variant"]) == training:
+        return
+    if extends(there, here):
         return
     del here["checksum"]  # says that something differs, not what
     there = {name: value for name, value in there.items() if name != "checksum"}
@@ -131,7 +149,11 @@ def _numbers(result: TrainingResult) -> tuple[object, ...]:
 
 
 def say_missing(
-    missing: Sequence[Training], trainings: Sequence[Training], folders: Sequence[Path], command: str
+    missing: Sequence[Training],
+    trainings: Sequence[Training],
+    folders: Sequence[Path],
+    command: str,
+    epochs: int,
 ) -> str:
     """Return which trainings are not finished, how far each is, and what would train them.
 
@@ -140,10 +162,11 @@ def say_missing(
         trainings: all of the comparison.
         folders: where was looked.
         command: what repeats the comparison.
+        epochs: of every training.
     """
     names = []
     for training in missing:
-        states = [(folder, state_of(folder, training)) for folder in folders]
+        states = [(folder, state_of(folder, training, epochs)) for folder in folders]
         begun = [f"{state} in {folder}" for folder, state in states if state != NOT_BEGUN]
         names.append(f"{training.name} ({begun[0] if begun else NOT_BEGUN})")
     numbers = _joined([str(trainings.index(training) + 1) for training in missing])

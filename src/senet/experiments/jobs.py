@@ -106,7 +106,7 @@ def compare_job(
         told = {**facts(plan, share, parallel), "job": f"{job}, of {len(trainings)} trainings"}
         progress.describe({**told, "time": time_of(plan, share, parallel)})
         train_all(plan, share, parallel=parallel, progress=progress)
-    left = [(each, state_of(plan.folder, each)) for each in trainings]
+    left = [(each, state_of(plan.folder, each, plan.images.recipe.epochs)) for each in trainings]
     return JobReport(
         folder=plan.folder,
         trained=tuple(each.name for each in share),
@@ -114,13 +114,13 @@ def compare_job(
     )
 
 
-def state_of(folder: Path, training: Training) -> str | None:
-    """Return where a training in a run folder stands, or ``None`` where it is finished.
+def state_of(folder: Path, training: Training, epochs: int) -> str | None:
+    """Return where a training of so many epochs in a run folder stands, or ``None`` where it is finished.
 
     Raises:
         SenetError: it has checkpoints but none can be read.
     """
-    stored = read_training(folder / training.name)
+    stored = read_training(folder / training.name, epochs)
     if stored is None:
         return NOT_BEGUN
     if stored.result is not None:

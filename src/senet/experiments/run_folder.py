@@ -23,7 +23,7 @@ from senet.errors import SenetError
 from senet.files import make_folder, write_once, write_text
 from senet.networks.foreign import package_version
 from senet.schema import Schema, SchemaError, parse_json
-from senet.training.identity import refuse_other_training
+from senet.training.identity import differences, refuse_other_training
 from senet.training.lock import lock_folder
 from senet.training.recipe import FittedRecipe
 
@@ -71,8 +71,9 @@ def claim_folder(
 ) -> Path:
     """Return the folder for an experiment, with its settings written in it.
 
-    An experiment of the same identity goes on in its folder. Without ``out`` the first of
-    ``runs/name``, ``runs/name-2``, … is taken that is free or holds this very experiment. Several
+    An experiment of the same identity goes on in its folder, and in one that is named also one of more
+    epochs that `extends` what it holds. Without ``out`` the first of ``runs/name``, ``runs/name-2``, … is
+    taken that is free or holds this very experiment. Several
     jobs of one experiment may claim its folder at once, also on machines that share a file system.
 
     Args:
@@ -259,12 +260,9 @@ def _candidates(name: str) -> Iterator[Path]:
 def _free_or_same(folder: Path, identity: Mapping[str, Any]) -> bool:
     try:
         free, stored = _free(folder), read_settings(folder)
-        if stored is None:
-            return free
-        refuse_other_training(stored["identity"], identity, folder)
     except SenetError:
         return False
-    return True
+    return free if stored is None else not differences(stored["identity"], identity, "", "")
 
 
 def _free(folder: Path) -> bool:

@@ -119,7 +119,7 @@ def finished_run(plan: Plan, training: Training) -> TrainingRun | None:
         SenetError: the folder holds another training, or no checkpoint in it can be read.
     """
     folder = plan.folder / training.name
-    stored = read_training(folder)
+    stored = read_training(folder, plan.images.recipe.epochs)
     if stored is None:
         return None
     refuse_other_training(stored.identity, training.identity(plan.identity), folder)

@@ -292,7 +292,7 @@ class Comparison:
         findings: what must be said before the verdict, grave ones first.
         sampling_error: half the width in points of the 95 % interval of the top-1 difference over other test
             images; ``None`` where ``top1`` is over test images itself.
-        looks: numbers of seeds after which this comparison was concluded, the last one this time.
+        looks: numbers of seeds at each conclusion, this one the last; a number comes again with more epochs.
     """
 
     schema_version: int = SCHEMA_VERSION

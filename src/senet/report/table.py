@@ -197,7 +197,10 @@ def _about_looks(looks: Sequence[int]) -> str:
     if len(looks) == 1:
         return f"Seeds may be added later: the interval widens with every look, so that {kept}."
     numbers = f"{', '.join(map(str, looks[:-1]))} and {looks[-1]}"
-    return f"Looked at after {numbers} seeds: the interval widens with every look, so that {kept}."
+    times = f"Looked at {len(looks)} times, after {numbers} seeds"
+    if len(set(looks)) < len(looks):
+        times += " and trainings extended in between"
+    return f"{times}: the interval widens with every look, so that {kept}."
 
 
 def _error_row(name: str, comparison: Comparison, field: str, interval: Interval) -> Row:

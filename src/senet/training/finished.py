@@ -19,7 +19,7 @@ class StoredTraining:
         identity: what the training is, as plain values.
         threads: the CPU threads it was trained with, which decide rounding.
         epochs: finished epochs.
-        result: learning curve and answers; ``None`` where the training has not come to its end.
+        result: learning curve and answers; ``None`` where the training has not come to the end asked for.
     """
 
     checkpoint: Path
@@ -29,8 +29,12 @@ class StoredTraining:
     result: TrainingResult | None
 
 
-def read_training(folder: Path) -> StoredTraining | None:
+def read_training(folder: Path, epochs: int) -> StoredTraining | None:
     """Return what the checkpoint in ``folder`` tells, or ``None`` where there is none.
+
+    Args:
+        folder: of the training.
+        epochs: of the whole training; one that ended after fewer may be extended and is not finished.
 
     Raises:
         SenetError: there are checkpoints but none can be read, or another senet wrote them.
@@ -47,5 +51,5 @@ def read_training(folder: Path) -> StoredTraining | None:
         threads=state["threads"],
         epochs=position.epoch,
         # The test images are answered for good after the last epoch only.
-        result=position.result() if position.predictions else None,
+        result=position.result() if position.predictions and position.epoch >= epochs else None,
     )

@@ -129,6 +129,8 @@ class _Loop:
         self.average = MovingAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None
         self.keeper = Keeper(folder, identity, self.stepper, self.average, processes, progress, provenance)
         self.position = self.keeper.restore()
+        if self.position.epoch < recipe.epochs:  # one that had ended and is extended answers at its new end
+            self.position.predictions, self.position.in_top5 = [], None
         self.unread = UnreadSteps(processes, self.device)
         self.meter = Meter(self.device)
         self.logs = make_logs(

@@ -22,7 +22,7 @@ from senet.training.checkpoint import (
     save_checkpoint,
 )
 from senet.training.evaluate import STATISTICS
-from senet.training.identity import refuse_other_training
+from senet.training.identity import extends, refuse_other_training
 from senet.training.position import Position
 from senet.training.processes import Processes
 from senet.training.progress import TrainingProgress
@@ -124,6 +124,11 @@ class Keeper:
             self.progress.note(
                 f"{self.path} is missing or damaged: resuming from {source.name}, the one before it."
             )
+        position = Position(**state["position"])
+        if position.predictions and extends(state["identity"], self.identity):
+            self.progress.note(
+                f"Extending {self.folder}, which ended after {counted(position.epoch, 'epoch', 'epochs')}."
+            )
         self.log_state = state["log"]
         self._take_over(state["threads"], state["processes"])
         try:
@@ -138,7 +143,7 @@ class Keeper:
             raise SenetError(
                 f"{source} does not fit this network and recipe ({reason}): name a new folder with --out."
             ) from error
-        return Position(**state["position"])
+        return position
 
     def _take_over(self, threads: int, processes: int) -> None:
         """Say what going on in another way than before changes."""

@@ -21,7 +21,7 @@ def training_size(recipe: FittedRecipe, epoch: int) -> int:
         recipe: with ``image_size`` chosen, not automatic.
         epoch: from 0.
     """
-    grown = recipe.grow_epochs or int(DEFAULT_SHARE * recipe.epochs)
+    grown = grown_after(recipe)
     if recipe.start_size == 0 or epoch >= grown:
         return recipe.image_size
     if epoch == 0:
@@ -29,6 +29,11 @@ def training_size(recipe: FittedRecipe, epoch: int) -> int:
     even = recipe.start_size + (recipe.image_size - recipe.start_size) * epoch / grown
     step = LARGE_STEP if recipe.image_size >= LEAST_LARGE_SIZE else SMALL_STEP
     return min(max(round(even / step) * step, recipe.start_size), recipe.image_size)
+
+
+def grown_after(recipe: FittedRecipe) -> int:
+    """Return the epochs after which training images have their full size, where they grow."""
+    return recipe.grow_epochs or int(DEFAULT_SHARE * recipe.epochs)
 
 
 def first_sizes(recipe: FittedRecipe) -> tuple[int, ...]:
