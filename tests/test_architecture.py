@@ -30,7 +30,7 @@ ROOMS = [
     "cli",
 ]
 # What any room may use.
-FOUNDATIONS = {"errors", "files", "randomness", "schema", "tensor_files", "text"}
+FOUNDATIONS = {"errors", "files", "randomness", "schema", "shown", "tensor_files", "text"}
 MAY_IMPORT = {
     "kernels": set(),
     "blocks": {"kernels"},

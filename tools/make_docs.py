@@ -11,9 +11,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from senet.insight.results_rows import rows
 from senet.report.page import write_page
 from senet.report.results_json import read_results
-from senet.report.table import as_markdown, notes, rows
+from senet.report.table import as_markdown, notes
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

@@ -13,9 +13,9 @@ from benchmarks.bench_profile import AFTER, BEFORE, PLAIN
 from benchmarks.bench_tail import COPY, GRAPH, SENET, WITH, WITHOUT
 from benchmarks.common import RESULTS
 
+from senet.insight.results_rows import significant
 from senet.insight.results_timing import Timing
 from senet.insight.tails import Traffic, backward_traffic, forward_traffic
-from senet.report.table import significant
 from senet.report.timings_csv import read_csv
 from senet.report.timings_plot import write_plot
 from senet.report.timings_table import range_text

@@ -56,6 +56,14 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
+def signed(value: float, decimals: int = 2) -> str:
+    """Return a difference as text: its sign always shown, a true minus, and zero without a sign."""
+    text = f"{abs(value):,.{decimals}f}"
+    if float(text.replace(",", "")) == 0:
+        return text
+    return f"{'−' if value < 0 else '+'}{text}"
+
+
 def shortened(name: str, most: int = 24) -> str:
     """Return ``name`` in one line, its middle left out where it is longer than ``most`` characters."""
     name = " ".join(name.split())

@@ -19,7 +19,8 @@ from senet.experiments.statistics import (
     sampling_error,
     verdict,
 )
-from senet.insight.results import Interval, signed
+from senet.insight.results import Interval
+from senet.text import signed
 
 PLAIN = [8.9, 8.1, 8.6, 9.4, 8.2]
 SE = [8.2, 7.6, 7.7, 9.0, 7.4]

@@ -308,5 +308,6 @@ def test_the_room_needs_no_torch():
     loaded = {
         name for name in re.findall(r"'(senet\.[\w.]+)'", done.stdout) if not name.startswith("senet.report")
     }
-    results = {"senet.insight.results", "senet.insight.results_timing"}
-    assert loaded == {"senet.errors", "senet.files", "senet.insight", "senet.schema", "senet.text", *results}
+    results = {f"senet.insight.{name}" for name in ("results", "results_rows", "results_timing")}
+    foundations = {f"senet.{name}" for name in ("errors", "files", "schema", "shown", "text")}
+    assert loaded == {"senet.insight", *foundations, *results}

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from senet.insight import results_rows
 from senet.insight.results import Spread
 from senet.report import table
 from tests.report import factory
@@ -17,7 +18,7 @@ def comparison():
 
 
 def row(comparison, metric):
-    return next(row for row in table.rows(comparison) if row.metric.value == metric)
+    return next(row for row in results_rows.rows(comparison) if row.metric.value == metric)
 
 
 def test_errors_are_means_of_the_last_epoch_over_the_seeds(comparison):
@@ -69,7 +70,7 @@ def test_costs(comparison):
 
 def test_one_seed_without_top5():
     comparison = factory.two_classes()
-    assert [r.metric.value for r in table.rows(comparison)][:3] == [
+    assert [r.metric.value for r in results_rows.rows(comparison)][:3] == [
         "Top-1 error",
         "Majority class",
         "Parameters",
@@ -130,32 +131,37 @@ def test_terminal_table_fits_80_columns(comparison):
     wide = replace(comparison, cost=factory.cost(se_parameters=1_234_567_890))
     for shown in (comparison, wide):
         stream = io.StringIO()
-        Console(file=stream, width=80).print(table.as_rich(table.rows(shown)))
+        Console(file=stream, width=80).print(table.as_rich(results_rows.rows(shown)))
         text = stream.getvalue()
         assert max(map(len, text.splitlines())) <= 80
         assert "…" not in text
-        for cell in (cell for r in table.rows(shown) for cell in r.cells()):
+        for cell in (cell for r in results_rows.rows(shown) for cell in r.cells()):
             assert cell.value in text and cell.detail in text
         # A row is two lines and a gap: nothing wraps.
-        assert len(text.strip().splitlines()) == 1 + 3 * len(table.rows(shown))
+        assert len(text.strip().splitlines()) == 1 + 3 * len(results_rows.rows(shown))
 
 
 def test_markdown_and_html_show_the_same_cells(comparison):
-    markdown, html = table.as_markdown(table.rows(comparison)), table.as_html(table.rows(comparison))
+    markdown, html = (
+        table.as_markdown(results_rows.rows(comparison)),
+        table.as_html(results_rows.rows(comparison)),
+    )
     lines = markdown.splitlines()
     assert lines[0] == "|  | plain | SE | SE − plain |"
     assert {line.count("|") for line in lines} == {5}
-    for line, r in zip(lines[2:], table.rows(comparison), strict=True):
+    for line, r in zip(lines[2:], results_rows.rows(comparison), strict=True):
         assert line == "| " + " | ".join(map(str, r.cells())) + " |"
     texts = re.findall(r"<(?:span|small)>([^<]+)</", html)
-    assert texts == [t for r in table.rows(comparison) for c in r.cells() for t in (c.value, c.detail) if t]
+    assert texts == [
+        t for r in results_rows.rows(comparison) for c in r.cells() for t in (c.value, c.detail) if t
+    ]
     assert re.findall(r'data-label="(.*?)"', html)[:3] == ["plain", "SE", "SE − plain"]
 
 
 def test_markup_in_cells_is_escaped():
-    cells = [table.Cell("<b>|", "a|b")] * 4
-    assert "<b>" not in table.as_html([table.Row(*cells)])
-    assert table.as_markdown([table.Row(*cells)]).splitlines()[2].count(" | ") == 3
+    cells = [results_rows.Cell("<b>|", "a|b")] * 4
+    assert "<b>" not in table.as_html([results_rows.Row(*cells)])
+    assert table.as_markdown([results_rows.Row(*cells)]).splitlines()[2].count(" | ") == 3
 
 
 @pytest.mark.parametrize(
@@ -171,7 +177,7 @@ def test_markup_in_cells_is_escaped():
     ],
 )
 def test_significant(value, text):
-    assert table.significant(value) == text
+    assert results_rows.significant(value) == text
 
 
 @pytest.mark.parametrize(
@@ -179,4 +185,4 @@ def test_significant(value, text):
     [(23.26, "+23.3 %"), (0.874, "+0.87 %"), (0.00494, "+0.005 %"), (-0.0007, "−0.0007 %"), (0.0, "0.00 %")],
 )
 def test_a_small_change_is_not_shown_as_none(more: float, text: str) -> None:
-    assert table.percent(more) == text
+    assert results_rows.percent(more) == text

@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from senet.blocks.sync_norm import CpuSyncBatchNorm
 from senet.training.execution import Execution
-from senet.training.parallel import TrainedNetwork, parts_to_shard
+from senet.training.parallel import TrainableNetwork, parts_to_shard
 from senet.training.processes import ALONE, Processes
 from tests.small import small_network, small_recipe
 from tests.training.several import network_with_se
@@ -29,7 +29,7 @@ def group(tmp_path: Path) -> Iterator[None]:
 
 
 def test_only_the_last_piece_exchanges_gradients(group: None) -> None:
-    network = TrainedNetwork(small_network(), small_recipe(), Execution(), ALONE, CPU)
+    network = TrainableNetwork(small_network(), small_recipe(), Execution(), ALONE, CPU)
     shared = network.forward = DistributedDataParallel(network.model)
     with network.adding_up(last=False):
         assert not shared.require_backward_grad_sync
@@ -40,7 +40,7 @@ def test_only_the_last_piece_exchanges_gradients(group: None) -> None:
 def test_a_network_is_given_back_as_it_came() -> None:
     model = network_with_se()
     kinds = [type(each) for each in model.modules()]
-    network = TrainedNetwork(
+    network = TrainableNetwork(
         model, small_recipe(sync_norm=True), Execution(recompute=True), Processes(count=2), CPU
     )
     assert any(isinstance(each, CpuSyncBatchNorm) for each in model.modules())
@@ -52,7 +52,7 @@ def test_a_network_is_given_back_as_it_came() -> None:
 
 def test_statistics_are_those_of_the_first_process() -> None:
     def work(processes: Processes) -> list[torch.Tensor]:
-        network = TrainedNetwork(small_network(), small_recipe(), Execution(), processes, CPU)
+        network = TrainableNetwork(small_network(), small_recipe(), Execution(), processes, CPU)
         for buffer in network.model.buffers():
             buffer.fill_(processes.number + 5)
         network.copy_buffers_from_first()

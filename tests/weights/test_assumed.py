@@ -112,5 +112,5 @@ def test_a_state_dict_of_ours_tells_nothing_but_tensors(tmp_path):
 def test_the_report_says_it_last(tmp_path):
     save_file(pytorchcv_model("resnet20_cifar10").state_dict(), tmp_path / "file.safetensors")
     report = senet.create_model("se_resnet20", weights=tmp_path / "file.safetensors").loaded
-    assert str(report).splitlines()[-1].startswith("  Only the call says that this is resnet20; the tensors")
+    assert str(report).splitlines()[-1].startswith("Only the call says that this is resnet20; the tensors")
     assert len(report.assumed) == 1

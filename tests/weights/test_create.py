@@ -345,12 +345,13 @@ def test_the_report_is_short_and_says_it_all(resnet18):
     report = senet.create_model("se_resnet18", weights=path, num_classes=7).loaded
     lines = str(report).splitlines()
     assert lines[0] == f"se_resnet18: 120 tensors from {path} (torchvision or timm)."
-    assert lines[1] == (
-        "  34 new: layer1.0.se.fc1.weight, layer1.0.se.fc1.bias, layer1.0.se.fc2.weight and 31 more"
+    assert lines[1] == "         tensors  names"
+    assert lines[2] == (
+        "new           34  layer1.0.se.fc1.weight, layer1.0.se.fc1.bias, layer1.0.se.fc2.weight and 31 more"
     )
-    assert lines[2] == "  2 dropped: fc.weight, fc.bias"
-    assert "resnetblur18" in lines[5]
-    assert len(lines) == 6
+    assert lines[3] == "dropped        2  fc.weight, fc.bias"
+    assert "resnetblur18" in lines[6]
+    assert len(lines) == 7
     with pytest.raises(dataclasses.FrozenInstanceError):
         report.loaded = 3
 

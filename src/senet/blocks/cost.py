@@ -18,12 +18,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 from torch import nn
 
 from senet.blocks.attached import attached_block, position_of
 from senet.errors import SenetError
+from senet.shown import Rows, Shown, Table
 
 CONVENTION = (
     "One multiply-add per weight and output position; biases, normalisation and non-linearities not counted."
@@ -36,8 +37,8 @@ Shape = tuple[int, ...]
 _SHAPE_KEEPING = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Dropout, nn.Identity)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cost:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Cost(Shown):
     """What one image costs; the module's docstring states the convention.
 
     Attributes:
@@ -65,7 +66,11 @@ class Cost:
         """Of convolutions and fully connected layers: what the field's tables state."""
         return self.convolution + self.fully_connected
 
-    def __str__(self) -> str:
+    def to_rows(self) -> Rows:
+        """Return one row with every number."""
+        return [{**asdict(self), "multiply_adds": self.multiply_adds}]
+
+    def table(self) -> Table:
         """Return one line per number, with its unit."""
         counted = {
             "parameters": (self.parameters, ""),
@@ -78,9 +83,16 @@ class Cost:
             "activations": (self.activations, "values"),
             "size": (self.bytes, "bytes"),
         }
-        width = max(len(f"{number:,}") for number, _ in counted.values())
-        lines = [f"{name:<17} {number:>{width},} {unit}" for name, (number, unit) in counted.items()]
-        return "\n".join([*(line.rstrip() for line in lines), f"For one image. {CONVENTION}"])
+        return Table(
+            head=(),
+            lines=[(name, f"{number:,}", unit) for name, (number, unit) in counted.items()],
+            numbers=(1,),
+            notes=(f"For one image. {CONVENTION}",),
+        )
+
+    def __str__(self) -> str:
+        """Return the table."""
+        return self.table().text()
 
     def __add__(self, other: Cost) -> Cost:
         """Add up two parts of a network that share no parameter."""

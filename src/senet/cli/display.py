@@ -161,7 +161,8 @@ class Display:
 
     def conclude(self, comparison: Comparison, page: Path) -> None:
         """Print what must be known first, the table, the verdict, what was skipped, and where the page is."""
-        from senet.report.table import as_rich, notes, rows
+        from senet.insight.results_rows import rows
+        from senet.report.table import as_rich, notes
 
         self._warn(comparison.findings, comparison.data.warnings)
         self.console.print()
@@ -176,14 +177,11 @@ class Display:
     def trained(self, network: TrainedNetwork) -> None:
         """Print what must be known first, the last epoch's errors, and where the checkpoint is."""
         self._warn(network.findings, network.warnings)
-        last = network.result.history[-1]
-        top5 = "" if last.top5_error is None else f", top-5 {last.top5_error:.2f} %"
-        self.console.print(
-            f"\n[bold]Test error after epoch {last.epoch}: top-1 {last.top1_error:.2f} %{top5}[/bold]"
-        )
-        self.console.print(f"Always answering the most frequent class: {network.constant.error:.2f} %")
+        constant, place = network.notes
+        self.console.print(f"\n[bold]{network.errors}[/bold]")
+        self.console.print(constant)
         self._name_skipped(network.unreadable)
-        self.console.print(f"Checkpoint and metrics: {plain(str(network.folder))}", soft_wrap=True)
+        self.console.print(plain(place), soft_wrap=True)
 
     def _warn(self, findings: Sequence[Finding], warnings: Sequence[str]) -> None:
         """Print what has to be known before any number is."""

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from senet.cli.terminal import Console, plain
-from senet.experiments.evaluation_report import EvaluationReport
+from senet.experiments.evaluation_report import HEADS, IN_BRACKETS, EvaluationReport
 
 WORST_SHOWN = 10
 MOST_NAMED = 10
@@ -59,9 +59,8 @@ class EvaluationDisplay:
         for warning in report.warnings:
             self.console.print(f"[bold yellow]{plain(warning)}[/]", soft_wrap=True)
         self.console.print(_errors(report))
-        most = plain(report.names[report.constant.label])
-        self.console.print(f"Always answering “{most}”: {report.constant.error:.2f} %")
-        self.console.print("[dim]In brackets: 95 % interval of the error (Wilson).[/dim]\n")
+        self.console.print(plain(report.beside))
+        self.console.print(f"[dim]{IN_BRACKETS}[/dim]\n")
         rows = report.by_class()
         shown = rows if all_classes else rows[:WORST_SHOWN]
         title = "all classes" if len(shown) == len(rows) else f"the {len(shown)} worst of {len(rows)} classes"
@@ -108,10 +107,9 @@ class EvaluationDisplay:
 
 def _errors(report: EvaluationReport) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in ("pixels", "shorter side", "top-1 error", "top-5 error", "loss"):
+    for name in HEADS:
         table.add_column(name)
     for row in report.rows:
-        resizes = " + ".join(map(str, row.resizes))
-        top5 = "" if row.top5 is None else str(row.top5)
-        table.add_row(row.view, resizes, f"[bold]{row.top1}[/bold]", top5, f"{row.loss:.4f}")
+        view, resizes, top1, *others = row.cells()
+        table.add_row(view, resizes, f"[bold]{top1}[/bold]", *others)
     return table

@@ -12,6 +12,7 @@ from PIL import Image
 
 from senet.data.decode import ImageFacts, LargeEnough, Levels, UnreadableImage, decode, examine
 from senet.errors import SenetError
+from senet.shown import Rows, Shown, Table
 
 __all__ = ["ArraySource", "EncodedSource", "ImageData", "ImageSource", "Subset", "UnreadableImage"]
 
@@ -195,8 +196,8 @@ class Subset(ImageSource):
         return self.source.pixels(self.indices[indices])
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageData:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ImageData(Shown):
     """Training and test images with one class mapping.
 
     Attributes:
@@ -218,6 +219,32 @@ class ImageData:
     split: str
     own_test: bool = True
     warnings: tuple[str, ...] = ()
+
+    def to_rows(self) -> Rows:
+        """Return one row for each class."""
+        train, test = (
+            np.bincount(each.labels, minlength=len(self.classes)).tolist() for each in (self.train, self.test)
+        )
+        return [
+            {"class": name, "training_images": train[label], "test_images": test[label]}
+            for label, name in enumerate(self.classes)
+        ]
+
+    def table(self) -> Table:
+        """Return a line for each class."""
+        return Table(
+            warnings=self.warnings,
+            title=(
+                f"{self.name}: {len(self.train):,} training and {len(self.test):,} test images.",
+                self.split,
+            ),
+            head=("class", "training images", "test images"),
+            lines=[
+                (name, f"{each['training_images']:,}", f"{each['test_images']:,}")
+                for name, each in zip(self.classes, self.to_rows(), strict=True)
+            ],
+            numbers=(1, 2),
+        )
 
 
 def require_labels_in_range(labels: Indices, classes: Sized, where: str) -> None:

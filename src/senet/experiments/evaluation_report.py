@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scipy import stats
 
 from senet.insight.results import ConstantAnswer
+from senet.shown import Rows, Shown, Table
+from senet.text import counted
 
 CONFIDENCE = 0.95
 METHOD = "Wilson score interval, 95 %"
+HEADS = ("pixels", "shorter side", "top-1 error", "top-5 error", "loss")
+IN_BRACKETS = "In brackets: 95 % interval of the error (Wilson)."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +68,14 @@ class EvaluationRow:
     loss: float
     top1: Error
     top5: Error | None
-    predictions: tuple[int, ...]
-    confidence: tuple[float, ...]
-    in_top5: tuple[bool, ...] | None
+    predictions: tuple[int, ...] = field(repr=False)
+    confidence: tuple[float, ...] = field(repr=False)
+    in_top5: tuple[bool, ...] | None = field(repr=False)
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the row as text."""
+        top5 = "" if self.top5 is None else str(self.top5)
+        return self.view, " + ".join(map(str, self.resizes)), str(self.top1), top5, f"{self.loss:.4f}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +110,8 @@ class Confusion:
     images: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluationReport:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class EvaluationReport(Shown):
     """Everything one evaluation found.
 
     Attributes:
@@ -147,6 +156,37 @@ class EvaluationReport:
     versions: dict[str, str]
     seconds: float
 
+    @property
+    def beside(self) -> str:
+        """What to hold the errors against, as a sentence."""
+        return f"Always answering “{self.names[self.constant.label]}”: {self.constant.error:.2f} %"
+
+    def to_rows(self) -> Rows:
+        """Return one row for each of `rows`, with what was evaluated."""
+        about = {"network": self.network, "source": self.source, "data": self.data}
+        return [
+            {
+                **about,
+                "view": row.view,
+                "images": row.top1.images,
+                "loss": row.loss,
+                **_columns("top1", row.top1),
+                **_columns("top5", row.top5),
+            }
+            for row in self.rows
+        ]
+
+    def table(self) -> Table:
+        """Return what must be known first, and a line for each of `rows`."""
+        images = counted(len(self.labels), "image")
+        return Table(
+            warnings=self.warnings,
+            title=(f"{self.network} from {self.source} on {images} of {self.data}.",),
+            head=HEADS,
+            lines=[row.cells() for row in self.rows],
+            notes=(self.beside, IN_BRACKETS, *self.notes),
+        )
+
     def by_class(self, row: EvaluationRow | None = None) -> tuple[ClassRow, ...]:
         """Return the classes of the images, the one with the highest error first.
 
@@ -182,3 +222,12 @@ class EvaluationReport:
         predictions: Sequence[int] = (row or self.rows[-1]).predictions
         pairs = zip(self.labels, predictions, strict=True)
         return Counter((true, guess) for true, guess in pairs if true != guess)
+
+
+def _columns(name: str, error: Error | None) -> dict[str, float | None]:
+    low, high = (None, None) if error is None else error.interval
+    return {
+        f"{name}_error": None if error is None else error.percent,
+        f"{name}_low": low,
+        f"{name}_high": high,
+    }

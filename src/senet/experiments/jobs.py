@@ -16,17 +16,20 @@ from senet.experiments.parallel import check_parallel, train_all
 from senet.experiments.plan import make_plan
 from senet.experiments.progress import ComparisonProgress
 from senet.experiments.trainings import Training, share_of, trainings_of
+from senet.shown import Rows, Shown, Table
+from senet.text import counted
 from senet.training.checkpoint import CHECKPOINT_NAME
 from senet.training.execution import Execution
 from senet.training.finished import read_training
 from senet.training.processes import join_processes
 from senet.training.recipe import Recipe
 
+FINISHED = "finished"
 NOT_BEGUN = "no checkpoint yet"
 
 
-@dataclass(frozen=True, kw_only=True)
-class JobReport:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class JobReport(Shown):
     """What a job has done and what is left of the comparison.
 
     Attributes:
@@ -39,6 +42,23 @@ class JobReport:
     folder: Path
     trained: tuple[str, ...]
     left: tuple[tuple[str, str], ...]
+
+    def to_rows(self) -> Rows:
+        """Return one row for each training of the job, then for each that is not finished."""
+        rows = [(name, FINISHED) for name in self.trained] + list(self.left)
+        return [{"training": name, "state": state} for name, state in rows]
+
+    def table(self) -> Table:
+        """Return what is left, and what the job has trained."""
+        left = (
+            f"{len(self.left):,} not finished in {self.folder}" if self.left else "all trainings are finished"
+        )
+        return Table(
+            title=(f"{counted(len(self.trained), 'training')} of this job done; {left}.",),
+            head=("training", "state"),
+            lines=[(str(each["training"]), str(each["state"])) for each in self.to_rows()],
+            notes=(f"To compare them when all jobs are done: senet.collect({str(self.folder)!r})",),
+        )
 
 
 @checked("Display")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
-from senet.insight.results import Spread, signed
-from senet.surgery.report import aligned
+from senet.insight.results import Spread
+from senet.shown import Rows, Shown, Table, aligned
+from senet.text import signed
 
 _HEADS = (
     *("block", "channels", "parameters", "gate", "std", "loss", "top-1 error"),
@@ -101,8 +102,8 @@ class PrunedModel:
         return 100 * self.se_parameters / plain if plain else float("inf")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PruneReport:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PruneReport(Shown):
     """All SE blocks of a model in the order in which they run. Prints as a table.
 
     Errors are in percent, changes are after minus before.
@@ -141,21 +142,36 @@ class PruneReport:
         """The blocks that were kept."""
         return tuple(row for row in self.rows if not row.folded)
 
-    def __str__(self) -> str:
-        """Return a line for each block, and the totals."""
+    def to_rows(self) -> Rows:
+        """Return one row for each block; times are medians."""
+        return [
+            {
+                **asdict(replace(row, milliseconds=None, time_ratio=None)),
+                "into": ", ".join(row.into),
+                "milliseconds": row.milliseconds.median if row.milliseconds else None,
+                "time_ratio": row.time_ratio.median if row.time_ratio else None,
+            }
+            for row in self.rows
+        ]
+
+    def table(self) -> Table:
+        """Return how many blocks were folded, and the model before and after."""
         would = " would be" if self.dry_run else ""
-        head = (
+        sentence = (
             f"{self.model}: {len(self.folded)} of {len(self.rows)} SE blocks{would} folded, measured on "
             f"{self.images:,} images, each {100 / self.images:.2g} points, "
             f"with a budget of {100 * self.budget:g} points"
         )
-        rows = aligned([_HEADS, *(row.cells() for row in self.rows)])
-        return "\n".join([*rows, "", head, *aligned(self._totals())])
+        return Table(title=(sentence,), head=("", "before", "after"), lines=self._totals())
+
+    def __str__(self) -> str:
+        """Return a line for each block, and the totals."""
+        blocks = aligned([_HEADS, *(row.cells() for row in self.rows)])
+        return "\n".join([*blocks, "", self.table().text()])
 
     def _totals(self) -> list[tuple[str, str, str]]:
         both = (self.before, self.after)
         lines = [
-            ("", "before", "after"),
             ("parameters", *(f"{each.parameters:,}" for each in both)),
             ("SE adds", *(f"{each.se_parameters:,} ({each.se_share:.2f} %)" for each in both)),
             ("loss", *(f"{each.loss:.4f}" for each in both)),
@@ -167,9 +183,11 @@ class PruneReport:
         times = [_spread(each.milliseconds, " ms") for each in both]
         lines.append((f"batch of {self.batch_size}", *times))
         lines.append(("time, after / before", "", _spread(ratio)))
-        lines.append(("measured on", self.device, f"{ratio.count} pairs of turns"))
+        lines.append(
+            ("measured on", self.device, f"{ratio.count} pairs of turns, with 20th to 80th percentile")
+        )
         return [(first, second, third) for first, second, third in lines]
 
 
 def _spread(each: Spread, unit: str = "") -> str:
-    return f"{each.median:.3f}{unit} (20th to 80th percentile {each.p20:.3f} to {each.p80:.3f})"
+    return f"{each.median:.3f}{unit} ({each.p20:.3f} to {each.p80:.3f})"

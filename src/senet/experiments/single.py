@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from senet.experiments.progress import ComparisonProgress
 from senet.experiments.twins import name_of_plain, name_of_twin
 from senet.insight.results import ConstantAnswer, Finding
 from senet.networks.provenance import attach_provenance
+from senet.shown import Rows, Shown, Table
 from senet.training.execution import Execution
 from senet.training.lock import lock_folder
 from senet.training.loop import TrainingResult, train
@@ -28,8 +29,8 @@ from senet.training.progress import TrainingProgress
 from senet.training.recipe import Recipe
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainedNetwork:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TrainedNetwork(Shown):
     """A network after its training.
 
     Attributes:
@@ -51,6 +52,30 @@ class TrainedNetwork:
     warnings: tuple[str, ...]
     constant: ConstantAnswer
     folder: Path
+
+    @property
+    def errors(self) -> str:
+        """The last epoch's errors on the test images, as a sentence."""
+        last = self.result.history[-1]
+        top5 = "" if last.top5_error is None else f", top-5 {last.top5_error:.2f} %"
+        return f"Test error after epoch {last.epoch}: top-1 {last.top1_error:.2f} %{top5}"
+
+    @property
+    def notes(self) -> tuple[str, str]:
+        """What to hold the errors against, and where the training lies, as sentences."""
+        return (
+            f"Always answering the most frequent class: {self.constant.error:.2f} %",
+            f"Checkpoint and metrics: {self.folder}",
+        )
+
+    def to_rows(self) -> Rows:
+        """Return one row for each epoch."""
+        return self.result.to_rows()
+
+    def table(self) -> Table:
+        """Return what must be known first, the errors, and a line for each epoch."""
+        warnings = (*(each.sentence for each in self.findings), *self.warnings)
+        return replace(self.result.table(), warnings=warnings, title=(self.errors,), notes=self.notes)
 
 
 @checked("Display")

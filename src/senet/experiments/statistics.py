@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 from senet.errors import SenetError
-from senet.insight.results import Detectable, Interval, Verdict, signed
+from senet.insight.results import Detectable, Interval, Verdict
+from senet.text import signed
 
 POWER = 0.8
 # Chance of a false verdict at the first look at a comparison, and by what it falls from look to look.

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from senet.insight.results_rows import short_table, training_rows
+from senet.shown import Rows, Shown, Table
 
 SCHEMA_VERSION = 1
 
@@ -28,8 +31,7 @@ class EpochMetrics:
         train_loss: mean cross-entropy over the epoch's batches, as trained (label smoothing included).
         test_loss: mean cross-entropy over the test images, without label smoothing.
         top1_error: percent of test images whose first guess is wrong.
-        top5_error: percent of test images without the right class among five guesses, or ``None``
-            with five classes or fewer.
+        top5_error: the same of five guesses; ``None`` with five classes or fewer.
         train_seconds: time spent training the epoch, waiting for data included.
         data_wait: share of that time spent waiting for data, 0 to 1; 0 in results that do not have it.
     """
@@ -54,16 +56,15 @@ class TrainingRun:
         history: the learning curve.
         predictions: the last epoch's first guess for every test image.
         folder: with its checkpoints, relative to the comparison's folder.
-        in_top5: whether each test image's class was among the last epoch's five guesses; ``None``
-            with five classes or fewer.
+        in_top5: whether each test image's class was among five guesses; ``None`` with five classes or fewer.
     """
 
     seed: int
     variant: Variant
-    history: tuple[EpochMetrics, ...]
-    predictions: tuple[int, ...]
+    history: tuple[EpochMetrics, ...] = field(repr=False)
+    predictions: tuple[int, ...] = field(repr=False)
     folder: str
-    in_top5: tuple[bool, ...] | None = None
+    in_top5: tuple[bool, ...] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +237,7 @@ class ChangedImage:
     plain_prediction: int
     se_prediction: int
     seeds_changed: int
-    thumbnail: str
+    thumbnail: str = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,12 +259,12 @@ class DataSummary:
     name: str
     location: str
     split: str
-    classes: tuple[str, ...]
-    train_counts: tuple[int, ...]
-    test_labels: tuple[int, ...]
+    classes: tuple[str, ...] = field(repr=False)
+    train_counts: tuple[int, ...] = field(repr=False)
+    test_labels: tuple[int, ...] = field(repr=False)
     image_size: int
     channels: int
-    unreadable: tuple[tuple[str, str], ...]
+    unreadable: tuple[tuple[str, str], ...] = field(repr=False)
     warnings: tuple[str, ...] = ()
 
     def constant_answer(self) -> ConstantAnswer:
@@ -271,8 +272,8 @@ class DataSummary:
         return constant_answer(self.test_labels, self.train_counts)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Comparison(Shown):
     """A plain network against its SE twin: the content of ``results.json``.
 
     Attributes:
@@ -320,10 +321,10 @@ class Comparison:
         """Return the trainings of one network in the order of the seeds."""
         return [run for run in self.runs if run.variant == variant]
 
+    def to_rows(self) -> Rows:
+        """Return one row for each training, with what its network costs."""
+        return training_rows(self)
 
-def signed(value: float, decimals: int = 2) -> str:
-    """Return a difference as text: its sign always shown, a true minus, and zero without a sign."""
-    text = f"{abs(value):,.{decimals}f}"
-    if float(text.replace(",", "")) == 0:
-        return text
-    return f"{'−' if value < 0 else '+'}{text}"
+    def table(self) -> Table:
+        """Return what is found and what it costs."""
+        return short_table(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from senet.errors import require_type
 from senet.kernels.dispatch import Ran, recording
+from senet.shown import Rows, Shown, Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +34,8 @@ class KernelRow:
     reason: str
 
 
-@dataclass(frozen=True)
-class KernelReport:
+@dataclass(frozen=True, repr=False)
+class KernelReport(Shown):
     """Which kernel ran each block of a network, in the order in which they ran. Prints as a table."""
 
     rows: tuple[KernelRow, ...]
@@ -45,20 +46,26 @@ class KernelReport:
         names = [row.backend for row in self.rows]
         return {name: names.count(name) for name in dict.fromkeys(names)}
 
-    def __str__(self) -> str:
+    def to_rows(self) -> Rows:
+        """Return one row for each block."""
+        return [{**asdict(row), "shape": _sizes(row)} for row in self.rows]
+
+    def table(self) -> Table:
         """Return a line for each block, and how many blocks each backend ran."""
-        heads = ("block", "steps", "input", "kernel", "why nothing faster")
-        lines = [
-            (row.block, row.steps, "×".join(map(str, row.shape)), row.backend, row.reason)
-            for row in self.rows
-        ]
-        widths = [max(len(line[column]) for line in [heads, *lines]) for column in range(len(heads))]
-        table = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in [heads, *lines]
-        ]
         counts = ", ".join(f"{count} by {name}" for name, count in self.backends.items())
-        return "\n".join([*table, f"{len(self.rows)} blocks: {counts or 'none'}"])
+        return Table(
+            head=("block", "steps", "input", "kernel", "why nothing faster"),
+            lines=[(row.block, row.steps, _sizes(row), row.backend, row.reason) for row in self.rows],
+            notes=(f"{len(self.rows)} blocks: {counts or 'none'}",),
+        )
+
+    def __str__(self) -> str:
+        """Return all of the table."""
+        return self.table().text()
+
+
+def _sizes(row: KernelRow) -> str:
+    return "×".join(map(str, row.shape))
 
 
 def explain_kernels(model: nn.Module, *inputs: Any) -> KernelReport:

@@ -15,7 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from senet.files import write_text
-from senet.insight.results import Comparison, DataSummary, Spread, signed
+from senet.insight.results import Comparison, DataSummary, Spread
+from senet.insight.results_rows import NO_DIFFERENCE, cost_rows, error_rows, ratio_ends
 from senet.report import plots, table
 from senet.report.by_class import (
     changed_answers,
@@ -24,7 +25,7 @@ from senet.report.by_class import (
     most_changed,
     most_confused,
 )
-from senet.text import shortened
+from senet.text import shortened, signed
 
 MOST_CLASSES_DRAWN = 20
 MOST_CLASSES_IN_MATRIX = 30
@@ -79,7 +80,7 @@ def page(comparison: Comparison) -> str:
 def _headline(comparison: Comparison) -> dict[str, Any]:
     mark, outcome = _OUTCOMES[comparison.verdict.outcome]
     claim, colon, rest = comparison.verdict.sentence.partition(": ")
-    errors, costs = table.error_rows(comparison), table.cost_rows(comparison)
+    errors, costs = error_rows(comparison), cost_rows(comparison)
     return {
         "mark": mark,
         "outcome": outcome,
@@ -88,7 +89,7 @@ def _headline(comparison: Comparison) -> dict[str, Any]:
         "reason": rest,
         "top1_row": errors[0],
         "costs": [costs[0], *costs[2:4]],
-        "no_difference": table.NO_DIFFERENCE,
+        "no_difference": NO_DIFFERENCE,
         "results_table": Markup(table.as_html(errors + costs)),
         "notes": table.notes(comparison),
         "measured_interval": comparison.cost.training_time_ratio.low is not None,
@@ -163,7 +164,7 @@ def _added_costs(comparison: Comparison) -> list[tuple[str, float, float, float]
         return name, percent, percent, percent
 
     def timed(name: str, ratio: Spread) -> tuple[str, float, float, float]:
-        low, high = table.ratio_ends(ratio)
+        low, high = ratio_ends(ratio)
         return name, 100 * (ratio.median - 1), 100 * (low - 1), 100 * (high - 1)
 
     return [

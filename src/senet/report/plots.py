@@ -12,11 +12,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from senet.insight.results import Comparison, EpochMetrics, Interval, TrainingRun, Variant, signed
+from senet.insight.results import Comparison, EpochMetrics, Interval, TrainingRun, Variant
+from senet.insight.results_rows import last_errors, percent
 from senet.report.by_class import ClassError
 from senet.report.svg import INK, LINE, MUTED, PLAIN, SE, SURFACE, drawing, inline, new_figure
-from senet.report.table import last_errors, percent
-from senet.text import shortened
+from senet.text import shortened, signed
 
 Counts = NDArray[np.int64]
 

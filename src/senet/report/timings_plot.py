@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from senet.errors import SenetError
 from senet.files import write_bytes
 from senet.insight.results import Spread
+from senet.insight.results_rows import significant
 from senet.insight.results_timing import Timing
 from senet.report.svg import PIXELS_PER_INCH
-from senet.report.table import significant
 from senet.report.timings_table import bars, panels, ratio_text
 
 FORMATS = (".svg", ".png")

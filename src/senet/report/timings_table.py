@@ -7,8 +7,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from senet.insight.results import Spread
+from senet.insight.results_rows import significant
 from senet.insight.results_timing import Timing
-from senet.report.table import significant
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from senet.blocks.attached import Position
+from senet.shown import Rows, Shown, Table
 from senet.text import counted
 
 ALREADY = "it already has channel attention"
@@ -54,8 +55,8 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class InsertionReport:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class InsertionReport(Shown):
     """The plan and what came of it, in the order in which the places run. Prints as a table.
 
     Attributes:
@@ -94,14 +95,28 @@ class InsertionReport:
         names = [row.reason for row in self.skipped]
         return {name: names.count(name) for name in dict.fromkeys(names)}
 
-    def __str__(self) -> str:
+    def to_rows(self) -> Rows:
+        """Return one row for each place that got SE, then for each that was skipped, with its reason."""
+        taken = [{**asdict(site), "skipped": None} for site in self.sites]
+        nothing = dict.fromkeys(each.name for each in fields(Site))
+        return taken + [
+            {**nothing, "name": row.name, "kind": row.kind, "skipped": row.reason} for row in self.skipped
+        ]
+
+    def table(self) -> Table:
         """Return a line for each place, and the totals."""
-        heads = ("unit", "kind", "SE sits", "stage", "channels", "hidden", "parameters", "multiply-adds")
-        lines = [heads, *(_line(site) for site in self.sites)]
-        table = _aligned(lines) if self.sites else []
+        return Table(
+            head=("unit", "kind", "SE sits", "stage", "channels", "hidden", "parameters", "multiply-adds"),
+            lines=[_line(site) for site in self.sites],
+            numbers=(3, 4, 5, 6, 7),
+            notes=tuple(self._totals()),
+        )
+
+    def __str__(self) -> str:
+        """Return all of the table, with each place that was skipped."""
         skipped = [f"  {row.name or '(the model)'}: {row.reason}" for row in self.skipped]
-        heading = ["Skipped:"] if skipped else []
-        return "\n".join([*table, *heading, *skipped, *self._totals()])
+        table = self.table()
+        return replace(table, notes=(*(["Skipped:"] if skipped else []), *skipped, *table.notes)).text()
 
     def _had_se(self) -> int:
         return self.reasons.get(ALREADY, 0)
@@ -140,15 +155,3 @@ def _line(site: Site) -> tuple[str, ...]:
 
 
 _WHERE: dict[Position, str] = {"after": "behind", "before": "before", "after relu": "behind ReLU of"}
-_NUMBERS_FROM = 3
-
-
-def _aligned(lines: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if index >= _NUMBERS_FROM else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+from senet.shown import Rows, Shown, Table
 
 
 @dataclass(frozen=True, order=True, kw_only=True)
@@ -25,8 +26,8 @@ class AccelerationRow:
     reason: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class AccelerationReport:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AccelerationReport(Shown):
     """The places of a model in the order of its modules. Prints as a table.
 
     Attributes:
@@ -59,15 +60,24 @@ class AccelerationReport:
         """How many places were left for each reason."""
         return _counts([row.reason for row in self.left])
 
-    def __str__(self) -> str:
+    def to_rows(self) -> Rows:
+        """Return one row for each place."""
+        return [asdict(row) for row in self.rows]
+
+    def table(self) -> Table:
         """Return a line for each place, and the totals."""
-        heads = ("block", "layers", "steps", "", "why not (more)")
-        lines = [
-            (row.block or "(the model)", row.layers, row.steps, "taken" if row.taken else "left", row.reason)
-            for row in self.rows
-        ]
-        table = aligned([heads, *lines])
-        return "\n".join([*(table if lines else []), *self._totals()])
+        return Table(
+            head=("block", "layers", "steps", "", "why not (more)"),
+            lines=[
+                (each.block or "(the model)", each.layers, each.steps, _STATES[each.taken], each.reason)
+                for each in self.rows
+            ],
+            notes=tuple(self._totals()),
+        )
+
+    def __str__(self) -> str:
+        """Return all of the table."""
+        return self.table().text()
 
     def _totals(self) -> list[str]:
         totals = [f"{self.model}: {len(self.taken)} places taken{_list(self.steps)}"]
@@ -79,13 +89,7 @@ class AccelerationReport:
         return totals
 
 
-def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Return lines of cells as text with the cells below each other."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
+_STATES = {True: "taken", False: "left"}
 
 
 def _counts(names: list[str]) -> dict[str, int]:

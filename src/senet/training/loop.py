@@ -36,7 +36,7 @@ from senet.training.interrupt import StopRequest
 from senet.training.logs.make import make_logs
 from senet.training.meter import Meter
 from senet.training.metrics_file import write_metrics
-from senet.training.parallel import TrainedNetwork
+from senet.training.parallel import TrainableNetwork
 from senet.training.position import TrainingResult
 from senet.training.processes import ALONE, Processes, lost_processes_explained
 from senet.training.progress import Silent, TrainingProgress
@@ -90,7 +90,7 @@ def train(
     """
     execution = execution or Execution()
     watching = progress if progress is not None and processes.first else Silent()
-    network = TrainedNetwork(model, recipe, execution, processes, device)
+    network = TrainableNetwork(model, recipe, execution, processes, device)
     try:
         with lost_processes_explained():
             keeper = (folder, identity or {}, provenance)
@@ -107,7 +107,7 @@ class _Loop:
 
     def __init__(
         self,
-        network: TrainedNetwork,
+        network: TrainableNetwork,
         images: TrainingImages,
         recipe: FittedRecipe,
         seed: int,

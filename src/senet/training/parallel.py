@@ -27,7 +27,7 @@ _LOCAL_BUFFERS: dict[str, Any] = (
 )
 
 
-class TrainedNetwork:
+class TrainableNetwork:
     """A network, and how it is called in training.
 
     Attributes:

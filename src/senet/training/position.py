@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from senet.insight.results import EpochMetrics
+from senet.shown import Rows, Shown, Table
+from senet.text import counted
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingResult:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TrainingResult(Shown):
     """A finished training: its learning curve and the last epoch's answers.
 
     Attributes:
@@ -21,6 +23,35 @@ class TrainingResult:
     history: tuple[EpochMetrics, ...]
     predictions: tuple[int, ...]
     in_top5: tuple[bool, ...] | None
+
+    def to_rows(self) -> Rows:
+        """Return one row for each epoch."""
+        return [asdict(each) for each in self.history]
+
+    def table(self) -> Table:
+        """Return a line for each epoch."""
+        return Table(
+            head=_HEADS,
+            lines=[_line(each) for each in self.history],
+            numbers=tuple(range(len(_HEADS))),
+            last=3,
+            notes=(f"{counted(len(self.predictions), 'test image')}.",),
+        )
+
+
+_HEADS = ("epoch", "learning rate", "train loss", "test loss", "top-1 error", "top-5 error", "seconds")
+
+
+def _line(each: EpochMetrics) -> tuple[str, ...]:
+    return (
+        f"{each.epoch:,}",
+        f"{each.learning_rate:.3g}",
+        f"{each.train_loss:.4g}",
+        f"{each.test_loss:.4g}",
+        f"{each.top1_error:.2f} %",
+        "–" if each.top5_error is None else f"{each.top5_error:.2f} %",
+        f"{each.train_seconds:,.1f}",
+    )
 
 
 @dataclass

@@ -19,7 +19,7 @@ from senet.training.images import Normalise
 from senet.training.loss import training_loss
 from senet.training.mixing import Mixing
 from senet.training.optimiser import gradient_norm, make_autocast, make_optimiser, make_scaler
-from senet.training.parallel import TrainedNetwork
+from senet.training.parallel import TrainableNetwork
 from senet.training.processes import Processes
 from senet.training.recipe import FittedRecipe
 
@@ -40,7 +40,7 @@ class Stepper:
 
     def __init__(
         self,
-        network: TrainedNetwork,
+        network: TrainableNetwork,
         recipe: FittedRecipe,
         normalise: Normalise,
         processes: Processes,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from senet.shown import Rows, Shown, Table
+
 _NAMED = 3
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoadReport:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class LoadReport(Shown):
     """What came from a checkpoint and what did not.
 
     Attributes:
@@ -34,14 +36,32 @@ class LoadReport:
     assumed: tuple[str, ...] = ()
     classes: tuple[str, ...] | None = None
 
-    def __str__(self) -> str:
-        lines = [f"{self.network}: {self.loaded} tensors from {self.source} ({self.package})."]
-        lines += [
-            f"  {len(keys)} {what}: {_shortened(keys)}"
+    def to_rows(self) -> Rows:
+        """Return one row each for the tensors that were loaded, that are new, and that were dropped."""
+        return [
+            {"tensors": "loaded", "count": self.loaded, "names": None},
+            {"tensors": "new", "count": len(self.new), "names": ", ".join(self.new)},
+            {"tensors": "dropped", "count": len(self.dropped), "names": ", ".join(self.dropped)},
+        ]
+
+    def table(self) -> Table:
+        """Return what came from where, what did not, and what was decided."""
+        lines = [
+            (what, f"{len(keys):,}", _shortened(keys))
             for what, keys in (("new", self.new), ("dropped", self.dropped))
             if keys
         ]
-        return "\n".join([*lines, *(f"  {sentence}" for sentence in (*self.changes, *self.assumed))])
+        return Table(
+            title=(f"{self.network}: {self.loaded} tensors from {self.source} ({self.package}).",),
+            head=("", "tensors", "names"),
+            lines=lines,
+            numbers=(1,),
+            notes=(*self.changes, *self.assumed),
+        )
+
+    def __str__(self) -> str:
+        """Return all of the table."""
+        return self.table().text()
 
 
 def _shortened(keys: tuple[str, ...]) -> str:
