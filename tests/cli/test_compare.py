@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from benchmarks.chaos import differences
 
 from senet.cli.main import EXIT_BAD_INPUT, main
 from senet.experiments import collect as collect_module
@@ -76,3 +77,49 @@ def test_two_jobs_and_what_is_collected(
     out = capsys.readouterr().out
     assert re.search(r"Report: x/report\.html", out) and "Top-1 error" in out
     assert json.loads(Path("x/results.json").read_text())["command"] == command
+
+
+STEPS = ["--batch-size", "16", "--workers", "0", "--schedule", "step", "--step-epochs", "1"]
+
+
+def test_more_epochs_extend_a_training(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "photos", "--model", "se_resnet8", "--ema-decay", "0.9", *STEPS, "--out"]
+    warm = ["--warmup-epochs", "0.5"]
+    assert main([*words, "x", "--epochs", "2", *warm]) == 0
+    before = [Path("x", name).read_bytes() for name in ("settings.json", "metrics.csv", "checkpoint.pt")]
+    for refused, said in (
+        (
+            ["--epochs", "3"],
+            "only with the settings that it began with: add --warmup-epochs 0.5, or name a new",
+        ),
+        (
+            ["--epochs", "3", "--momentum", "0.8", *warm],
+            "holds another training (recipe.epochs is 2 there and",
+        ),
+        (["--epochs", "3", "--seed", "1", *warm], "holds another training (seed is 0 there and 1 here"),
+    ):
+        assert main([*words, "x", *refused]) == EXIT_BAD_INPUT
+        assert said in capsys.readouterr().err
+    assert before == [
+        Path("x", name).read_bytes() for name in ("settings.json", "metrics.csv", "checkpoint.pt")
+    ]
+    for folder in ("x", "whole"):
+        assert main([*words, folder, "--epochs", "3", *warm]) == 0
+    assert capsys.readouterr().out.count("Extending x, which ended after 2 epochs.") == 1
+    assert differences(Path("whole"), Path("x")) == []
+    assert main([*words, "x", "--epochs", "2", *warm]) == EXIT_BAD_INPUT
+    said = (
+        "The training in x is one of 3 epochs and cannot be cut to 2 epochs: give --epochs 3 or more, or name"
+    )
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_comparison_is_extended_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["compare", "photos", "--seeds", "1", *STEPS, "--warmup-epochs", "0.5", "--out"]
+    assert main([*words, "x", "--epochs", "2", "--job", "1/1"]) == 0
+    assert main([*words, "x", "--epochs", "3", "--job", "1/1", "--parallel", "2"]) == 0
+    assert capsys.readouterr().out.count("which ended after 2 epochs.") == 2
+    assert main([*words, "whole", "--epochs", "3", "--job", "1/1"]) == 0
+    for each in ("seed0-plain", "seed0-se"):
+        assert differences(Path("whole") / each, Path("x") / each) == []

@@ -13,7 +13,7 @@ from senet.errors import SenetError
 from senet.experiments import run_folder
 from senet.experiments.run_folder import SETTINGS_NAME, checksum, claim_folder, read_experiment, read_settings
 from senet.training.lock import lock_folder
-from tests.small import small_recipe
+from tests.small import small_recipe, small_train
 
 ONE = {"model": "resnet8", "recipe": {"epochs": 3, "step_epochs": (1, 2)}}
 TWO = {"model": "resnet8", "recipe": {"epochs": 4, "step_epochs": (1, 2)}}
@@ -65,6 +65,40 @@ def test_a_named_folder_is_extended_and_one_that_is_found_is_not(monkeypatch: py
         six = {**five, "recipe": asdict(small_recipe(schedule="step", step_epochs=(1,), epochs=6))}
         claim_folder(found, "", six, "longer")
     assert (found / SETTINGS_NAME).read_bytes() == before, "a training that runs keeps its settings"
+
+
+def test_settings_of_an_extension_that_was_never_begun_are_no_obstacle() -> None:
+    recipes = {
+        epochs: small_recipe(schedule="step", warmup_epochs=0, epochs=epochs, step_epochs=(1,) * (epochs > 1))
+        for epochs in (1, 2, 3)
+    }
+    identities = {
+        epochs: {"model": "x", "seed": None, "recipe": asdict(recipe)} for epochs, recipe in recipes.items()
+    }
+
+    def begin(training: str, epochs: int) -> None:
+        identity = {
+            **identities[epochs],
+            "seed": 0,
+            "variant": "se",
+            "checksum": checksum(identities[epochs]),
+        }
+        small_train(Path("x") / training, recipes[epochs], identity=identity)
+
+    claim_folder(Path("x"), "", identities[3], "")
+    with pytest.raises(SenetError, match="x is one of 3 epochs and cannot be cut to 2 epochs"):
+        claim_folder(Path("x"), "", identities[2], "")
+    begin("seed0-se", 1)
+    claim_folder(Path("x"), "", identities[2], "")
+    claim_folder(Path("x"), "", identities[3], "")
+    claim_folder(Path("x"), "", identities[1], "")
+    begin("seed0-se", 2)
+    claim_folder(Path("x"), "", identities[3], "")
+    with pytest.raises(SenetError, match="x is one of 2 epochs and cannot be cut to 1 epoch:"):
+        claim_folder(Path("x"), "", identities[1], "")
+    begin("seed0-plain", 3)
+    with pytest.raises(SenetError, match="x is one of 3 epochs and cannot be cut to 2 epochs"):
+        claim_folder(Path("x"), "", identities[2], "")
 
 
 def test_a_folder_of_other_files_is_refused_and_left_alone() -> None:

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 SCRIPT = """
 import sys, time
+from dataclasses import asdict
 from pathlib import Path
 import torch
 from senet.training.execution import Execution
@@ -31,18 +32,24 @@ class Slow(Silent):
         time.sleep(0.004)
 
 torch.set_num_threads(1)
-recipe = small_recipe(epochs=25, ema_decay=0.95, erasing=0.5)
-small_train(Path(sys.argv[1]), recipe, progress=Slow(), execution=Execution(checkpoint_seconds=0))
+shape = {"schedule": "step", "step_epochs": (5,), "ema_decay": 0.95, "erasing": 0.5}
+recipe = small_recipe(epochs=int(sys.argv[2]), **shape)
+options = {"identity": {"recipe": asdict(recipe)}, "execution": Execution(checkpoint_seconds=0)}
+small_train(Path(sys.argv[1]), recipe, progress=Slow(), **options)
 """
 MOST_STARTS = 60
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder)], cwd=Path(__file__).parents[2])
+def start(folder: Path, epochs: int = 25) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", SCRIPT, str(folder), str(epochs)]
+    return subprocess.Popen(command, cwd=Path(__file__).parents[2])
 
 
-def test_killed_again_and_again_ends_with_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("extended", [False, True])
+def test_killed_again_and_again_ends_with_the_same_bits(tmp_path: Path, extended: bool) -> None:
     assert start(tmp_path / "whole").wait() == 0
+    if extended:
+        assert start(tmp_path / "killed", epochs=8).wait() == 0
     kills, moments = 0, random.Random(0)
     for _ in range(MOST_STARTS):
         before = last_saved(tmp_path / "killed")

@@ -56,7 +56,8 @@ def compare(
 
     Both networks of a seed start from the same values in every shared parameter and see the same
     images in the same order with the same augmentation. A comparison that was interrupted goes on
-    where it stopped when it is called again with the same arguments.
+    where it stopped when it is called again with the same arguments. With ``out`` and a recipe of more epochs
+    one that ended is extended, unless its schedule depends on the number of epochs.
 
     Args:
         data: a folder of class folders, a CSV list, parquet, Arrow or tar files, the name of a dataset on

@@ -23,7 +23,8 @@ from senet.errors import SenetError
 from senet.files import make_folder, write_once, write_text
 from senet.networks.foreign import package_version
 from senet.schema import Schema, SchemaError, parse_json
-from senet.training.identity import differences, refuse_other_training
+from senet.training.finished import read_training
+from senet.training.identity import differences, extends, refuse_other_training
 from senet.training.lock import lock_folder
 from senet.training.recipe import FittedRecipe
 
@@ -119,7 +120,10 @@ def claim(out: Path | None, name: str, settings: Mapping[str, Any]) -> Path:
         if write_once(folder / SETTINGS_NAME, _as_text(settings)):
             return folder
         stored = read_settings(folder) or dict(settings)  # another job was quicker
-    refuse_other_training(stored["identity"], identity, folder)
+    begun = stored["identity"]
+    if extends(identity, begun):  # fewer epochs are asked for than these settings say
+        begun = _longest_begun(folder, begun)
+    refuse_other_training(begun, identity, folder)
     settings = {**settings, "threads": stored.get("threads") or settings["threads"]}
     if _as_text(settings) != _as_text(stored):
         with lock_folder(folder):
@@ -245,6 +249,19 @@ def read_experiment(identity: Mapping[str, Any], source: Path) -> Experiment:
             f"{source} cannot be used ({reason}): take the senet that wrote it, or train in another folder "
             "with --out."
         ) from error
+
+
+def _longest_begun(folder: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """Return ``identity`` with the recipe of the longest training that was begun.
+
+    Where an extension was stopped before it saved anything, the settings say more epochs than that.
+    """
+    stored = [read_training(each, 1) for each in (folder, *folder.glob("seed*-*"))]
+    recipes: list[dict[str, Any]] = [each.identity.get("recipe") or {} for each in stored if each]
+    shorter = [recipe for recipe in recipes if extends({**identity, "recipe": recipe}, identity)]
+    if not recipes or len(shorter) < len(recipes):
+        return identity
+    return {**identity, "recipe": max(shorter, key=lambda recipe: recipe["epochs"])}
 
 
 def _as_text(settings: Mapping[str, Any]) -> str:

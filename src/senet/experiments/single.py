@@ -98,6 +98,8 @@ def train_one(
 ) -> TrainedNetwork:
     """Train one network; the same call goes on where an interrupted one stopped.
 
+    With ``out`` and a recipe of more epochs it extends one that ended, as `senet.compare` does.
+
     Under torchrun all its processes share the training.
 
     ``se_resnet20`` trained with seed 0 ends with the weights of the first SE training of a
