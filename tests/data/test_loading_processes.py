@@ -22,6 +22,7 @@ from senet.data.loading_processes import SharedFlag, loading_context, without_ma
 from senet.data.source import ImageData
 from senet.data.transforms import EvalTransform
 from senet.errors import SenetError
+from tests.training.test_parent import alive
 
 from .pictures import SpySource, encoded, noise, numbered_arrays
 
@@ -30,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks the processes that load"),
 ]
 
-SECONDS = 20
+SECONDS = 60
 
 
 @pytest.fixture(autouse=True)
@@ -181,3 +182,43 @@ def test_a_script_without_a_guard_is_told_of_it(
     assert bool(found) == told
     script.unlink()
     assert without_main_guard() == ""
+
+
+STARTED = """
+import os, signal, sys, time
+sys.path.insert(0, {root!r})
+from senet.data.check import check_images
+from senet.data.source import ImageData
+from tests.data.test_loading_processes import SpySource, encoded, load_with, noise
+
+class Told(SpySource):
+    def content(self, index):
+        os.write(1, f"{{os.getpid()}}\\n".encode())
+        time.sleep({asleep})
+        return encoded(noise(8, 8, index))
+
+source = Told(None, [0, 1] * 100)
+if {checking}:
+    settings = dict(name="", location="", classes=("a", "b"), split="")
+    check_images(ImageData(train=source, test=source, **settings), workers=3)
+list(load_with(source, workers=3).epoch(0))
+"""
+
+
+@pytest.mark.parametrize(
+    ("checking", "name", "asleep"), [(True, "KILL", 0.05), (True, "INT", 0.2), (False, "KILL", 0.05)]
+)
+def test_no_process_outlives_the_one_that_started_it(checking: bool, name: str, asleep: float) -> None:
+    """Killed, it can tell nobody; interrupted, it waits for no task of many images."""
+    code = STARTED.format(root=str(Path(__file__).parents[2]), checking=checking, asleep=asleep)
+    program = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    loading = {int(program.stdout.readline()) for _ in range(12)}
+    assert len(loading) == 3 and program.pid not in loading
+    program.send_signal(getattr(signal, f"SIG{name}"))
+    deadline = time.monotonic() + 6
+    while any(map(alive, loading)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(alive, loading))
+    program.stdout.close()
+    assert program.wait() != 0

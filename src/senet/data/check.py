@@ -19,7 +19,7 @@ import numpy as np
 from senet.data.decode import Levels, UnreadableImage
 from senet.data.duplicates import FACTS, Facts, facts_of, repetitions, row_of
 from senet.data.grouped_order import sample_evenly
-from senet.data.loading_processes import leave_locks_behind, without_main_guard
+from senet.data.loading_processes import SharedFlag, end_with_parent, leave_locks_behind, without_main_guard
 from senet.data.part import WHOLE, Part
 from senet.data.source import ImageData, ImageSource, Indices, Subset
 from senet.data.split import listed
@@ -191,11 +191,12 @@ def _examine(source: ImageSource, indices: Indices, workers: int, part: Part) ->
     tasks = tasks[part.process :: part.processes]
     workers = min(workers, len(tasks))
     if workers == 0:
-        yield from (_examine_some(source, task) for task in tasks)
+        yield from (_examine_some(source, task, SharedFlag()) for task in tasks)
         return
     # Only fork gives workers the images in memory without copying them; elsewhere they are pickled.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(source,))
+    stop = SharedFlag()
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(source, stop))
     try:
         yield from pool.map(_examine_in_worker, tasks)
     except BrokenProcessPool as error:
@@ -205,15 +206,18 @@ def _examine(source: ImageSource, indices: Indices, workers: int, part: Part) ->
             f"workers than {workers}."
         ) from error
     finally:
+        stop.set()  # where this was interrupted, nobody waits for the rest of a task
         pool.shutdown(cancel_futures=True)
 
 
-def _examine_some(source: ImageSource, indices: list[int]) -> _Findings:
+def _examine_some(source: ImageSource, indices: list[int], stop: SharedFlag) -> _Findings:
     pixels = source.pixels(np.array(indices, dtype=np.int64))
     if pixels is not None:
         return _Findings(facts_of(pixels), {})
     found, reasons = np.zeros(len(indices), FACTS), {}
     for number, index in enumerate(indices):
+        if stop.is_set():
+            break
         try:
             facts = source.examine(index)
         except UnreadableImage as error:
@@ -227,17 +231,19 @@ class _Worker:
     """What a worker process was started with."""
 
     source: ImageSource
+    stop: SharedFlag
 
 
-def _start_worker(source: ImageSource) -> None:
+def _start_worker(source: ImageSource, stop: SharedFlag) -> None:
     leave_locks_behind()
+    end_with_parent()
     # Ctrl-C reaches the whole group of processes; only the main one is to answer.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _Worker.source = source
+    _Worker.source, _Worker.stop = source, stop
 
 
 def _examine_in_worker(indices: list[int]) -> _Findings:
-    return _examine_some(_Worker.source, indices)
+    return _examine_some(_Worker.source, indices, _Worker.stop)
 
 
 class _Readable(NamedTuple):

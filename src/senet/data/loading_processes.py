@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from copy import copy
 from ctypes import c_bool
@@ -29,6 +30,7 @@ Item = TypeVar("Item")
 
 # From SIGTERM on, for the main process on its way to a checkpoint.
 SECONDS_TO_END = 5
+SECONDS_BETWEEN_LOOKS = 0.5
 
 _started: WeakSet[BaseProcess] = WeakSet()
 
@@ -126,11 +128,28 @@ def as_it_is(batch: Any) -> Any:
 def start_worker(worker: int) -> None:
     """Answer signals in a process that loads, so that the main one decides when it ends."""
     leave_locks_behind()
+    end_with_parent()
     # Ctrl-C reaches the whole group of processes; only the main one is to answer.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, _end_soon)
+
+
+def end_with_parent() -> None:
+    """End this process soon after the one that started it, which may be killed without a word.
+
+    A process that waits for work would not notice: its siblings hold the pipe open that the work comes from.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None and parent.pid is not None
+    threading.Thread(target=_outlive_shortly, args=(parent.pid,), daemon=True).start()
+
+
+def _outlive_shortly(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
 
 
 def leave_locks_behind() -> None:

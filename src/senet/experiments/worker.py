@@ -23,6 +23,7 @@ from senet.errors import SenetError, TrainingInterrupted
 from senet.experiments.plan import Plan
 from senet.experiments.trainings import Training, train_here
 from senet.insight.results import EpochMetrics
+from senet.training.parent import ends_with_parent
 
 SECONDS_BETWEEN_STEPS = 0.1
 
@@ -105,7 +106,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     try:
         try:
-            _train(orders, relay)
+            with ends_with_parent():
+                _train(orders, relay)
         except TrainingInterrupted:
             pass  # who stopped it knows
         except SenetError as error:

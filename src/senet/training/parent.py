@@ -1,4 +1,4 @@
-"""Ends a process soon after torchrun, which started it, has died.
+"""Ends a process soon after the one that started it, such as torchrun, has died.
 
 Imports nothing heavy: the parent is the one there was when this was first imported.
 """
@@ -16,6 +16,7 @@ PARENT = os.getppid()
 EXIT_ORPHANED = 130
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_TO_SAVE = 60.0
+_ORPHANED = b"senet: The process that started this one has died: run the same command again to resume.\n"
 
 
 @contextmanager
@@ -39,5 +40,5 @@ def _watch(over: threading.Event) -> None:
         if StopRequest.open and over.wait(SECONDS_TO_SAVE):
             return
         with suppress(OSError):  # nobody may read it any more
-            os.write(2, b"senet: torchrun, which started this process, has died; start it again to resume.\n")
+            os.write(2, _ORPHANED)
         os._exit(EXIT_ORPHANED)
