@@ -5,36 +5,26 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tools.make_docs import README, readme_with_results
 
+import senet
 from senet.cli.commands import build_parser
 from senet.cli.main import main
+from senet.data import images
+from senet.data.source import Subset
 from senet.training.recipe_files import list_recipes
 from tests.references import import_timm, import_torchvision
 
 pytestmark = pytest.mark.slow
-
-# For the second example: the embedded images in short.
-IN_SHORT = """
-import dataclasses
-import functools
-import numpy as np
-import senet
-from senet.data import images
-from senet.data.source import Subset
-
-whole = images.open_embedded()
-tenths = {part: Subset(every, np.arange(0, len(every), 10)) for part, every in
-          (("train", whole.train), ("test", whole.test))}
-images.open_embedded = lambda: dataclasses.replace(whole, **tenths)
-senet.compare = functools.partial(senet.compare, measure_seconds=0.2)
-"""
 
 ROOT = README.parent
 TEXT = README.read_text(encoding="utf-8")
@@ -73,38 +63,41 @@ def test_make_targets_exist() -> None:
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_the_python_example_runs(tmp_path: Path) -> None:
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], str]:
+    """Run an example on a tenth of the images, as `make demo` trains on all, and return what it prints."""
+    whole = images.open_embedded()
+    train, test = (Subset(each, np.arange(0, len(each), 10)) for each in (whole.train, whole.test))
+    monkeypatch.setattr(images, "open_embedded", lambda: replace(whole, train=train, test=test))
+    monkeypatch.setattr(senet, "compare", partial(senet.compare, measure_seconds=0.2))
+    monkeypatch.chdir(tmp_path)
+
+    def run(example: str) -> str:
+        exec(example, {})
+        return capsys.readouterr().out.strip()
+
+    return run
+
+
+def test_the_python_example_runs(run: Callable[[str], str]) -> None:
     example = blocks("python")[0]
     assert len(example.strip().splitlines()) <= 12
-    done = subprocess.run(
-        [sys.executable, "-c", example],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    *_, sentence, page = done.stdout.strip().splitlines()
+    *_, sentence, page = run(example).splitlines()
     assert "% interval" in sentence
-    assert (tmp_path / page).read_text(encoding="utf-8").count("<svg") > 3
+    assert Path(page).read_text(encoding="utf-8").count("<svg") > 3
 
 
-def test_the_weights_example_runs(tmp_path: Path) -> None:
+def test_the_weights_example_runs(run: Callable[[str], str]) -> None:
     example = blocks("python")[1]
     for network, file in (("legacy_seresnet50", "se_resnet50-ce0d4300"), ("resnet50", "resnet50-0676ba61")):
-        torch.save(import_timm().create_model(network).state_dict(), tmp_path / f"{file}.pth")
+        torch.save(import_timm().create_model(network).state_dict(), f"{file}.pth")
         assert f"{file}.pth" in example
-    Image.new("RGB", (300, 260), "orange").save(tmp_path / "goldfish.jpg")
-    done = subprocess.run(
-        [sys.executable, "-c", f"{example}\nprint(scores.shape)"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "64 new: layer1.0.se.fc1.weight" in done.stdout
-    assert "torch.Size([1, 1000])" in done.stdout
+    Image.new("RGB", (300, 260), "orange").save("goldfish.jpg")
+    out = run(f"{example}\nprint(scores.shape)")
+    assert "64 new: layer1.0.se.fc1.weight" in out
+    assert "torch.Size([1, 1000])" in out
 
 
 def test_the_insertion_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,17 +108,9 @@ def test_the_insertion_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Largest change of the output on the example: 0." in out
 
 
-def test_the_training_example_runs(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", IN_SHORT + blocks("python")[3]],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"\d+\.\d+ % \(.+\)", done.stdout.strip().splitlines()[-1])
-    assert len(list(tmp_path.glob("runs/*/metrics.csv"))) == 1
+def test_the_training_example_runs(run: Callable[[str], str]) -> None:
+    assert re.fullmatch(r"\d+\.\d+ % \(.+\)", run(blocks("python")[3]).splitlines()[-1])
+    assert len(list(Path().glob("runs/*/metrics.csv"))) == 1
 
 
 def test_links_lead_somewhere() -> None:

@@ -145,34 +145,37 @@ def make(num_classes):
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("before", "words"),
-    [
-        ([], ["compare", "--seeds", "1", "--parallel", "2"]),
-        (["torch.distributed.run", "--nproc-per-node", "2", "-m"], ["train"]),
-    ],
-    ids=["parallel", "torchrun"],
-)
-def test_an_error_in_another_process_is_reported(tmp_path: Path, before: list[str], words: list[str]) -> None:
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What trains the network of a module in the present folder."""
     from tests.small import small_source
 
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     for name in ("cat", "dog"):
         (tmp_path / "data" / name).mkdir(parents=True)
         for index in range(20):
             small_source(20, side=10).read(index).save(tmp_path / "data" / name / f"{index}.png")
     (tmp_path / "planted.py").write_text(NETWORK)
-    options = ["data", "--model", "planted:make", "--workers", "0", "--batch-size", "4", "--out", "x"]
-    done = subprocess.run(
-        [sys.executable, "-m", *before, "senet", *words, *options],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    if not before:
-        assert done.returncode == EXIT_DEFECT, done.stderr
-    assert "senet: Unexpected error (" in done.stderr and "KeyError: 'planted'" in done.stderr
-    text = next(tmp_path.glob("senet-error-*.txt")).read_text()
+    return ["data", "--model", "planted:make", "--workers", "0", "--batch-size", "4", "--out", "x"]
+
+
+def assert_planted_error_is_reported(err: str) -> None:
+    assert "senet: Unexpected error (" in err and "KeyError: 'planted'" in err, err
+    text = next(Path().glob("senet-error-*.txt")).read_text()
     assert "planted.py" in text and 'raise KeyError("planted")' in text
+
+
+@pytest.mark.slow
+def test_an_error_in_a_process_of_parallel_is_reported(
+    options: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", "--seeds", "1", "--parallel", "2", *options]) == EXIT_DEFECT
+    assert_planted_error_is_reported(capfd.readouterr().err)
+
+
+@pytest.mark.slow
+def test_an_error_under_torchrun_is_reported(options: list[str]) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "1", "-m", "senet", "train"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False, timeout=120)
+    assert_planted_error_is_reported(done.stderr)

@@ -27,6 +27,8 @@ from senet.training.recipe import Recipe
 from tests.small import small_photos
 from tests.training.test_loop import StopAt
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(epochs=2, batch_size=24, step_epochs=(1,), schedule="step")
 SHARED: dict[str, Any] = {"recipe": RECIPE, "se": {"reduction": 8}, "seeds": 2, "workers": 0}
 compare = partial(compare_module.compare, measure_seconds=0.05, **SHARED)

@@ -23,6 +23,8 @@ from senet.training.recipe import Recipe
 from tests.small import small_source
 from tests.training.test_loop import StopAt
 
+pytestmark = pytest.mark.slow
+
 compare = partial(compare_module.compare, measure_seconds=0.05)
 RECIPE = Recipe(epochs=2, batch_size=16)
 

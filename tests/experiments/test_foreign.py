@@ -91,7 +91,7 @@ def test_a_whole_comparison(capsys: pytest.CaptureFixture[str]) -> None:
 def test_another_network_of_the_same_name_gets_its_own_folder(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = [*WORDS, "--seeds", "1"]
+    words = ["train", *WORDS[1:]]
     assert main([*words, "--out", "x"]) == main(words) == 0
     import nets as module  # type: ignore[import-not-found]
 
@@ -144,15 +144,17 @@ def test_timms_networks_are_compared_and_their_version_is_kept(photos: Path) -> 
     timm = import_timm()
     comparison, folder = compare(
         photos,
-        model="timm:resnet10t.c3_in1k",
+        model="timm:test_resnet.r160_in1k",
         recipe=Recipe(epochs=1, batch_size=36, warmup_epochs=0),
         seeds=1,
         workers=0,
     )
-    assert folder == Path("runs/photos-timm-resnet10t.c3_in1k")
+    assert folder == Path("runs/photos-timm-test_resnet.r160_in1k")
     assert comparison.versions["timm"] == timm.__version__
     assert json.loads((folder / "settings.json").read_text())["versions"]["timm"] == timm.__version__
-    assert comparison.command.startswith("senet.compare(") and "timm:resnet10t.c3_in1k" in comparison.command
+    assert (
+        comparison.command.startswith("senet.compare(") and "timm:test_resnet.r160_in1k" in comparison.command
+    )
     assert comparison.cost.se.parameters > comparison.cost.plain.parameters
     page = senet.write_report(comparison, folder).read_text(encoding="utf-8")
     assert f"timm {timm.__version__}" in " ".join(re.sub("<[^>]+>", " ", page).split())

@@ -33,7 +33,7 @@ from tests.small import small_photos
 
 pytestmark = pytest.mark.slow
 
-RECIPE = Recipe(epochs=10, batch_size=8)
+RECIPE = Recipe(epochs=4, batch_size=8)
 compare = partial(compare_module.compare, measure_seconds=0.05)
 
 
@@ -51,7 +51,7 @@ def planned(photos: Path, out: Path) -> Plan:
         recipe=RECIPE,
         out=out,
         device="cpu",
-        workers=2,
+        workers=0,
         test_fraction=None,
         command=None,
         job="compare",
@@ -116,7 +116,9 @@ def test_a_process_that_lost_its_parent_saves_and_others_end_with_the_numbers_of
     assert stored is not None and stored.result is None
 
     watching = Watching()
-    found, _ = compare(photos, recipe=RECIPE, seeds=1, out=plan.folder, parallel=2, progress=watching)
+    found, _ = compare(
+        photos, recipe=RECIPE, seeds=1, out=plan.folder, parallel=2, progress=watching, workers=0
+    )
     assert numbers(found) == numbers(wanted)
     for run in found.runs:
         told = [each for each in watching.events[run.folder] if isinstance(each, EpochMetrics)]

@@ -261,7 +261,7 @@ def test_a_block_that_cannot_be_folded_is_measured_all_the_same():
 
 def test_a_network_of_senet_becomes_its_plain_one(tmp_path):
     torch.manual_seed(0)
-    model = senet.create_model("se_resnet20", num_classes=CLASSES)
+    model = senet.create_model("se_resnet8", num_classes=CLASSES)
     randomise(model)
     images, labels = torch.randn(6, 3, 32, 32), torch.arange(6)
     for each in model.modules():
@@ -270,17 +270,17 @@ def test_a_network_of_senet_becomes_its_plain_one(tmp_path):
     with torch.no_grad():
         expected = model.eval()(images)
     report = prune(model, [(images, labels)], budget=0)
-    assert len(report.folded) == 9
-    assert report.model == "se_resnet20"
+    assert len(report.folded) == 3
+    assert report.model == "se_resnet8"
     assert all(row.loss_change == pytest.approx(0, abs=1e-5) for row in report.rows)
     assert torch.allclose(model(images), expected, rtol=1e-4, atol=1e-4)
     assert model.spec.se is None
     senet.save_weights(model, tmp_path / "plain.safetensors")
-    plain = senet.create_model("resnet20", weights=tmp_path / "plain.safetensors").eval()
+    plain = senet.create_model("resnet8", weights=tmp_path / "plain.safetensors").eval()
     with torch.no_grad():
         assert torch.equal(plain(images), model(images))
     assert (
-        senet.cost(model).parameters == senet.cost("resnet20").parameters - 64 * (10 - CLASSES) - 10 + CLASSES
+        senet.cost(model).parameters == senet.cost("resnet8").parameters - 64 * (10 - CLASSES) - 10 + CLASSES
     )
 
 

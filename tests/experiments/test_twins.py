@@ -16,7 +16,7 @@ from tests.small import CLASSES, small_images, small_recipe
 
 __all__ = ["nets"]
 
-NETWORKS = ["resnet8", "resnet50", "resnet50b", "vgg11_bn", "googlenet"]
+NETWORKS = ["resnet8", "resnet50", "googlenet"]
 
 
 def seconds_removed(result: TrainingResult) -> list[tuple[object, ...]]:

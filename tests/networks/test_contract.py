@@ -1,7 +1,7 @@
 """What every registered network keeps, plain and with SE.
 
-Gradients are checked at full depth. The rest holds for a network as soon as it holds for one unit of
-each of its kinds, so it is checked on shortened networks; SENET_FULL_DEPTH=1 takes all of them whole.
+What holds for one unit of each kind of a network holds for the network, so most is checked on shortened
+networks; SENET_FULL_DEPTH=1 takes all of them whole. That gradients arrive is checked on deep ones as well.
 """
 
 import copy
@@ -32,6 +32,14 @@ def contract_spec(name):
 
 # One case for all names that are the same when shortened; the first name stands for them.
 CASES = NAMES if FULL_DEPTH else distinct(NAMES)
+TWINS = [name for name in CASES if network_spec(name).se is not None]
+# What takes seconds for each: one for each way of joining branches; a twin holds what its plain network does.
+COMPILED = ["resnet18", "se_resnet50", "se_vgg11_bn", "se_googlenet", "se_preresnet164"]
+COMPILED += ["se_shakeeven29_2x4x64d", "se_mobilenet", "se_shufflenet_g3"]
+if FULL_DEPTH:
+    COMPILED = NAMES
+# The deepest of each kind of residual unit, and the longest chain of branches.
+DEEP = ["se_resnet152", "se_resnet110", "se_preresnet164", "se_inception_resnet_v2", "se_vgg19_bn"]
 
 
 @lru_cache(maxsize=1)
@@ -62,10 +70,12 @@ def silent_after_a_step(model, spec):
     return {name for name, p in parameters.items() if not p.grad.any()}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_parameter_gets_a_gradient_and_every_se_parameter_lives(name):
+@pytest.mark.parametrize(
+    ("name", "whole"), [*((name, FULL_DEPTH) for name in CASES), *((n, True) for n in DEEP)]
+)
+def test_every_parameter_gets_a_gradient_and_every_se_parameter_lives(name, whole):
     torch.manual_seed(3)
-    spec = few_classes(network_spec(name))
+    spec = few_classes(network_spec(name)) if whole else shortened(network_spec(name))
     model = build_network(spec).to(memory_format=torch.channels_last)
     assert bool(se_blocks(model)) == (spec.se is not None)
     silent = silent_after_a_step(model, spec)
@@ -82,13 +92,12 @@ def test_every_parameter_gets_a_gradient_and_every_se_parameter_lives(name):
         assert model.eval()(images(spec, 1, larger)).isfinite().all()
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", COMPILED)
 def test_compiles_as_one_graph_also_for_training(name):
     torch._dynamo.reset()
     model = copy.deepcopy(network(name)).train()
-    # One graph is what is asked for; the small twins show that its backward graph can be made as well.
-    backend = "aot_eager" if model.spec.se is not None and model.spec.input_size == 32 else "eager"
-    compiled = torch.compile(copy.deepcopy(model), fullgraph=True, backend=backend)
+    # One graph is what is asked for; that its backward graph can be made as well is in test_recompute.py.
+    compiled = torch.compile(copy.deepcopy(model), fullgraph=True, backend="eager")
     x = images(model.spec, 2)
     results = []
     for each in (model, compiled):
@@ -99,7 +108,7 @@ def test_compiles_as_one_graph_also_for_training(name):
         assert torch.allclose(results[1][key], gradient, rtol=1e-3, atol=1e-3 * gradient.abs().max()), key
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", COMPILED)
 def test_exports_for_any_number_of_images(name):
     model = copy.deepcopy(network(name)).eval()
     x = images(model.spec, 2)
@@ -184,9 +193,9 @@ def test_gradient_checkpointing_changes_nothing_but_memory(name):
         assert torch.equal(parameter.grad, twin.grad), key
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TWINS)
 def test_the_cost_of_the_twin_differs_by_its_blocks(name):
-    spec = network_spec(name)
+    spec = contract_spec(name)
     with torch.device("meta"):
         model, plain = build_network(spec), build_network(dataclasses.replace(spec, se=None))
         blocks = se_blocks(model).values()

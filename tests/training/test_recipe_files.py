@@ -95,7 +95,7 @@ def test_wide_and_shaken_networks() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=15, deadline=None)  # a deadline would time the machine
+@settings(max_examples=6, deadline=None)  # a deadline would time the machine
 @given(epochs=st.integers(1, 2000))
 def test_any_number_of_epochs_is_allowed(name: str, epochs: int) -> None:
     recipe = load_recipe(name, epochs=epochs)
