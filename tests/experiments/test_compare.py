@@ -153,7 +153,7 @@ def test_an_extended_comparison_is_a_long_one_and_another_look(photos: Path, tmp
     assert [each.looks for each in (first, extended, again, whole)] == [(2,), (2, 2), (2, 2), (2,)]
     assert extended.top1.confidence == again.top1.confidence == pytest.approx(0.995)
     page = senet.write_report(extended, tmp_path / "x").read_text()
-    assert "Looked at 2 times, after 2 and 2 seeds and trainings extended in between" in page
+    assert "Looked at 2 times, after 2 and 2 seeds, with trainings extended to more epochs in between" in page
 
 
 def timeless(comparison: Comparison) -> list[Any]:

@@ -101,6 +101,8 @@ def test_notes_say_how_often_the_comparison_was_looked_at(comparison):
     assert table.notes(comparison)[2].startswith("Seeds may be added later")
     again = replace(comparison, looks=(2, 5, 3))
     assert table.notes(again)[2].startswith("Looked at 3 times, after 2, 5 and 3 seeds: the interval widens")
+    extended = table.notes(replace(comparison, looks=(3, 3)))[2]
+    assert "2 times, after 3 and 3 seeds, with trainings extended to more epochs in between: the" in extended
     assert len(table.notes(replace(comparison, looks=()))) == 3, "results from before looks were counted"
 
 

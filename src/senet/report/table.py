@@ -95,5 +95,5 @@ def _about_looks(looks: Sequence[int]) -> str:
     numbers = f"{', '.join(map(str, looks[:-1]))} and {looks[-1]}"
     times = f"Looked at {len(looks)} times, after {numbers} seeds"
     if len(set(looks)) < len(looks):
-        times += " and trainings extended in between"
+        times += ", with trainings extended to more epochs in between"
     return f"{times}: the interval widens with every look, so that {kept}."
