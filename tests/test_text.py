@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from senet.text import counted, csv_cell, printable, shortened
+from senet.text import counted, csv_cell, printable, quoted, shortened
 
 
 @pytest.mark.parametrize(
@@ -36,10 +36,19 @@ def test_lines_may_be_kept() -> None:
         (1, "image", "1 image"),
         (1200, "class", "1,200 classes"),
         (2, "copy", "2 copies"),
+        (2, "epoch", "2 epochs"),
+        (2, "batch", "2 batches"),
+        (2, "process", "2 processes"),
     ],
 )
 def test_nouns_are_counted(number: int, noun: str, text: str) -> None:
     assert counted(number, noun) == text
+
+
+def test_a_name_in_quotes_shows_a_byte_with_one_backslash() -> None:
+    assert quoted("cat's") == '"cat\'s"'
+    assert quoted(r"caf\xe9") == quoted("caf\udce9") == r"'caf\xe9'"
+    assert quoted("a\x1b") == r"'a\x1b'"
 
 
 def test_an_irregular_plural_is_given() -> None:

@@ -24,7 +24,7 @@ def user_path(path: str | PurePath) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise SenetError(
-            f"{path} names the home folder of a user whom this machine does not know: check the path."
+            f"{path} names the home folder of a user who does not exist on this machine: check the path."
         ) from error
 
 
@@ -162,7 +162,7 @@ def make_folder(path: Path) -> None:
 
 
 def _not_created(path: Path, error: OSError) -> str:
-    return f"The folder {path} cannot be created ({error.strerror}): name another with --out."
+    return f"The folder {path} cannot be created ({error.strerror}): choose another with --out."
 
 
 def _link(source: Path, path: Path) -> bool:
@@ -192,10 +192,10 @@ def _sync_folder(folder: Path) -> None:
 def _explain(error: OSError, path: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
-            f"The disk is full: {path} could not be written. What was there before is untouched; "
-            "free some space and run the same command again to resume."
+            f"The disk is full: {path} could not be written. What was there before is unchanged; free "
+            "some space and run the same command again to resume."
         )
-    return f"{path} could not be written ({error.strerror}): choose a folder you may write to."
+    return f"{path} could not be written ({error.strerror}): choose a folder you can write to."
 
 
 class AppendedFile:

@@ -82,7 +82,7 @@ class Schema:
                 raise SchemaError(f"{where}.{name} is missing")
         for name in value:
             if name not in fields and kind not in self.extensible:
-                raise SchemaError(f"{where}.{shown(name, str)} is unknown to this senet")
+                raise SchemaError(f"{where}.{shown(name, str)} is not known to this version of senet")
         known = {name: each for name, each in value.items() if name in fields}
         return kind(
             **{name: self._build(hints[name], each, f"{where}.{name}") for name, each in known.items()}
@@ -178,7 +178,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _expect(holds: bool, what: str, value: Any, where: str) -> None:
     if not holds:
-        raise SchemaError(f"{where} is {shown(value)}, where {what} belongs")
+        raise SchemaError(f"{where} is {shown(value)}, but must be {what}")
 
 
 def _named(kind: Any) -> str:

@@ -107,7 +107,7 @@ def _explained(error: Exception) -> SenetError:
     if "TorchScript" in text:
         return DamagedError("is a TorchScript program, not a checkpoint")
     reason = " ".join(text.split())[:160] if isinstance(error, OSError | RuntimeError) else ""
-    return DamagedError(f"is not a checkpoint, or damaged{f' ({reason})' if reason else ''}")
+    return DamagedError(f"is not a checkpoint, or is damaged{f' ({reason})' if reason else ''}")
 
 
 def _check_archive(path: Path) -> None:
@@ -116,21 +116,21 @@ def _check_archive(path: Path) -> None:
         if not zipfile.is_zipfile(path):
             size = path.stat().st_size
             raise DamagedError(
-                f"is damaged or cut short (it ends after {size:,} bytes, before its list of contents)"
+                f"is damaged or truncated (it ends after {size:,} bytes, before its list of contents)"
             )
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 # torch reads nothing for what calls itself a folder or empty, and hands out the memory.
                 if entry.file_size and (entry.external_attr & _IS_FOLDER or not entry.compress_size):
-                    raise DamagedError(f"is damaged or cut short (wrong entry of {entry.filename})")
+                    raise DamagedError(f"is damaged or truncated (wrong entry of {entry.filename})")
             damaged = archive.testzip()
     except (SenetError, OSError):
         raise
     except Exception as error:
         # Of the standard library: BadZipFile, zlib.error, NotImplementedError and others, by the bit.
-        raise DamagedError(f"is damaged or cut short ({' '.join(str(error).split())[:160]})") from error
+        raise DamagedError(f"is damaged or truncated ({' '.join(str(error).split())[:160]})") from error
     if damaged is not None:
-        raise DamagedError(f"is damaged or cut short (wrong checksum of {damaged})")
+        raise DamagedError(f"is damaged or truncated (wrong checksum of {damaged})")
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -154,7 +154,7 @@ def _canonical(value: Any) -> str:
         return f"{value:x}"
     if isinstance(value, float):
         return value.hex()
-    raise TypeError(f"it holds a {type(value).__name__}")
+    raise TypeError(f"it contains a {type(value).__name__}")
 
 
 def _tensor_digest(tensor: Tensor) -> str:

@@ -43,6 +43,11 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def quoted(name: str) -> str:
+    r"""Return the name in quotes; a byte that is not UTF-8 is shown as ``\xe9``, with one backslash."""
+    return repr(printable(name)).replace("\\\\", "\\")
+
+
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """Return ``"1 image"`` or ``"1,200 images"``.
 
@@ -52,7 +57,9 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
         plural: for none or several, where it is not made by an s, as in "classes".
     """
     if plural is None:
-        plural = re.sub(r"(?<=[^aeiou])y$", "ie", noun) + ("es" if noun.endswith(("s", "x", "ch")) else "s")
+        plural = re.sub(r"(?<=[^aeiou])y$", "ie", noun) + (
+            "es" if noun.endswith(("s", "x", "nch", "tch")) else "s"
+        )
     return f"{number:,} {noun if number == 1 else plural}"
 
 

@@ -74,7 +74,7 @@ def test_a_folder_of_save_to_disk_is_split(tmp_path: Path) -> None:
     arrow(tmp_path / "pets" / "cache-0123.arrow", [0, 1], names=CLASSES)
     data = opened(tmp_path / "pets")
     assert (len(data.train), len(data.test)) == (12, 4) and data.classes == ("cat", "dog")
-    assert "0.25 of each class" in data.split and not data.own_test
+    assert "25 % of each class" in data.split and not data.own_test
 
 
 def test_a_dictionary_of_parts(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_what_datasets_keeps_beside_its_data_is_passed_over(tmp_path: Path) -> N
     arrow(tmp_path / "tmp1x", [0, 1], names=CLASSES).rename(tmp_path / "tmp1x.arrow")
     assert len(opened(tmp_path).train) == 6
     (tmp_path / "pets-train.arrow").unlink()
-    with pytest.raises(SenetError, match="only those kept beside a data set"):
+    with pytest.raises(SenetError, match="contains only the cache files that"):
         opened(tmp_path)
 
 
@@ -106,14 +106,17 @@ def test_class_names_from_the_description_beside(tmp_path: Path) -> None:
     (tmp_path / "dataset_info.json").write_text(json.dumps({"features": {"label": feature}}))
     assert opened(tmp_path).classes == ("cat", "dog")
     (tmp_path / "dataset_info.json").write_text("{")
-    with pytest.raises(SenetError, match=r"dataset_info\.json cannot be read .*repair or remove it"):
+    with pytest.raises(SenetError, match=r"repair or remove it\."):
         opened(tmp_path)
 
 
 def test_several_data_sets_are_refused(tmp_path: Path) -> None:
     save_to_disk(tmp_path / "v1", [0, 1] * 4)
     save_to_disk(tmp_path / "v2", [0, 1] * 4)
-    with pytest.raises(SenetError, match=r"several folders \('v1', 'v2'\).*give one of them"):
+    with pytest.raises(
+        SenetError,
+        match=r"over several folders \('v1', 'v2'\), which .*datasets: give one of those folders\.",
+    ):
         opened(tmp_path)
 
 
@@ -121,7 +124,7 @@ def test_rows_chosen_by_a_file_of_indices_are_refused(tmp_path: Path) -> None:
     save_to_disk(tmp_path, [0, 1] * 4)
     state = json.loads((tmp_path / "state.json").read_text())
     (tmp_path / "state.json").write_text(json.dumps({**state, "_indices_files": [{"filename": "i.arrow"}]}))
-    with pytest.raises(SenetError, match="chooses its rows by a file of indices"):
+    with pytest.raises(SenetError, match="selects its rows through an indices file"):
         opened(tmp_path)
 
 
@@ -152,10 +155,10 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, stream: bool) -> None:
 
 def test_columns_and_labels_are_checked_as_those_of_parquet(tmp_path: Path) -> None:
     arrow(tmp_path / "a.arrow", [0, 1] * 4, label="stars")
-    with pytest.raises(SenetError, match=r"a.arrow has no label column: its columns are 'image', 'stars'"):
+    with pytest.raises(SenetError, match=r"a\.arrow has no label column: it has 'image', 'stars', but"):
         opened(tmp_path)
     arrow(tmp_path / "a.arrow", [0, 2] * 4, names=CLASSES)
-    with pytest.raises(SenetError, match=r"4 labels in a.arrow lie outside 0 to 1"):
+    with pytest.raises(SenetError, match=r"a\.arrow has 4 labels outside 0 to 1 \(the"):
         opened(tmp_path)
 
 

@@ -38,7 +38,7 @@ def test_paths_and_labels(tmp_path: Path) -> None:
     assert data.train.labels.tolist() == [1, 0] and data.test.labels.tolist() == [0]
     assert np.array_equal(np.asarray(data.train.read(1)), np.asarray(noise(5, 4, 1)))
     assert data.test.read(0).mode == "L"
-    assert "There is no test image of 'dog'. Ignored: 'test'." in data.split
+    assert "There are no test images of 'dog'. Ignored: 'test'." in data.split
 
 
 @pytest.mark.parametrize("image", ["path", "image", "File", " filename "])
@@ -47,7 +47,7 @@ def test_paths_and_labels(tmp_path: Path) -> None:
 def test_headers(tmp_path: Path, image: str, label: str, mark: str) -> None:
     data = listed(tmp_path, f"{mark}{image},{label}\n" + rows(*"abababab"), pictures=8)
     assert data.classes == ("a", "b") and (len(data.train), len(data.test)) == (6, 2)
-    assert "0.25 of each class" in data.split and not data.own_test
+    assert "25 % of each class" in data.split and not data.own_test
 
 
 def test_numbers_are_in_the_order_of_folders(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_numbers_are_in_the_order_of_folders(tmp_path: Path) -> None:
         (["1" * 30, "2", "1"], ("1", "1" * 30, "2")),
     ]:
         assert listed(tmp_path, "path,label\n" + rows(*labels * 2), pictures=6).classes == classes
-    with pytest.raises(SenetError, match=r"2 labels in list.csv are negative \(the first is -1"):
+    with pytest.raises(SenetError, match=r"list\.csv has 2 negative labels \(the first is -1\): images"):
         listed(tmp_path, "path,label\n" + rows(*["1", "0", "-1"] * 2), pictures=6)
 
 
@@ -75,40 +75,60 @@ def test_a_missing_file_is_an_unreadable_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "first line of .*list.csv is empty, and it must name a column of files .one of path, image"),
+        ("", "The first line of .*is empty"),
         ("\n\n", "first line of .*list.csv is empty"),
-        ("0.png,cat\n", "is '0.png', 'cat', and it must name a column of files"),
-        ("path,stars\n", r"and one of labels \(label, class, category, target"),
-        ("path,label,label\n", "several columns 'label'"),
+        (
+            "0.png,cat\n",
+            r"is '0\.png', 'cat', but it must name a column of image files \(path, .*a column of",
+        ),
+        ("path,stars\n", r"and a column of labels \(label, class, category, target"),
+        ("path,label,label\n", "has several columns named 'label': give each"),
         ("path,label\n", "lists no images"),
         (
             "path,label\n0.png,cat,x\n",
-            r"Line 2 of .*list.csv has 3 fields and the header has 2.*',' inside must .*double quotes",
+            r"Line 2 of .*has 3 fields but the header has 2: correct .*contains ',' in double quotes\)\.",
         ),
-        ("# a list\n\npath,label\n\n0.png,cat\n1.png\n", "Line 6 of .* has 1 fields"),
-        ("path,label\n0.png, \n", "Line 2 of .* has no label: fill it in"),
-        ("path,label\n0.png,x\n ,cat\n", "Line 3 of .* has no path: fill it in"),
-        ("path,label,split\n0.png,x,A\n", "Line 2 of .* has 'A' under split, and train, val .*or test is"),
-        ("path,label,split\n0.png,x,\n", "Line 2 of .* has '' under split"),
-        ("path,label,is_valid\n0.png,x,maybe\n", "Line 2 of .* has 'maybe' under is_valid"),
-        ("path,label,split\n0.png,x,train\n", "all belong to 'train': both train and val"),
-        ("path,label,split\n0.png,x,test\n", "all belong to 'test': both train and val"),
-        ("path,label\n0.png,x\n1.png,y\n0.png,y\n", "Line 4 of .* lists 0.png again, which is on line 2:"),
-        ("path,label\n0.png,x\n1.png,y\n./0.png,y\n", "Line 4 of .* lists 0.png again, which is on line 2:"),
+        ("# a list\n\npath,label\n\n0.png,cat\n1.png\n", "Line 6 of .* has 1 field but"),
+        ("path,label\n0.png, \n", "Line 2 of .*for label: fill it"),
+        ("path,label\n0.png,x\n ,cat\n", "Line 3 of .*for path: fill it"),
+        (
+            "path,label,split\n0.png,x,A\n",
+            r"Line 2 of .*has 'A' in .*column split, which .*be train, val \(or .*or test: correct",
+        ),
+        ("path,label,split\n0.png,x,\n", "Line 2 of .*has '' in .*column split, which"),
+        ("path,label,is_valid\n0.png,x,maybe\n", "Line 2 of .*has 'maybe' in .*column is_valid, which"),
+        ("path,label,split\n0.png,x,train\n", r"belong to 'train': the .*have both train and val \(or"),
+        ("path,label,split\n0.png,x,test\n", r"belong to 'test': the .*have both train and val \(or"),
+        (
+            "path,label\n0.png,x\n1.png,y\n0.png,y\n",
+            r"Line 4 of .* lists 0\.png again with .*split; line 2 already lists it: .*one line per",
+        ),
+        (
+            "path,label\n0.png,x\n1.png,y\n./0.png,y\n",
+            r"Line 4 of .* lists 0\.png again with .*split; line 2 already lists it: .*one line per",
+        ),
         ("path,label,split\n0.png,x,train\n.//0.png,x,test\n", "Line 3 of .* lists 0.png again"),
-        ("path,label\n0.png,x\nlink.png,y\n", "lists link.png again, .* line 2 as 0.png, the same file"),
-        ("path,label\n0.png,x\nhard.png,y\n", "lists hard.png again, .* line 2 as 0.png, the same file"),
-        ('path,label\n0.png,"x\n', "Line 2 of .* is not CSV"),
-        (f"path,label\n0.png,{'x' * 200_000}\n", "Line 2 of .* is not CSV .field larger"),
+        (
+            "path,label\n0.png,x\nlink.png,y\n",
+            r"lists link\.png again with .*split; line 2 already lists it as 0\.png \(the "
+            r"same file\): keep one line per",
+        ),
+        (
+            "path,label\n0.png,x\nhard.png,y\n",
+            r"lists hard\.png again with .*split; line 2 already lists it as 0\.png \(the "
+            r"same file\): keep one line per",
+        ),
+        ('path,label\n0.png,"x\n', r"Line 2 of .* .*not valid CSV \(unexpected end"),
+        (f"path,label\n0.png,{'x' * 200_000}\n", r"Line 2 of .*valid CSV \(field larger than field limit"),
         ("path,label\n0.png,x\n1.png,x\n", "only the class 'x'"),
-        ("path,label\n0.png,x\0\n", "Line 2 of .* holds a NUL"),
-        ("path,label\nhttps://a.org/0.png,x\n", "Line 2 of .* has the address https://a.org/0.png, and only"),
+        ("path,label\n0.png,x\0\n", "Line 2 of .* contains a NUL character, so"),
+        ("path,label\nhttps://a.org/0.png,x\n", r"Line 2 of .*URL https://a\.org/0\.png, but only local"),
         (
             "path,label\nx.png,x\ny.png,y\n",
             r"None of the 2 files .* x.png \(line 2\) was looked for in .* and in",
         ),
-        (f"path,label\n{'x/' * 3000},x\n", "None of the 1 files"),
-        ("path,label\ntest/0.png,x\n0.png,y\n", r"in a folder of test images \(test\) and others do not"),
+        (f"path,label\n{'x/' * 3000},x\n", "None of the 1 file listed"),
+        ("path,label\ntest/0.png,x\n0.png,y\n", r"are in a folder of test images \(test\)"),
     ],
 )
 def test_bad_lists_are_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -145,8 +165,7 @@ def test_what_spreadsheets_and_people_write(tmp_path: Path) -> None:
     assert sorted(names_of(data.train) + names_of(data.test))[-1] == "im g/5.jpeg"
     assert len(data.train) + len(data.test) == 6 and data.train.read(0).size == (5, 4)
     assert data.split.endswith(
-        " Columns used: 'image_id', 'class name'; ignored: 'note'. Ignored: 1 line that repeats an earlier "
-        "one."
+        " Columns used: 'image_id', 'class name'; ignored: 'note'. Ignored: 1 duplicate row."
     )
 
 
@@ -155,7 +174,7 @@ def test_paths_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.Monke
         write(tmp_path / "here" / f"{number}.png", encoded(noise(5, 4, number)))
     monkeypatch.chdir(tmp_path / "here")
     data = listed(tmp_path / "lists", "path,label\n" + rows(*"abab"))
-    assert f"Paths are relative to the working folder {tmp_path / 'here'}." in data.split
+    assert f"Paths are relative to the working directory, {tmp_path / 'here'}." in data.split
     assert data.train.read(0).size == (5, 4)
 
 
@@ -186,7 +205,7 @@ def test_a_class_may_be_called_test(tmp_path: Path) -> None:
 
 def test_another_encoding_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "list.csv", "path,label\nä.png,x\n".encode("latin-1"))
-    with pytest.raises(SenetError, match="is not in UTF-8"):
+    with pytest.raises(SenetError, match=r"is not UTF-8 text: save .*again as UTF-8 CSV\."):
         open_csv(path, test_fraction=0.2, seed=0)
 
 

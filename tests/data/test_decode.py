@@ -60,7 +60,7 @@ def test_big_endian_16_bit_greyscale() -> None:
 @pytest.mark.parametrize("value", [-1, 70_000])
 def test_32_bit_pixels_outside_16_bits_are_refused(value: int) -> None:
     picture = Image.fromarray(np.full((2, 2), value, dtype=np.int32))
-    with pytest.raises(UnreadableImage, match=f"between {value} and {value}"):
+    with pytest.raises(UnreadableImage, match=f"range from {value} to {value}, but only"):
         decode(encoded(picture, "TIFF"), "x")
 
 
@@ -220,12 +220,14 @@ def test_a_bomb_is_refused_from_its_header_naming_the_sizes(side: int) -> None:
     assert MOST_PIXELS < side**2 < 2 * MOST_PIXELS  # where Pillow only warns
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(UnreadableImage, match=f"{side} × {side} pixels and at most 89,478,485"):
+        with pytest.raises(UnreadableImage, match=f"{side} × {side} pixels, more than the 89,478,485"):
             decode(bomb(side, side), "x")
 
 
 def test_a_bigger_bomb_is_refused_too() -> None:
-    with pytest.raises(UnreadableImage, match="claims 10,000,000,000 pixels and at most 89,478,485"):
+    with pytest.raises(
+        UnreadableImage, match="header declares 10,000,000,000 pixels, more than the 89,478,485 that are"
+    ):
         decode(bomb(100_000, 100_000), "x")
 
 
@@ -240,11 +242,14 @@ def test_a_bomb_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     ("content", "reason"),
     [
         (b"", "it is empty"),
-        (b"<html>404 Not Found</html>", "not a picture in a supported format"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture in a supported format"),
-        (encoded(noise(64, 64), "JPEG")[:-900], "cut short"),
-        (encoded(noise(64, 64), "PNG")[:-900], "cut short"),
-        (encoded(noise(64, 64), "BMP")[:-900], "cut short"),
+        (b"<html>404 Not Found</html>", "unsupported image format; supported are JPEG"),
+        (
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
+            "unsupported image format; supported are JPEG",
+        ),
+        (encoded(noise(64, 64), "JPEG")[:-900], r"cats/1\.jpg cannot be read as an"),
+        (encoded(noise(64, 64), "PNG")[:-900], r"cats/1\.jpg cannot be read as an"),
+        (encoded(noise(64, 64), "BMP")[:-900], r"cats/1\.jpg cannot be read as an"),
     ],
 )
 def test_damaged_content_says_why(content: bytes, reason: str) -> None:

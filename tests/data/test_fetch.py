@@ -72,8 +72,8 @@ def test_a_length_that_is_not_told(web: Web, tmp_path: Path) -> None:
 
 def test_a_server_that_always_breaks_is_given_up(web: Web, tmp_path: Path) -> None:
     web.ranges, web.drop_after, web.drops = False, 70_000, 99
-    said = r"a\.tar could not be fetched \(the connection ended after 70,000 of 300,000 bytes\)"
-    with pytest.raises(SenetError, match=rf"{said}.* 70,000 bytes of it are kept"):
+    said = r"a\.tar could not be downloaded \(the connection closed after 70,000 of 300,000 bytes\)"
+    with pytest.raises(SenetError, match=rf"{said}.* 70,000 bytes are kept"):
         fetched(web, tmp_path)
     assert len(web.asked) == 1 + room.ATTEMPTS
     assert left(tmp_path) == ["a.tar.part", "a.tar.part-version"]
@@ -118,7 +118,7 @@ def test_passing_trouble_is_waited_for(web: Web, tmp_path: Path) -> None:
 def test_lasting_trouble_names_the_address(web: Web, tmp_path: Path, statuses: list[int], asked: int) -> None:
     web.statuses = statuses
     with pytest.raises(
-        SenetError, match=rf"{web.url}/a\.tar could not be fetched \(HTTP Error {statuses[0]}"
+        SenetError, match=rf"{web.url}/a\.tar could not be downloaded \(HTTP Error {statuses[0]}"
     ):
         fetched(web, tmp_path)
     assert len(web.asked) == asked and left(tmp_path) == []
@@ -128,7 +128,9 @@ def test_nobody_answers(web: Web, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     web.url = f"http://127.0.0.1:{port}"
-    with pytest.raises(SenetError, match=rf"{port}/a\.tar could not be fetched .*refused.*check the address"):
+    with pytest.raises(
+        SenetError, match=rf"{port}/a\.tar could not be downloaded .*refused.*check the address"
+    ):
         fetched(web, tmp_path)
 
 
@@ -146,7 +148,7 @@ def test_a_full_disk_is_told_at_once(web: Web, tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(room, "_begin", full)
-    with pytest.raises(SenetError, match=r"The disk is full: .*a\.tar could not be fetched to .*cache"):
+    with pytest.raises(SenetError, match=r"The disk is full, so .*could"):
         fetched(web, tmp_path)
     assert len(web.asked) == 1
 
@@ -157,7 +159,7 @@ def test_one_failure_ends_all(web: Web, tmp_path: Path) -> None:
         write(web.root / f"{number}.tar", CONTENT)
         files.append((f"{web.url}/{number if number else 'gone'}.tar", tmp_path / f"{number}.tar"))
     begun = time.monotonic()
-    with pytest.raises(SenetError, match=r"gone\.tar could not be fetched"):
+    with pytest.raises(SenetError, match=r"could not be downloaded \(HTTP Error"):
         fetch_all(files, check=lambda _: None)
     assert len(web.asked) < 60 and time.monotonic() - begun < 20
     fetch_all(files[1:], check=lambda _: None)
@@ -182,11 +184,11 @@ def test_a_failure_stops_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     def fetch(url: str, path: Path, *, check: object, stop: threading.Event) -> None:
         if url == "bad":
-            raise SenetError("bad could not be fetched")
+            raise SenetError("bad could not be downloaded")
         ended.append(stop.wait(20))
 
     monkeypatch.setattr(room, "fetch", fetch)
-    with pytest.raises(SenetError, match="bad could not be fetched"):
+    with pytest.raises(SenetError, match="bad could not be downloaded"):
         fetch_all([("good", tmp_path / "a"), ("bad", tmp_path / "b")], check=lambda _: None)
     assert ended == [True]
 
@@ -253,30 +255,36 @@ def test_answers_that_are_got_over(web: Web, tmp_path: Path, answers: list[bytes
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
-        ([answer_of(b"x", Content_Length="abc")] * ATTEMPTS, "tells the length 'abc'"),
-        ([answer_of(b"x", Content_Length="-5")] * ATTEMPTS, "tells the length '-5'"),
-        ([answer_of(b"x", Content_Length=10**17)], "100,000,000,000,000,000 bytes, and .* are free"),
-        ([answer_of(b"x" * 3000)], "sends more than 1,000 bytes"),
-        ([answer_of(b"x", Content_Encoding="gzip")], "was sent compressed .gzip., though"),
+        ([answer_of(b"x", Content_Length="abc")] * ATTEMPTS, r"an invalid length, 'abc'\): check the"),
+        ([answer_of(b"x", Content_Length="-5")] * ATTEMPTS, r"an invalid length, '-5'\): check the"),
+        (
+            [answer_of(b"x", Content_Length=10**17)],
+            "has 100,000,000,000,000,000 bytes but .*are free in .*: free some",
+        ),
+        ([answer_of(b"x" * 3000)], "larger than 1,000 bytes, the limit:"),
+        ([answer_of(b"x", Content_Encoding="gzip")], r"The server sent .*compressed \(gzip\)"),
         (
             [answer_of(b"", "302 Found", Location="file:///etc/passwd")],
             "Redirection to url 'file:///etc/passwd' is not allowed",
         ),
         (
             [answer_of(b"", "302 Found", Location="ftp://a.org/a.tar")],
-            "leads on to 'ftp://a.org/a.tar', which",
+            r"redirects to 'ftp://a\.org/a\.tar', which is",
         ),
         (
             [answer_of(b"", "302 Found", Location="http://a.org:x/a.tar")],
-            "'http://a.org:x/a.tar' is not an address",
+            r"'http://a\.org:x/a\.tar' is not a valid address \(Port could",
         ),
         ([answer_of(b"", "301 Found", Location="/a.tar")] * 20, "redirect.* infinite loop"),
-        ([answer_of(b"", "401 No")], "HTTP Error 401.*needs a login or permission"),
-        ([answer_of(b"", "403 No")], "HTTP Error 403.*needs a login or permission"),
-        ([answer_of(b"", "503 Busy", Retry_After="7200")], "the server asks to try again in 7,200 s"),
-        ([b"HTTP/1.1 abc\r\n\r\n"] * ATTEMPTS, "could not be fetched"),
-        ([SILENCE] * ATTEMPTS, r"could not be fetched \(no answer for 0.1 s\)"),
-        ([answer_of(b"0123", Content_Length=10)] * ATTEMPTS, "ended after 4 of 10 bytes"),
+        ([answer_of(b"", "401 No")], r"downloaded \(HTTP Error 401: No\): .*a login, which"),
+        ([answer_of(b"", "403 No")], r"downloaded \(HTTP Error 403: No\): .*a login, which"),
+        ([answer_of(b"", "503 Busy", Retry_After="7200")], r"Busy\): the server asks to retry in 7,200 s\."),
+        ([b"HTTP/1.1 abc\r\n\r\n"] * ATTEMPTS, r"could not be downloaded \(HTTP/1\.1 abc\):"),
+        ([SILENCE] * ATTEMPTS, r"could not be .*response within 0\.1 s\): check"),
+        (
+            [answer_of(b"0123", Content_Length=10)] * ATTEMPTS,
+            r"closed after 4 of 10 bytes\): check .*network; 4 bytes are",
+        ),
     ],
     ids=range(15),
 )
@@ -294,7 +302,7 @@ def test_from_https_only_to_https() -> None:
     request = Request("https://a.org/a.tar")
     follow = room._Redirects().redirect_request
     assert follow(request, None, 302, "", {}, "https://b.org/ä.tar").full_url == "https://b.org/%C3%A4.tar"
-    with pytest.raises(SenetError, match=r"https://a.org/a.tar leads on to 'http://b.org/', which is not"):
+    with pytest.raises(SenetError, match=r"https://a\.org/a\.tar redirects to 'http://b\.org/', which is"):
         follow(request, None, 302, "", {}, "http://b.org/")
 
 
@@ -331,12 +339,14 @@ def test_addresses_as_they_are_sent(url: str, expected: str) -> None:
     ],
 )
 def test_addresses_that_are_none(url: str) -> None:
-    with pytest.raises(SenetError, match=r"is not an address.*https://host/folder/train-0000.tar is needed"):
+    with pytest.raises(
+        SenetError, match=r"is not a valid address.*such as https://host/folder/train-0000.tar"
+    ):
         checked_url(url)
 
 
 def test_a_password_is_not_repeated() -> None:
-    with pytest.raises(SenetError, match=r"The address of a\.org tells a user name or password") as raised:
+    with pytest.raises(SenetError, match=r"The address on a\.org contains a user name") as raised:
         checked_url("https://me:secret@a.org/a.tar")
     assert "secret" not in str(raised.value)
 
@@ -357,7 +367,7 @@ def test_a_silent_server_holds_nothing_up(web: Web, tmp_path: Path, monkeypatch:
 
 def test_waiting_is_told(web: Web, tmp_path: Path) -> None:
     web.statuses = [503]
-    with pytest.warns(UserWarning, match=r"a\.tar: HTTP Error 503.*; trying again"):
+    with pytest.warns(UserWarning, match=r"a\.tar: HTTP Error 503.*; retrying"):
         fetched(web, tmp_path)
 
 

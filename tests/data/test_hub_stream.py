@@ -116,7 +116,5 @@ def test_a_hub_that_stumbles(web: Web) -> None:
 
 def test_a_name_without_its_owner(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("senet.data.hub._files", lambda *_: ["train-0.parquet"])
-    with pytest.raises(
-        SenetError, match="'pets' cannot be streamed without its owner: give it as owner/pets"
-    ):
+    with pytest.raises(SenetError, match=r"stream 'pets', give it .*its owner, as owner/pets\."):
         opened("pets")

@@ -85,14 +85,14 @@ def test_a_missing_path_says_what_may_be_given(missing: str | Path) -> None:
 
 
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SenetError, match=r"pets.zip: unsupported file type; what may be given is a folder"):
+    with pytest.raises(SenetError, match="unsupported file type; give a folder"):
         open_images(write(tmp_path / "pets.zip"))
 
 
 def test_parquet_files_among_pictures_are_refused(tmp_path: Path) -> None:
     class_folders(tmp_path, {"cat": 5, "dog": 5})
     parquet(tmp_path / "train.parquet", [0, 1])
-    with pytest.raises(SenetError, match="both parquet files and picture files"):
+    with pytest.raises(SenetError, match="contains both parquet files and image files:"):
         open_images(tmp_path)
 
 
@@ -138,14 +138,14 @@ def test_shards_at_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     ("given", "said"),
     [
         ("pipe:curl -s https://host/a.tar", "pipe:curl .* would run a command"),
-        ("s3://bucket/a-{0..1}.tar", "s3://bucket/a-0.tar cannot be fetched: only https:// "),
-        ("https://host/a.tar::b.tar", "b.tar cannot be fetched"),
+        ("s3://bucket/a-{0..1}.tar", r"s3://bucket/a-0\.tar cannot be downloaded: only https:// and"),
+        ("https://host/a.tar::b.tar", r"b\.tar cannot be downloaded: only https://"),
         ("https://host/a.tar.gz", "a.tar.gz is not a tar file"),
-        ("https://host/a.zip", "a.zip is not a tar file: what may be given is a folder"),
-        ("a-{0..1}.jpg", "There is no a-0.jpg: a brace expression stands for .tar files only"),
-        ("a-{0..1}.tar", "There is no .*/a-0.tar: correct the name"),
-        ("a-0.tar::a-0.tar", "names a shard twice"),
-        ("a-{1..0}.tar", "counts downwards"),
+        ("https://host/a.zip", r"https://host/a\.zip is not a tar file: give a folder"),
+        ("a-{0..1}.jpg", r"There is no a-0\.jpg: brace patterns are only supported for \.tar files\."),
+        ("a-{0..1}.tar", "There is no .*correct the"),
+        ("a-0.tar::a-0.tar", r"a-0\.tar::a-0\.tar lists a shard twice: list"),
+        ("a-{1..0}.tar", r"range \{1\.\.0\} in a-\{1\.\.0\}\.tar counts down:"),
     ],
 )
 def test_bad_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, said: str) -> None:
@@ -176,18 +176,18 @@ def test_streaming_has_no_effect_on_anything_else(tmp_path: Path, monkeypatch: p
     class_folders(tmp_path / "owner" / "pets", {"cat": 5, "dog": 5})
     monkeypatch.chdir(tmp_path)
     for given in ("owner/pets", None, "./x", Path("owner/pets"), "https://host/a.tar", "hf://a/b/c"):
-        with pytest.raises(SenetError, match="cannot be streamed: only data sets of the Hugging Face Hub"):
+        with pytest.raises(SenetError, match="cannot be streamed: only datasets on the Hugging"):
             open_images(given, stream=True)
-    with pytest.raises(SenetError, match="cache of 2 GB has no effect on owner/pets: only streamed"):
+    with pytest.raises(SenetError, match="cache_gb 2 has no effect on owner/pets: only datasets streamed"):
         open_images("owner/pets", cache_gb=2)
-    with pytest.raises(SenetError, match="cache is to hold 0 GB"):
+    with pytest.raises(SenetError, match="cache_gb must be above 0, not 0"):
         open_images("owner/pets", cache_gb=0)
 
 
 def test_compressed_tar_files(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tar.gz", b"")
     for given in (path, tmp_path):
-        with pytest.raises(SenetError, match=r"a\.tar\.gz is compressed, .*unpack it once"):
+        with pytest.raises(SenetError, match="is compressed, so single images in"):
             open_images(given)
 
 
@@ -195,13 +195,13 @@ def test_compressed_tar_files(tmp_path: Path) -> None:
 def test_kinds_are_not_mixed(tmp_path: Path, name: str, kind: str) -> None:
     class_folders(tmp_path / "x", {"cat": 5, "dog": 5})
     write(tmp_path / "x" / name, b"")
-    with pytest.raises(SenetError, match=f"both {kind} files and picture files"):
+    with pytest.raises(SenetError, match=f"both {kind} files and image files"):
         open_images(tmp_path / "x")
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, 2.0])
 def test_a_fraction_outside_0_to_1_is_refused_whatever_the_images(fraction: float) -> None:
-    with pytest.raises(SenetError, match="must lie between 0 and 1"):
+    with pytest.raises(SenetError, match=r"test_fraction must be .*number between 0 and 1, not"):
         open_images(None, test_fraction=fraction)
 
 

@@ -168,7 +168,7 @@ def test_an_epoch_started_later_is_exactly_the_rest(loaders: Any, workers: int, 
 
 @pytest.mark.parametrize("start", [-1, 6])
 def test_a_start_outside_the_epoch_is_refused(loaders: Any, start: int) -> None:
-    with pytest.raises(SenetError, match=f"Batch {start} of an epoch of 5 batches"):
+    with pytest.raises(SenetError, match=f"The epoch has 5 batches, so it cannot resume at batch {start}"):
         loaders(numbered_arrays(22)).epoch(0, start)
 
 
@@ -234,7 +234,9 @@ def test_a_worker_that_is_killed_is_explained_and_replaced(loaders: Any) -> None
     for process in workers_of(loader):
         os.kill(process, signal.SIGKILL)
     time.sleep(0.2)  # nothing is raised here, between two batches
-    with pytest.raises(SenetError, match=r"killed from outside, .*/dev/shm.*fewer workers than 2"):
+    with pytest.raises(
+        SenetError, match=r"was killed, most .*memory \(/dev/shm\) ran .*use fewer workers \(now 2\) or"
+    ):
         list(batches)
     assert same(loader.epoch(0), loaders(source).epoch(0))
 
@@ -244,7 +246,9 @@ def test_a_picture_damaged_in_mid_training_is_named(tmp_path: Path, loaders: Any
     source = jpeg_folder(tmp_path, 20)
     (tmp_path / "007.jpg").write_bytes(b"gone")
     loader = loaders(source, PHOTOS, workers=workers)
-    with pytest.raises(SenetError, match=r"^007\.jpg cannot be read as an image: .*supported format"):
+    with pytest.raises(
+        SenetError, match=r"007\.jpg cannot be read as an image: unsupported image format; supported are"
+    ):
         list(loader.epoch(0))
     (tmp_path / "007.jpg").write_bytes(encoded(noise(40, 40), "JPEG"))
     assert len(list(loader.epoch(0))) == 5
@@ -290,7 +294,11 @@ def test_what_goes_to_spawned_workers_can_be_pickled(tmp_path: Path, loaders: An
 
 @pytest.mark.parametrize(
     ("count", "batch_size", "workers", "said"),
-    [(0, 4, 0, "no images"), (4, 0, 0, "batch size is 0"), (4, 4, -1, "-1 workers")],
+    [
+        (0, 4, 0, "no images"),
+        (4, 0, 0, r"of at least 1, not 0\."),
+        (4, 4, -1, r"workers must be .*0, not -1\."),
+    ],
 )
 def test_bad_numbers_are_refused(count: int, batch_size: int, workers: int, said: str) -> None:
     source = Subset(numbered_arrays(4), np.arange(count))
@@ -306,5 +314,5 @@ def test_streamed_images_come_shard_by_shard() -> None:
     shards = [set((batch.indices // 10).tolist()) for batch in loader.epoch(0)]
     window = set().union(*shards[:4])
     assert len(window) == 4 and not window & set().union(*shards[4:])
-    with pytest.raises(SenetError, match="Balanced sampling needs images of all classes"):
+    with pytest.raises(SenetError, match="Balanced sampling needs all classes at"):
         make_loader(source, transform, batch_size=10, seed=0, workers=0, train=True, sampling="balanced")

@@ -56,7 +56,8 @@ def test_a_batch_that_cannot_be_cut_is_refused(count: int, batch_size: int) -> N
     few = " of at most 10" if count < batch_size else ""
     with pytest.raises(
         SenetError,
-        match=rf"A batch of 10 images cannot be cut into 4 equal parts \(2 .*, each in 2\).*size{few} that",
+        match=rf"A batch of 10 images cannot be divided into 4 equal parts \(2 .* accumulate "
+        rf"2\).*size{few} that",
     ):
         loader(Part(processes=2, accumulate=2), count=count, batch_size=batch_size)
     loader(Part(processes=2, accumulate=2), count=count, batch_size=batch_size, train=False)

@@ -42,7 +42,7 @@ def test_parts_are_known_by_name(
 
 
 def test_a_test_part_alone_is_refused() -> None:
-    with pytest.raises(SenetError, match=r"None of the parquet files 'test-0.parquet' is a training part"):
+    with pytest.raises(SenetError, match=r"None of the parquet files 'test-0\.parquet' is a training split:"):
         split_files(["test-0.parquet"], "parquet")
 
 

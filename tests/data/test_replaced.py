@@ -32,7 +32,9 @@ def test_the_next_of_its_class_and_group_stands_in(bad: tuple[int, ...], index: 
 
 def test_it_is_told_once() -> None:
     source = images(2, 4)
-    with pytest.warns(UserWarning, match=r"spy 2 cannot be read .* The next image of its class stands in"):
+    with pytest.warns(
+        UserWarning, match=r"spy 2 cannot be read .* It is replaced by the next image of its class"
+    ):
         source.read(2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -41,15 +41,15 @@ def test_one_channel_arrays_are_greyscale() -> None:
 @pytest.mark.parametrize(
     ("images", "labels", "names", "said"),
     [
-        (GREY.astype(np.float32), [0, 1], None, "type float32, and uint8"),
-        (GREY[0], [0, 1], None, r"shape \(4, 6\)"),
-        (np.zeros((2, 4, 6, 4), np.uint8), [0, 1], None, r"shape \(2, 4, 6, 4\)"),
-        (np.zeros((2, 0, 6), np.uint8), [0, 1], None, "no pixels"),
-        (GREY, [0, 1, 1], None, "2 whole numbers are needed"),
-        (GREY, [0.0, 1.0], None, "2 whole numbers are needed"),
+        (GREY.astype(np.float32), [0, 1], None, r"type uint8 \(0 to 255\), not float32"),
+        (GREY[0], [0, 1], None, r"have the shape \(N, H, .*3\), not \(4, 6\)\."),
+        (np.zeros((2, 4, 6, 4), np.uint8), [0, 1], None, r"the shape \(N, .*not \(2, 4, 6, 4\)\."),
+        (np.zeros((2, 0, 6), np.uint8), [0, 1], None, "Images must have at least one"),
+        (GREY, [0, 1, 1], None, "must be 2 whole numbers, one per"),
+        (GREY, [0.0, 1.0], None, "must be 2 whole numbers, one per"),
         (GREY, [0, 2], None, "outside 0 to 1 .*the first is 2"),
         (GREY, [0, -1], None, "outside 0 to 1 .*the first is -1"),
-        (GREY, [0, 1], ["only one"], "1 names for 2 images"),
+        (GREY, [0, 1], ["only one"], r"per image, 2 in all, not 1\."),
     ],
 )
 def test_bad_arrays_are_refused(images: np.ndarray, labels: list, names: list | None, said: str) -> None:

@@ -45,17 +45,17 @@ def opened(path: Path) -> ImageData:
 
 DEEP = "[" * 100_000
 BAD_DESCRIPTIONS = [
-    (DEEP, "cannot be read as JSON .*repair or remove it"),
-    ("{", "cannot be read as JSON"),
-    (b"\xff{}", "cannot be read as JSON"),
-    ([1], "has a list where a JSON object belongs"),
-    ({"info": [1]}, "has a list where a JSON object belongs"),
-    ({"info": {"features": [1]}}, "has a list where a JSON object belongs"),
-    (feature("cat"), "class names that are no list of names"),
-    (feature([["cat"], 1]), "class names that are no list of names"),
-    (feature([None, "a", "b"]), "class names that are no list of names"),
-    (feature(["cat", "dog", "cat"]), "names the class 'cat' twice"),
-    (feature(["cat", "", "dog"]), "leaves a class without a name"),
+    (DEEP, r"valid JSON \(maximum .*a JSON array .*string\): repair or remove it\."),
+    ("{", "is not valid JSON"),
+    (b"\xff{}", "is not valid JSON"),
+    ([1], "be a JSON object, not a list: repair or"),
+    ({"info": [1]}, "be a JSON object, not a list: repair or"),
+    ({"info": {"features": [1]}}, "be a JSON object, not a list: repair or"),
+    (feature("cat"), "has class names that are not a list of strings"),
+    (feature([["cat"], 1]), "has class names that are not a list of strings"),
+    (feature([None, "a", "b"]), "has class names that are not a list of strings"),
+    (feature(["cat", "dog", "cat"]), "the class 'cat' twice: give each class a"),
+    (feature(["cat", "", "dog"]), "has a class without a name"),
 ]
 
 
@@ -97,16 +97,21 @@ def test_labels_of_many_types(tmp_path: Path, labels: Any) -> None:
 @pytest.mark.parametrize(
     ("labels", "names", "said"),
     [
-        ([1, 2, 3] * 4, "abc", "run from 1 to 3, but its 3 class names are numbered from 0: subtract 1"),
-        ([0, 1, 3] * 4, "abc", "4 labels in a.parquet lie outside 0 to 2"),
-        ([0.0, 1.0, 2.0] * 4, None, "of type double: one whole number or name"),
+        (
+            [1, 2, 3] * 4,
+            "abc",
+            r"a\.parquet run from 1 to 3, but the 3 class names are numbered from 0: "
+            r"subtract 1 from .*that 0 is",
+        ),
+        ([0, 1, 3] * 4, "abc", r"a\.parquet has 4 labels outside 0 to 2 \(the"),
+        ([0.0, 1.0, 2.0] * 4, None, r"in a\.parquet are of type double:"),
         ([None] * 12, None, "of type null"),
         ([0, 1, None] * 4, None, "4 images in a.parquet have no label"),
         (["a", "b", " "] * 4, None, "4 images in a.parquet have no label"),
         ([[0]] * 12, None, "of type list"),
         ([{"a": 1}] * 12, None, "of type struct"),
         (pa.array([2**64 - 1, 0, 1] * 4, pa.uint64()), None, "label 18446744073709551615 .* is too large"),
-        ([2**63 - 1, -(2**63), 1] * 4, None, "4 labels in a.parquet are negative"),
+        ([2**63 - 1, -(2**63), 1] * 4, None, r"a\.parquet has 4 negative labels \(the"),
         ([7] * 12, None, "only the class '7'"),
         ([b"a", b"b"] * 6, None, "of type binary"),
     ],
@@ -124,15 +129,21 @@ KIND = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 @pytest.mark.parametrize(
     ("images", "said"),
     [
-        ([{"bytes": None, "path": "x.png"}] * 12, "holds no pictures, only paths such as x.png: write"),
-        (pa.array([{"bytes": None, "path": "x.png"}] * 12, KIND), "holds no pictures, only paths such as"),
-        (pa.array([None] * 12, KIND), "holds no pictures, only empty values"),
-        ([{"bytes": list(b"abc"), "path": "x"}] * 12, "is of type struct.*Hugging Face image layout"),
-        ([{"bytes": {"bytes": b"x"}}] * 12, "is of type struct"),
-        ([list(b"abc")] * 12, "is of type list"),
-        ([[{"bytes": b"abc"}]] * 12, "is of type list"),
-        (["x.png"] * 12, "is of type string"),
-        ([None] * 12, "holds no pictures"),
+        (
+            [{"bytes": None, "path": "x.png"}] * 12,
+            r"a\.parquet contains no images, only paths such as x\.png:",
+        ),
+        (
+            pa.array([{"bytes": None, "path": "x.png"}] * 12, KIND),
+            r"a\.parquet contains no images, only paths such",
+        ),
+        (pa.array([None] * 12, KIND), r"a\.parquet contains no images, only empty values:"),
+        ([{"bytes": list(b"abc"), "path": "x"}] * 12, r"The image column of a\.parquet must have Hugging"),
+        ([{"bytes": {"bytes": b"x"}}] * 12, "have Hugging Face's image type, struct<bytes:"),
+        ([list(b"abc")] * 12, "have Hugging Face's image type, struct<bytes:"),
+        ([[{"bytes": b"abc"}]] * 12, "have Hugging Face's image type, struct<bytes:"),
+        (["x.png"] * 12, "have Hugging Face's image type, struct<bytes:"),
+        ([None] * 12, r"The image column of a\.parquet contains"),
     ],
 )
 def test_images_that_are_none(tmp_path: Path, images: Any, said: str) -> None:
@@ -176,7 +187,9 @@ def test_a_column_that_tells_parts_is_not_passed_over(tmp_path: Path, suffix: st
             path = write(tmp_path / f"a{suffix}", columns)
             if refused:
                 with pytest.raises(
-                    SenetError, match=r"several parts \('test', 'train' in its column 'split'\)"
+                    SenetError,
+                    match=r"contains several splits \('test', 'train' in its column 'split'\): "
+                    r"write .*that column to",
                 ):
                     opened(path)
             else:
@@ -188,7 +201,7 @@ def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         [pa.array(IMAGES), pa.array(LABELS), pa.array(LABELS)], ["image", "label", "label"]
     )
     pq.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(SenetError, match="several columns 'label': give each a name of its own"):
+    with pytest.raises(SenetError, match=r"has several columns named 'label': give each a different name\."):
         opened(tmp_path / "a.parquet")
 
 
@@ -212,10 +225,10 @@ def test_columns_of_every_file_are_named(tmp_path: Path) -> None:
 def test_a_test_part_alone_is_said_to_be_trained_on(tmp_path: Path) -> None:
     write(tmp_path / "my_test_data.parquet", {"image": IMAGES, "label": LABELS})
     with pytest.raises(
-        SenetError, match=r"None of the parquet files 'my_test_data.parquet' is a training part"
+        SenetError, match=r"None of the parquet files 'my_test_data\.parquet' is a training split:"
     ):
         opened(tmp_path)
-    said = " my_test_data.parquet is named as a test part, but was given alone: it is trained on."
+    said = " my_test_data.parquet is named like a test split but was given alone, so it is trained on."
     assert said in opened(tmp_path / "my_test_data.parquet").split
 
 

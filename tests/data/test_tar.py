@@ -84,7 +84,7 @@ def test_folders_tell_parts_and_a_whole_is_split(tmp_path: Path) -> None:
     assert (len(opened(tmp_path / "a").train), len(opened(tmp_path / "a").test)) == (2, 2)
     tar(tmp_path / "b" / "000.tar", samples(*"01" * 8))
     data = opened(tmp_path / "b")
-    assert (len(data.train), len(data.test)) == (12, 4) and "0.25 of each class" in data.split
+    assert (len(data.train), len(data.test)) == (12, 4) and "25 % of each class" in data.split
 
 
 def test_long_names_and_folders_inside(tmp_path: Path) -> None:
@@ -143,9 +143,9 @@ def test_class_names_beside(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("bee\nant\n")
     assert opened(tmp_path).train.labels.tolist() == (1 - data.train.labels).tolist()
     for text, said in [
-        ("bee\ncow\n", r"has images of 'ant', which the list of classes in .* does not name"),
-        ("bee\nant\nant\n", "names the class 'ant' twice"),
-        ("bee\n\nant\n", "leaves a class without a name"),
+        ("bee\ncow\n", "has images of 'ant', which .*the list of classes in"),
+        ("bee\nant\nant\n", "the class 'ant' twice: give each class a"),
+        ("bee\n\nant\n", "has a class without a name"),
         ("bee\nant\ncow\n", "No image in a.tar belongs to 'cow'"),
     ]:
         (tmp_path / "classes.txt").write_text(text)
@@ -155,11 +155,19 @@ def test_class_names_beside(tmp_path: Path) -> None:
 
 def test_samples_that_are_not_whole_are_refused(tmp_path: Path) -> None:
     picture = encoded(noise(4, 4))
-    refused(tmp_path, {"1.png": picture}, r"Sample 1 in .*a\.tar has no label: 1\.cls .* must be unpacked")
+    refused(
+        tmp_path,
+        {"1.png": picture},
+        r"Sample 1 in .*no label: add 1\.cls with .*field label, class, .*folders must be unpacked\)\.",
+    )
     refused(tmp_path, {"x/1.png": picture, "x/1.txt": b"cat"}, r"Sample x/1 in .*a\.tar has no label")
     refused(tmp_path, {"1.png": picture, "1.cls": b"\n"}, "has no label")
-    refused(tmp_path, {"1.png": picture, "1.json": b'{"label": [1]}'}, "label of type list")
-    refused(tmp_path, {"1.png": picture, "1.json": b"{"}, r"1\.json in .* is not JSON")
+    refused(
+        tmp_path,
+        {"1.png": picture, "1.json": b'{"label": [1]}'},
+        r"label in 1\.json .* not a value of type list",
+    )
+    refused(tmp_path, {"1.png": picture, "1.json": b"{"}, r"1\.json in .* is not valid JSON")
     refused(tmp_path, {"1.png": picture, "1.cls": b"\xff"}, r"1\.cls in .* is not text in UTF-8")
     refused(tmp_path, {"1.cls": b"1"}, r"Sample 1 in .* has no picture")
     refused(tmp_path, {"1.png": picture, "1.jpg": picture, "1.cls": b"1"}, r"several pictures \(png, jpg\)")
@@ -170,14 +178,14 @@ def test_samples_that_are_not_whole_are_refused(tmp_path: Path) -> None:
 def test_compressed_files_are_refused_with_advice(tmp_path: Path) -> None:
     path = tar(tmp_path / "a.tar", samples("0", "1"))
     path.write_bytes(gzip.compress(path.read_bytes()))
-    with pytest.raises(SenetError, match=r"a\.tar is compressed with gzip: unpack it once, .*gunzip"):
+    with pytest.raises(SenetError, match="is compressed with gzip: decompress it once"):
         opened(tmp_path)
 
 
 def test_damage_is_noticed(tmp_path: Path) -> None:
     whole = tar(tmp_path / "a.tar", samples(*"01" * 4)).read_bytes()
     (tmp_path / "a.tar").write_bytes(whole[: len(whole) // 3])
-    with pytest.raises(SenetError, match=r"a\.tar cannot be read as a tar file .*cut short or damaged"):
+    with pytest.raises(SenetError, match="cannot be read as a tar file"):
         opened(tmp_path)
     (tmp_path / "a.tar").write_bytes(b"<html>" + bytes(2000))
     with pytest.raises(SenetError, match=r"a\.tar cannot be read as a tar file"):
@@ -186,7 +194,7 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
     damaged = bytearray(whole)
     damaged[whole.index(b"0004.png") + 148] ^= 0xFF
     (tmp_path / "a.tar").write_bytes(damaged)
-    with pytest.raises(SenetError, match=r"a\.tar continues past its end at byte [\d,]+: it is damaged"):
+    with pytest.raises(SenetError, match="continues after its end marker at byte"):
         opened(tmp_path)
     (tmp_path / "a.tar").write_bytes(whole + whole)
     with pytest.raises(SenetError, match="several tar files in one"):
@@ -206,7 +214,7 @@ def member(name: str, content: bytes = b"", **fields: Any) -> bytes:
     [
         (
             member("9.png", type=tarfile.SYMTYPE, linkname="0000.png"),
-            "holds the link or device 9.png, which has no",
+            r"contains the link or device 9\.png, which stores",
         ),
         (
             member("9.png", type=tarfile.LNKTYPE, linkname="0000.png"),
@@ -227,10 +235,13 @@ def member(name: str, content: bytes = b"", **fields: Any) -> bytes:
             member("././@LongLink", b"a\0", type=tarfile.GNUTYPE_LONGNAME) * 2000,
             "cannot be read as a tar file",
         ),
-        (member("train/8.png", b"x") + member("test/9.png", b"x"), r"several parts \('test', 'train'\)"),
+        (
+            member("train/8.png", b"x") + member("test/9.png", b"x"),
+            r"contains several splits \('test', 'train'\): write each",
+        ),
         (
             member("../9.png", b"x") + member("/9.cls", b"1") + member("../9.cls", b"1"),
-            "Sample 9 .*no picture",
+            "Sample 9 in .* has no",
         ),
     ],
 )
@@ -245,12 +256,12 @@ def test_hostile_and_unusual_members(tmp_path: Path, extra: bytes, said: str) ->
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"label": 3.0}', "label of type float: one whole number or name"),
-        ('{"label": null}', "label of type NoneType"),
-        ('{"label": true}', "label of type bool"),
-        ('{"label": ["a"]}', "label of type list"),
-        ("[" * 100_000, "0.json in .*a.tar is not JSON"),
-        ('{"label": ' + "9" * 5000 + "}", "0.json in .*a.tar is not JSON"),
+        ('{"label": 3.0}', r"label in 0\.json .* a whole number or a name, not a value of type float"),
+        ('{"label": null}', r"label in 0\.json .* a whole number or a name, not a value of type NoneType"),
+        ('{"label": true}', r"label in 0\.json .* a whole number or a name, not a value of type bool"),
+        ('{"label": ["a"]}', r"label in 0\.json .* a whole number or a name, not a value of type list"),
+        ("[" * 100_000, "0.json in .*a.tar is not valid JSON"),
+        ('{"label": ' + "9" * 5000 + "}", "0.json in .*a.tar is not valid JSON"),
         ('["label"]', "has no label"),
         ('{"label": " "}', "has no label"),
     ],
@@ -264,7 +275,9 @@ def test_a_picture_beyond_the_end_is_unreadable(tmp_path: Path) -> None:
     tar(tmp_path / "test.tar", samples("0", "1"))
     train = opened(tmp_path).train
     os.truncate(path, 600)
-    with pytest.raises(UnreadableImage, match=r"train\.tar 0001\.png .*the shard is cut short"):
+    with pytest.raises(
+        UnreadableImage, match=r"train\.tar 0001\.png cannot be .*image: the shard is truncated"
+    ):
         train.read(1)
     path.unlink()
     with pytest.raises(UnreadableImage, match=r"the shard cannot be read \(no such file"):
@@ -336,7 +349,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
         SplitFiles(train=("0.tar", "1.tar"), test=(), others=()),
         SplitFiles(train=("0.tar",), test=(), others=("1.tar",)),
     ):
-        with pytest.raises(SenetError, match=r"There is no .*/1\.tar: correct the name or fetch the shard"):
+        with pytest.raises(SenetError, match=r"There is no .*correct the"):
             open_tar_files(tmp_path, files, test_fraction=0.2, seed=0)
 
 
@@ -358,13 +371,13 @@ def test_brace_expressions(pattern: str, names: list[str]) -> None:
 @pytest.mark.parametrize(
     ("pattern", "said"),
     [
-        ("a-{3..1}.tar", r"range \{3\.\.1\} in a-\{3\.\.1\}\.tar counts downwards"),
-        ("a-{0..1.tar", "not a range"),
-        ("a-{x}.tar", r"not a range \{0000\.\.0099\} or a choice \{train,val\}"),
-        ("a-{0..x}.tar", "not a range"),
-        ("a}.tar", "not a range"),
-        ("a-{0..99999999999}.tar", "range in a-.* is of more than 100,000 shards"),
-        (f"a-{{0..{'9' * 5000}}}.tar", "range in a-.* is of more than 100,000 shards"),
+        ("a-{3..1}.tar", r"The range \{3\.\.1\} in a-\{3\.\.1\}\.tar counts down:"),
+        ("a-{0..1.tar", "must contain a range"),
+        ("a-{x}.tar", r"a range such as \{0000\.\.0099\} or a choice such as \{train,val\}\."),
+        ("a-{0..x}.tar", "must contain a range"),
+        ("a}.tar", "must contain a range"),
+        ("a-{0..99999999999}.tar", "The range in .*has more than 100,000 shards: correct"),
+        (f"a-{{0..{'9' * 5000}}}.tar", "The range in .*has more than 100,000 shards: correct"),
         ("a-{0..999}-{0..999}.tar", "stands for more than 100,000 shards"),
     ],
 )

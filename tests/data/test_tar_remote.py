@@ -62,28 +62,28 @@ def test_one_shard_is_split_whatever_its_name(web: Web) -> None:
 def test_a_page_in_place_of_a_shard_is_told_and_not_kept(web: Web) -> None:
     write(web.root / "a.tar", b"<html>log in</html>")
     for _ in range(2):
-        with pytest.raises(SenetError, match=r"sent for a\.tar is no tar file .*<html>log in.*wants a login"):
+        with pytest.raises(SenetError, match=r"The server's response for a\.tar is not a tar"):
             opened(web, "//a.tar")
     assert len(web.asked) == 2
 
 
 def test_a_missing_shard_is_named(web: Web) -> None:
     tar(web.root / "a-0.tar", samples("0", "1"))
-    with pytest.raises(SenetError, match=rf"{web.url}/a-1\.tar could not be fetched \(HTTP Error 404"):
+    with pytest.raises(SenetError, match=rf"{web.url}/a-1\.tar could not be downloaded \(HTTP Error 404"):
         opened(web, "//a-{0..1}.tar")
 
 
 def test_addresses_that_are_no_files(web: Web) -> None:
     for pattern, said in [
-        ("//a-0.tar:://a-0.tar", "names a shard twice"),
+        ("//a-0.tar:://a-0.tar", r"//a-0\.tar:://a-0\.tar lists a shard twice: list"),
         ("//../a.tar", "is not the address of a file"),
         ("//", "is not the address of a file"),
     ]:
         with pytest.raises(SenetError, match=said):
             opened(web, pattern)
     for url, said in [
-        ("https://host:abc/a.tar", "'https://host:abc/a.tar' is not an address .Port could not be cast"),
-        ("https://me:secret@host/a.tar", "address of host tells a user name or password"),
+        ("https://host:abc/a.tar", "'https://host:abc/a.tar' is not a valid address .Port could not be cast"),
+        ("https://me:secret@host/a.tar", "The address on host contains a user name"),
     ]:
         with pytest.raises(SenetError, match=said):
             open_images(url)
@@ -93,7 +93,9 @@ def test_a_cache_folder_that_cannot_be_made(
     web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SENET_CACHE", str(write(tmp_path / "file", b"")))
-    with pytest.raises(SenetError, match=r"cache folder .* cannot be made .*set SENET_CACHE"):
+    with pytest.raises(
+        SenetError, match=r"The cache folder .* cannot be .*directory\): set SENET_CACHE to a folder you"
+    ):
         opened(web, "//a.tar")
 
 
@@ -103,7 +105,7 @@ def test_a_shard_cut_short_is_not_kept(web: Web, tmp_path: Path) -> None:
     # Between two files inside, where only the mark of the end is missing, and within one.
     for length in (whole.index(b"0004.png"), whole.index(b"0004.png") + 600):
         (web.root / "a.tar").write_bytes(whole[:length])
-        with pytest.raises(SenetError, match=r"a\.tar\.part cannot be read as a tar file .*fetch it again"):
+        with pytest.raises(SenetError, match="cannot be read as a tar file"):
             opened(web, "//a.tar")
     (web.root / "a.tar").write_bytes(whole)
     assert len(opened(web, "//a.tar").train) == 6

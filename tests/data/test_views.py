@@ -104,7 +104,7 @@ def test_images_in_memory_are_cut_like_others(published: bool) -> None:
 
 
 def test_bad_views_are_refused() -> None:
-    with pytest.raises(SenetError, match="7 crops"):
+    with pytest.raises(SenetError, match=r"crops must be .*5, not 7\."):
         Views(size=8, channels=3, crop="resized", resize=8, crops=7)
-    with pytest.raises(SenetError, match="7 pixels, and it must be 8"):
+    with pytest.raises(SenetError, match=r"test_resize must be 0 .*at least 8, the image size, not 7\."):
         Views(size=8, channels=3, crop="resized", resize=7)

@@ -30,6 +30,6 @@ def test_a_training_says_what_it_chose_and_how_long_it_takes(tmp_path: Path) -> 
     options = {"model": "resnet8", "recipe": Recipe(epochs=1), "out": tmp_path / "run", "workers": 0}
     train_one(photos, **options, progress=told)  # type: ignore[arg-type]
     assert re.fullmatch(r"about \d+ s on this machine", told.facts["time"])
-    assert "learning rate 0.0125 (for batches of 16)" in told.facts["recipe"]
+    assert "learning rate 0.0125 (for batch size 16)" in told.facts["recipe"]
     train_one(photos, **options, progress=told)  # type: ignore[arg-type]
     assert told.facts["time"] == "nothing is left to train"

@@ -58,7 +58,7 @@ def test_nothing_asked_for_and_equal_classes_give_no_weights() -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        (("dgo=2",), r"'dgo', and there is no such class: .* 3 classes, cat, dog, a=b.*mean 'dog'\?$"),
+        (("dgo=2",), r"'dgo', but the images have 3 classes: cat, dog, a=b.*mean 'dog'\?$"),
         (("cat=2", "dog=2", "a=b=2"), "cat=2 dog=2 a=b=2 gives every class the same weight"),
         (("cat=1",), "no effect"),
     ],

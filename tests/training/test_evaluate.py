@@ -88,11 +88,11 @@ def test_the_mode_of_the_network_is_left_as_it_was(training: bool) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("1.running_var", -0.25, "1.running_var holds -0.25"),
-        ("1.running_var", math.nan, "1.running_var holds nan"),
-        ("1.running_mean", math.nan, "1.running_mean holds nan"),
-        ("1.running_mean", -math.inf, "1.running_mean holds -inf"),
-        ("7.weight", math.inf, "7.weight holds inf"),
+        ("1.running_var", -0.25, "1.running_var contains -0.25"),
+        ("1.running_var", math.nan, "1.running_var contains nan"),
+        ("1.running_mean", math.nan, "1.running_mean contains nan"),
+        ("1.running_mean", -math.inf, "1.running_mean contains -inf"),
+        ("7.weight", math.inf, "7.weight contains inf"),
     ],
 )
 def test_no_error_is_reported_from_scores_that_mean_nothing(
@@ -114,7 +114,11 @@ def test_scores_that_overflow_are_no_answers(tmp_path: Path) -> None:
         model[-1].weight.fill_(3e38)  # type: ignore[operator, union-attr]
     photos = small_photos(tmp_path / "photos")
     preprocess = Preprocess(crop=8, resize=8).with_channels(1)
-    with pytest.raises(SenetError, match="puts out scores that are not finite in fp32 at 8×8 pixels"):
+    with pytest.raises(
+        SenetError,
+        match=r"returns scores that .*not finite in fp32 at 8×8 pixels, so .*precision fp32 "
+        r"\(--precision fp32\) or",
+    ):
         senet.evaluate(model, photos, preprocess=preprocess, workers=0)
 
 

@@ -56,7 +56,7 @@ def test_a_second_run_in_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest
     photos, out = small_photos(tmp_path / "photos"), tmp_path / "run"
     with (
         lock_folder(out),
-        pytest.raises(SenetError, match=f"Another senet process is using {out}: wait for it, or"),
+        pytest.raises(SenetError, match=f"Another senet process is using {out}: wait for it to end, or"),
     ):
         train_one(photos, model="resnet8", out=out, recipe=small_recipe(epochs=1), device="cpu", workers=0)
     assert not (out / "checkpoint.pt").exists()
@@ -82,7 +82,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(
 
     monkeypatch.setattr(Path, "open", read_only)
     with (
-        pytest.raises(SenetError, match=r"cannot be locked \(Read-only.*may write to"),
+        pytest.raises(SenetError, match=r"cannot be locked \(Read-only file system\)"),
         lock_folder(tmp_path),
     ):
         pass

@@ -155,7 +155,7 @@ class TurnsNan(nn.Module):
 def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     recipe = small_recipe()
     with pytest.raises(
-        SenetError, match=r"loss became nan at step 11 \(epoch 2\).*last good checkpoint is kept"
+        SenetError, match=r"The loss became nan at step 11 \(epoch 2\) in .*the last good checkpoint is"
     ):
         train(TurnsNan(), small_images(recipe), recipe, seed=0, folder=tmp_path, device=CPU)
     found = load_checkpoint(tmp_path / CHECKPOINT_NAME)
@@ -219,7 +219,10 @@ def test_bf16_trains_and_keeps_float32_weights(tmp_path: Path) -> None:
 
 def test_another_training_is_refused_by_name(tmp_path: Path) -> None:
     small_train(tmp_path, identity={"recipe": {"epochs": 3}, "seed": 0})
-    with pytest.raises(SenetError, match=r"holds another training \(recipe.epochs is 3 there and 4 here\)"):
+    with pytest.raises(
+        SenetError,
+        match=r"contains another training \(recipe\.epochs is 3 there and 4 here\): choose another folder",
+    ):
         small_train(tmp_path, identity={"recipe": {"epochs": 4}, "seed": 0})
 
 

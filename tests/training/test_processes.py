@@ -103,7 +103,7 @@ def test_a_training_of_two_goes_on_with_one(folders: tuple[Path, Path], tmp_path
 
 
 def test_shard_without_torchrun_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SenetError, match="shard has no effect in a training of one process"):
+    with pytest.raises(SenetError, match="shard has no effect with a single process:"):
         train_there(tmp_path, small_network(), execution=Execution(shard=True))
 
 
@@ -193,7 +193,7 @@ def test_a_lost_process_is_one_sentence(monkeypatch: pytest.MonkeyPatch, text: s
     with pytest.raises(SenetError) as caught, lost_processes_explained():
         raise RuntimeError(text)
     assert str(caught.value) == (
-        f"Another process of this training ended or did not answer ({shown}): what was saved is kept, and "
+        f"Another process of this training ended or did not respond ({shown}): saved work is kept, and "
         "the same command resumes from there."
     )
 

@@ -47,7 +47,7 @@ def test_the_rate_is_in_proportion_to_the_batch() -> None:
     assert rates[64] == 2 * rates[32] and rates[256] == 8 * rates[32]
     assert rates[65_536] == rates[8192], "as far as that is known to hold"
     assert chosen(many, batch_size=256, learning_rate=0.123).learning_rate == 0.123
-    assert "learning rate 0.05 (for batches of 64)" in choose(Recipe(batch_size=64), many)[1]
+    assert "learning rate 0.05 (for batch size 64)" in choose(Recipe(batch_size=64), many)[1]
 
 
 def test_weights_and_networks_without_norm_get_lower_rates() -> None:

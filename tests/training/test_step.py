@@ -138,7 +138,9 @@ def test_a_compiled_network_trains_to_the_same_numbers(tmp_path: Path) -> None:
 
 
 def test_recomputing_needs_a_network_that_knows_how(tmp_path: Path) -> None:
-    with pytest.raises(SenetError, match="Sequential has no set_grad_checkpointing"):
+    with pytest.raises(
+        SenetError, match=r"network with set_grad_checkpointing, as senet's .*have, but Sequential has none:"
+    ):
         train_there(tmp_path, small_network(), execution=Execution(recompute=True))
 
 
@@ -159,10 +161,24 @@ class Greedy(nn.Module):
 @pytest.mark.parametrize(
     ("fits", "changes", "said"),
     [
-        (4, {}, r"16 images \(batch_size 16\); 4 would fit: .*batch_size 4, .*accumulate 4,"),
+        (
+            4,
+            {},
+            r"with 16 images does not fit into .*cpu \(batch_size 16\); 4 would fit: "
+            r"start .*with batch_size 4, or with accumulate 4, which",
+        ),
         (5, {}, r"4 would fit: .*accumulate 4,"),
-        (2, {"accumulate": 2}, r"8 images \(batch_size 16, accumulate 2\); 2 would fit: .*accumulate 8,"),
-        (0, {}, r"16 images .*nor even of two: choose a smaller image size"),
+        (
+            2,
+            {"accumulate": 2},
+            r"with 8 images does not fit into .*cpu \(batch_size 16, accumulate 2\); 2 "
+            r"would fit: start .*with batch_size 4, .*with accumulate 8, which",
+        ),
+        (
+            0,
+            {},
+            r"with 16 images does .*\(batch_size 16\), not even with two: choose a smaller image size or",
+        ),
         (4, {"batch_size": 12}, r"12 images .*; 3 would fit: .*batch_size 3, .*accumulate 4,"),
     ],
 )

@@ -11,10 +11,11 @@ from senet.files import user_path
 NAME = "bench"
 SUMMARY = "measure speed on this machine: plain, SE, and other packages"
 DESCRIPTION = (
-    "Measures, side by side and in turns, what SE costs on this machine: the layers behind a convolution at "
-    "every stage of a network, fused and layer by layer, beside a plain copy of as many bytes; then training "
-    "and inference of the network, of its plain twin, and of the same networks in timm and torchvision where "
-    "they are installed. Takes less than two minutes with the defaults."
+    "Measures what SE costs on this machine, by running alternatives side by side in turns: first the "
+    "layers after a convolution at each stage of a network, fused and layer by layer, next to a plain "
+    "copy of the same number of bytes; then training and inference of the network, of its plain twin, "
+    "and of the same networks in timm and torchvision if installed. Takes less than two minutes with the "
+    "defaults."
 )
 CPU_BATCH, CUDA_BATCH = 8, 64
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         default="se_resnet50b",
         metavar="NAME",
-        help="network, plain or with SE: both are measured (default: se_resnet50b)",
+        help="network, plain or with SE; both are measured (default: se_resnet50b)",
     )
     parser.add_argument(
         "--batch-size",
@@ -37,26 +38,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--image-size",
         type=whole_number,
         metavar="N",
-        help="measure on images of N×N pixels (default: what the network was designed for)",
+        help="measure with images of N×N pixels (default: what the network was designed for)",
     )
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="device to measure on")
     parser.add_argument(
         "--precision",
         default="fp32",
         **one_of(("fp32", "bf16")),
-        help="arithmetic; bf16 uses autocast (default: fp32)",
+        help="precision; bf16 uses autocast (default: fp32)",
     )
     parser.add_argument(
-        "--threads", type=whole_number, metavar="N", help="of PyTorch on the CPU (default: all cores)"
+        "--threads", type=whole_number, metavar="N", help="threads of PyTorch on the CPU (default: all cores)"
     )
     parser.add_argument(
         "--seconds",
         type=number,
         default=60.0,
         metavar="X",
-        help="how long to measure in all; building networks and compiling kernels come on top (default: 60)",
+        help="total measuring time; building networks and compiling kernels come on top (default: 60)",
     )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write a CSV file, a row for each time")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="also write a CSV file with one row per measurement"
+    )
     parser.add_argument(
         "--plot",
         type=Path,

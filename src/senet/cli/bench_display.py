@@ -16,11 +16,12 @@ from senet.networks.zoo import plain_name, twin_name
 from senet.report.timings_csv import write_csv
 from senet.report.timings_plot import check_plot_path, write_plot
 from senet.report.timings_table import as_rich, conclusion, panels
+from senet.text import counted
 
 RUNS = Path("runs")
 _HOW = (
-    "Times are medians. A ratio is that of times taken in turns, round by round: the median, with the range "
-    "of the middle 60 %."
+    "Times are medians. A ratio compares times measured in turns, round by round: its median, with the "
+    "range of the middle 60 %."
 )
 
 
@@ -37,7 +38,7 @@ def plot_path(csv: Path | None, plot: Path | None, model: str) -> Path:
         check_plot_path(plot)
         return plot
     if RUNS.exists() and not RUNS.is_dir():
-        raise SenetError(f"{RUNS} is a file, not the folder for the chart: name another with --plot.")
+        raise SenetError(f"{RUNS} is a file, not a folder for the chart: choose another path with --plot.")
     require_folder(RUNS)
     return RUNS / f"bench-{model}.svg"
 
@@ -87,7 +88,7 @@ class BenchDisplay:
         machine = result.timings[0].machine
         se, plain = twin_name(settings.model), plain_name(settings.model)
         images = f"{settings.batch_size} × 3×{settings.size}×{settings.size}"
-        threads = f"{machine.threads} thread{'s' if machine.threads > 1 else ''}"
+        threads = f"{counted(machine.threads, 'thread')}"
         self._print(f"{machine.hardware}, {threads}; {machine.versions}")
         self._print(f"{se} and {plain}, images {images}, {settings.precision}, channels_last")
         for title, rows in panels(result.timings):

@@ -18,9 +18,10 @@ def build_parser() -> Parser:
     """Return the parser of all commands."""
     parser = Parser(
         prog="senet",
-        description="Squeeze-and-Excitation for PyTorch: put it in, and measure what it buys and costs.",
-        epilog="'senet COMMAND --help' lists the options of a command. 'senet compare' alone compares two "
-        "small networks in minutes.",
+        description="Squeeze-and-Excitation for PyTorch: add it to a network, and measure what it gains and "
+        "costs.",
+        epilog="'senet COMMAND --help' lists the options of a command. 'senet compare' without arguments "
+        "compares two small networks in minutes.",
     )
     parser.add_argument("--version", action="version", version=f"senet {__version__}")
     _add_debug(parser)
@@ -51,8 +52,8 @@ def parse(words: Sequence[str]) -> Namespace:
         words = [*words[1:2], "--help"]
     if not words[0].startswith("-") and words[0] not in names:
         raise SenetError(
-            f"There is no command {words[0]!r}; choose {', '.join(names[:-1])} or {names[-1]}."
-            f"{nearest(words[0], names, most=1)}"
+            f"There is no command {words[0]!r}; choose {', '.join(names[:-1])} or "
+            f"{names[-1]}.{nearest(words[0], names, most=1)}"
         )
     return build_parser().parse_args(words)
 
@@ -62,8 +63,8 @@ def _check_words(words: Sequence[str]) -> None:
         before = f" (after {words[number - 2]})" if number > 1 else ""
         if not word.strip() or re.fullmatch(r"--[\w-]+=\s*", word):
             raise SenetError(
-                f"Argument {number}{before} is empty, as an unset variable of the shell leaves it: "
-                "give it a value or leave it out."
+                f"Argument {number}{before} is empty, perhaps because of an unset shell variable: give it "
+                "a value or leave it out."
             )
         if "\0" in word:
-            raise SenetError(f"Argument {number}{before} holds a NUL character: remove it.")
+            raise SenetError(f"Argument {number}{before} contains a NUL character: remove it.")

@@ -11,11 +11,12 @@ from senet.cli.shared import FOREIGN_NAMES, add_shared_arguments, shared_argumen
 from senet.errors import SenetError
 
 NAME = "compare"
-SUMMARY = "train a network and its SE twin on the same images and say what SE buys"
+SUMMARY = "train a network and its SE twin on the same images and compare them"
 DESCRIPTION = (
     "Trains a network and its SE twin on the same images in the same order over several seeds, and "
-    "says with a confidence interval what SE buys and what it costs. Writes report.html, results.json, "
-    "checkpoints and settings to the run folder. The same command resumes after an interruption."
+    "reports with a confidence interval what SE gains and what it costs. Writes report.html, "
+    "results.json, checkpoints and settings to the run folder. The same command resumes after an "
+    "interruption."
 )
 
 
@@ -26,16 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"network (default: resnet8 for images up to 64 pixels, else resnet18); {FOREIGN_NAMES}",
     )
-    parser.add_argument(
-        "--seeds", type=whole_number, metavar="N", help="trainings of each network (default: 3)"
-    )
+    parser.add_argument("--seeds", type=whole_number, metavar="N", help="trainings per network (default: 3)")
     add_shared_arguments(parser)
     group = parser.add_argument_group("many trainings at once")
     group.add_argument(
         "--parallel",
         type=whole_number,
         metavar="N",
-        help="run N trainings at once, on a GPU each or sharing the threads of the processor (default: 1)",
+        help="run N trainings at once, one per GPU or sharing the CPU threads (default: 1)",
     )
     group.add_argument(
         "--job",
@@ -47,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--collect",
         nargs="+",
         metavar="FOLDER",
-        help="compare what the jobs trained in these run folders; takes only DATA, --out, --device "
-        "and --workers, since the folders hold everything else",
+        help="compare the trainings of the jobs in these run folders; only DATA, --out, --device and "
+        "--workers can be given, since the folders contain everything else",
     )
 
 
@@ -97,5 +96,6 @@ def _refuse_beside_collect(arguments: argparse.Namespace) -> None:
     if given:
         shown = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise SenetError(
-            f"{shown} cannot be combined with --collect: the run folders decide that, so leave it out."
+            f"{shown} cannot be combined with --collect, because the run folders already determine it: "
+            "leave it out."
         )

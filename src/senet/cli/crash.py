@@ -36,7 +36,7 @@ def expected(error: BaseException) -> str | None:
     if _out_of_memory(error):
         return "Out of memory: use a smaller --batch-size, --image-size or network, or fewer --workers."
     if isinstance(error, RuntimeError) and "home directory" in str(error):
-        return "This user has no home folder: set HOME to a folder that can be written."
+        return "This user has no home directory: set HOME to a writable folder."
     if not isinstance(error, OSError):
         return None
     if error.errno in _LIMITS:
@@ -44,7 +44,7 @@ def expected(error: BaseException) -> str | None:
     if error.errno in _OF_A_PATH and error.filename is not None:
         name = os.fsdecode(error.filename) if isinstance(error.filename, bytes | str) else error.filename
         shown = f"{str(name)[:_LONGEST]}…" if len(str(name)) > _LONGEST else name
-        return f"{shown} cannot be used ({error.strerror}): name another, or change its permissions."
+        return f"{shown} cannot be used ({error.strerror}): choose another, or change its permissions."
     return None
 
 
@@ -56,8 +56,8 @@ def describe(error: BaseException, command: str) -> str:
     path = write_report(error, command)
     if path is None:
         traceback.print_exception(error)
-        return f"{start}no report could be written, so its traceback is above; please report it."
-    return f"{start}please report it with {path}, which holds the traceback that --debug prints."
+        return f"{start}the report could not be written, so its traceback is above; please report it."
+    return f"{start}please report it with {path}, which contains the traceback (--debug prints it)."
 
 
 def write_report(error: BaseException, command: str) -> Path | None:

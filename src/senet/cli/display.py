@@ -13,6 +13,7 @@ from rich.table import Table
 
 from senet.cli.terminal import Console, plain
 from senet.insight.results import Comparison, EpochMetrics, Finding, Variant
+from senet.text import counted
 from senet.training.processes import is_first_process
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Display:
 
     def fetching(self, done: int, total: int) -> None:
         """Draw how many shards have been fetched."""
-        self._draw("fetching shards", done, total, f"{done:,} of {total:,}")
+        self._draw("downloading shards", done, total, f"{done:,} of {total:,}")
 
     def checking(self, done: int, total: int) -> None:
         """Draw how many images have been looked at."""
@@ -112,7 +113,7 @@ class Display:
         self.done = self.steps_before + done_epochs * batches + done_batches
         self.speed.resume()
         if done_epochs == epochs:
-            self.console.print(f"{self.title}: was finished before")
+            self.console.print(f"{self.title}: already finished")
         elif done_epochs or done_batches:
             self.console.print(
                 f"{self.title}: resuming in epoch {done_epochs + 1} after batch {done_batches}"
@@ -195,11 +196,11 @@ class Display:
 
     def _name_skipped(self, skipped: tuple[tuple[str, str], ...]) -> None:
         if skipped:
-            self.console.print(f"\nSkipped, unreadable: {len(skipped)}")
+            self.console.print(f"\nSkipped as unreadable: {counted(len(skipped), 'file')}")
             for name, reason in skipped[:MOST_NAMED]:
                 self.console.print(f"  {plain(name)}: {plain(reason)}", soft_wrap=True)
             if len(skipped) > MOST_NAMED:
-                self.console.print(f"  and {len(skipped) - MOST_NAMED} more, all named in the results")
+                self.console.print(f"  and {len(skipped) - MOST_NAMED} more, all listed in the results")
 
     def _draw(self, title: str, done: int, total: int, state: str) -> None:
         if self.task is None:

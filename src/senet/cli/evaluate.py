@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from senet.experiments.evaluation_report import EvaluationReport
 
 NAME = "evaluate"
-SUMMARY = "test weights on images: errors with intervals, by class, at any resolution"
+SUMMARY = "evaluate weights on images: errors with intervals, by class, at any resolution"
 DESCRIPTION = (
-    "Tests a run folder, a file of weights, a released checkpoint or another package's network. Images are "
-    "cut out as the weights were tested before; --image-size takes other sizes. Prints top-1 and top-5 error "
-    "with a 95 % interval, the classes with the most errors, and the most frequent confusions."
+    "Evaluates a run folder, a file of weights, a released checkpoint or another package's network. "
+    "Images are preprocessed as for the weights' own test; --image-size sets other sizes. Prints top-1 "
+    "and top-5 error with a 95 % interval, the classes with the highest error, and the most frequent "
+    "confusions."
 )
 
 
@@ -32,31 +33,31 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a run folder, a file of weights, a released checkpoint such as cadene/se_resnet50, timm:NAME, "
-        "or a network's name beside --weights",
+        help="a run folder, a file of weights, a released checkpoint such as cadene/se_resnet50, "
+        "timm:NAME, or a network's name together with --weights",
     )
     parser.add_argument(
         "data",
         nargs="?",
         metavar="DATA",
-        help="images, as for 'senet train' (default: a run's own, else the embedded Fashion-MNIST subset)",
+        help="images, as for 'senet train' (default: those of the run, else the built-in Fashion-MNIST "
+        "subset)",
     )
-    parser.add_argument("--data", dest="data_option", metavar="DATA", help="DATA as an option")
-    parser.add_argument("--weights", metavar="FILE|NAME", help="weights of the network named as MODEL")
+    parser.add_argument("--data", dest="data_option", metavar="DATA", help="the same as DATA")
+    parser.add_argument("--weights", metavar="FILE|NAME", help="weights for the network given as MODEL")
     parser.add_argument(
         "--split",
         **one_of(("test", "train", "all")),
-        help="which images (default: the test part where there is one or a run made one, else all)",
+        help="which images (default: the test split if there is one or the run made one, else all)",
     )
     parser.add_argument(
         "--test-fraction",
         type=number,
         metavar="X",
-        help="share of the images to test on where they come without a test part "
-        "(default: as a run did, or 0.2)",
+        help="share of images to evaluate if there is no test split (default: as in the run, or 0.2)",
     )
     parser.add_argument(
-        "--out", metavar="FOLDER", help="write evaluation.json, per_class.csv and predictions.csv there"
+        "--out", metavar="FOLDER", help="folder for evaluation.json, per_class.csv and predictions.csv"
     )
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="device to use")
     parser.add_argument(

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from senet.cli.terminal import Console, plain
 from senet.experiments.evaluation_report import HEADS, IN_BRACKETS, EvaluationReport
+from senet.text import counted
 
 WORST_SHOWN = 10
 MOST_NAMED = 10
@@ -95,7 +96,7 @@ class EvaluationDisplay:
 
     def _name_skipped(self, report: EvaluationReport) -> None:
         if report.unreadable:
-            self.console.print(f"Skipped, unreadable: {len(report.unreadable)}")
+            self.console.print(f"Skipped as unreadable: {counted(len(report.unreadable), 'file')}")
             for name, reason in report.unreadable[:MOST_NAMED]:
                 self.console.print(f"  {plain(name)}: {plain(reason)}", soft_wrap=True)
 

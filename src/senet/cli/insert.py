@@ -12,11 +12,11 @@ from senet.errors import SenetError
 from senet.files import require_writable, user_path
 
 NAME = "insert"
-SUMMARY = "put SE into a network of another package or your own"
+SUMMARY = "add SE to a network of another package or your own"
 DESCRIPTION = (
-    "Finds where SE belongs in a network of timm, torchvision, pytorchcv or a module of yours, and prints "
-    "the plan: each place with its channels and what SE costs there. With --out the network is written with "
-    "SE in it, as a safetensors file of its state dict; with --dry-run nothing is written."
+    "Finds where SE belongs in a network of timm, torchvision, pytorchcv or your own, and prints the "
+    "plan: each place with its channels and the cost of SE there. With --out, the network with SE is "
+    "written as a safetensors file of its state dict; with --dry-run, nothing is written."
 )
 SUFFIX = ".safetensors"
 _SETTINGS = ("reduction", "kind", "placement", "stages", "where", "start")
@@ -28,31 +28,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="NAME",
-        help="timm:NAME, torchvision:NAME, pytorchcv:NAME, or package.module:factory for a function of yours "
-        "that returns a network",
+        help="timm:NAME, torchvision:NAME, pytorchcv:NAME, or package.module:factory for a function of "
+        "your own that returns a network",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the plan only")
+    parser.add_argument("--dry-run", action="store_true", help="only print the plan")
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
-        help=f"write the state dict of the network with SE to this {SUFFIX} file; an older one is replaced",
+        help=f"write the state dict of the network with SE to this {SUFFIX} file, replacing an existing one",
     )
-    parser.add_argument("--pretrained", action="store_true", help="take the weights the package released")
     parser.add_argument(
-        "--num-classes", type=whole_number, metavar="N", help="outputs (default: the network's own)"
+        "--pretrained", action="store_true", help="start from the weights released by the package"
+    )
+    parser.add_argument(
+        "--num-classes", type=whole_number, metavar="N", help="number of classes (default: the network's own)"
     )
     parser.add_argument(
         "--in-channels",
         type=whole_number,
         metavar="N",
-        help="of the images (default: the network's own)",
+        help="number of image channels (default: the network's own)",
     )
     parser.add_argument(
         "--input-size",
         type=whole_number,
         metavar="N",
-        help="count multiply-adds for images of N×N pixels (default: what the package made the network for)",
+        help="count multiply-adds for images of N×N pixels (default: the size the network was designed for)",
     )
     _add_settings(parser)
 
@@ -65,7 +67,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="reduction ratio r: the hidden layer has channels / r units (default: 16)",
     )
-    group.add_argument("--kind", metavar="KIND", help="the block that is put in (default: se)")
+    group.add_argument("--kind", metavar="KIND", help="block to add (default: se)")
     group.add_argument(
         "--placement",
         **one_of(get_args(Placement)),
@@ -78,14 +80,14 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         "--where",
         nargs="+",
         metavar="NAME",
-        help="units, parts of the network or modules that get SE, by the names in the plan, such as "
+        help="units, parts of the network or modules that get SE, by their names in the plan, such as "
         "layer4 or 'layer*.0' (default: all units)",
     )
     group.add_argument(
         "--start",
         **one_of(get_args(Start)),
-        help="identity: all gates are exactly 1 until trained, so the network computes what it did; random: "
-        "as in the paper (default: identity)",
+        help="identity: all gates are exactly 1 until trained, so the output does not change; random: as "
+        "in the paper (default: identity)",
     )
 
 
@@ -123,26 +125,26 @@ def _check(arguments: argparse.Namespace) -> None:
         arguments.out = user_path(arguments.out)
     name, out = arguments.model, arguments.out
     for label, value in (
-        ("The number of classes", arguments.num_classes),
-        ("The number of channels", arguments.in_channels),
-        ("The input size", arguments.input_size),
+        ("--num-classes", arguments.num_classes),
+        ("--in-channels", arguments.in_channels),
+        ("--input-size", arguments.input_size),
     ):
         if value is not None:
             positive(label, value)
     if ":" not in name:
         raise SenetError(
-            f"{name!r} names no network of another package: write timm:NAME, torchvision:NAME, "
-            "pytorchcv:NAME or package.module:factory; the twins of senet's own are in "
-            "'senet models'."
+            f"{name!r} is not a network of another package: write timm:NAME, torchvision:NAME, "
+            "pytorchcv:NAME or package.module:factory; senet's own networks with SE are listed by 'senet "
+            "models'."
         )
     if arguments.dry_run and out is not None:
         raise SenetError(f"--dry-run writes nothing, so --out {out} has no effect: leave out one of them.")
     if arguments.dry_run:
         return
     if out is None:
-        raise SenetError(f"Name the output file with --out FILE{SUFFIX}, or see the plan with --dry-run.")
+        raise SenetError(f"Choose the output file with --out FILE{SUFFIX}, or print the plan with --dry-run.")
     if out.suffix != SUFFIX:
-        raise SenetError(f"{out} must end with {SUFFIX}, the format that it is written in.")
+        raise SenetError(f"--out must end with {SUFFIX}, not {out}.")
     require_writable(out)
 
 

@@ -42,7 +42,7 @@ class JobsDisplay(Display):
         else:
             left = ", ".join(f"{name} ({state})" for name, state in report.left)
             self.console.print(f"Not finished in this folder: {left}.")
-            self.console.print("When all jobs are done (append their own run folders, if they have any):")
+            self.console.print("When all jobs are done (add the jobs' own run folders, if any):")
         self.console.print(f"  {collect}", markup=False, soft_wrap=True)
 
 

@@ -59,13 +59,13 @@ def _run(words: list[str]) -> None:
     try:
         Path.cwd()
     except FileNotFoundError as error:
-        raise SenetError("The working directory has been deleted: change to another with cd.") from error
+        raise SenetError("The working directory has been deleted: change to another one with cd.") from error
     try:
         arguments.run(arguments)
     except SystemExit as end:
         raise SenetError(
-            f"Code outside senet called sys.exit({end.code!r}): in a module of yours, guard what runs as a "
-            "script with if __name__ == '__main__'."
+            f"Code outside senet called sys.exit({end.code!r}): if it is a module of yours, put its "
+            "script code under if __name__ == '__main__'."
         ) from end
 
 
@@ -79,7 +79,7 @@ def _answer(error: BaseException, words: list[str], *, stopped: bool, debug: boo
         return EXIT_BAD_INPUT
     # An interrupted import, for one, ends as an ImportError.
     if stopped or isinstance(error, KeyboardInterrupt):
-        _complain(f"Stopped. What was finished is kept. To resume: {_command(words)}")
+        _complain(f"Stopped. Finished work is kept. To resume: {_command(words)}")
         return EXIT_INTERRUPTED
     from senet.cli.crash import describe, expected
 

@@ -24,9 +24,9 @@ DESCRIPTION = (
 )
 
 _CONVENTION = (
-    "Convolution and fully connected: one multiply-add for each weight and output position. Pooling: values "
+    "Convolution and fully connected: one multiply-add per weight and output position. Pooling: values "
     "read. Scaling: multiplications by SE's weights or another factor. Addition: sums of two maps. "
-    "Activations: values that convolutions and fully connected layers put out. Biases, normalisation and "
+    "Activations: outputs of convolutions and fully connected layers. Biases, normalisation and "
     "non-linearities are not counted. MB: a million bytes of parameters and buffers."
 )
 
@@ -44,13 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for example 'resnet*' or vgg16_bn (default: all)",
     )
     parser.add_argument(
-        "--cost", action="store_true", help="show every kind of operation, activations and megabytes"
+        "--cost", action="store_true", help="show all kinds of operations, activations and megabytes"
     )
     parser.add_argument(
         "--input-size",
         type=whole_number,
         metavar="N",
-        help="count for images of N×N pixels, such as 320 for senet154 (default: what each was designed for)",
+        help="count for images of N×N pixels, such as 320 for senet154 (default: the size each was "
+        "designed for)",
     )
 
 
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     size = arguments.input_size
     if size is not None:
-        positive("The input size", size)
+        positive("--input-size", size)
     specs = _matching(arguments.pattern)
     console = Console()
     pixels = "the size it was designed for" if size is None else f"{size}×{size} pixels"

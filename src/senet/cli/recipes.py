@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from senet.training.recipe_files import RecipeFile
 
 NAME = "recipes"
-SUMMARY = "list training recipes, or show where each value of one comes from"
+SUMMARY = "list training recipes, or show the source of each value of one"
 DESCRIPTION = (
-    "Lists the recipes that --recipe of 'senet train' and 'senet compare' takes. With a name, or a TOML file "
-    "of your own, prints each value with its source."
+    "Lists the recipes that 'senet train' and 'senet compare' accept with --recipe. With a name, or a "
+    "TOML file of your own, prints each value with its source."
 )
 
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--toml",
         action="store_true",
-        help="print the recipe's file, as a starting point of one of your own: senet recipes modern --toml > "
+        help="print the recipe's file, as a starting point for your own: senet recipes modern --toml > "
         "mine.toml",
     )
 
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.recipe is None:
         if arguments.toml:
             raise SenetError(
-                "--toml prints the file of one recipe: name it, as in senet recipes modern --toml."
+                "--toml prints the file of one recipe: give its name, as in senet recipes modern --toml."
             )
         _print_list(console)
         return
@@ -63,7 +63,7 @@ def _print_list(console: Console) -> None:
         file = read_recipe_file(name)
         table.add_row(name, f"{file.description}. For: {file.purpose}.")
     console.print(table)
-    console.print("\n'senet recipes NAME' prints all values of one with their sources.")
+    console.print("\n'senet recipes NAME' prints all values of a recipe with their sources.")
 
 
 def _print_values(console: Console, file: RecipeFile) -> None:
@@ -81,7 +81,7 @@ def _print_values(console: Console, file: RecipeFile) -> None:
         table.add_row(name, shown(each.value), each.status, plain(each.source))
     console.print()
     console.print(table)
-    console.print("\nSettings that are not listed keep the defaults shown by 'senet train --help'.")
+    console.print("\nSettings that are not listed have the defaults shown by 'senet train --help'.")
     for sentence in file.limits:
         console.print(f"* {sentence}", markup=False)
 

@@ -13,8 +13,8 @@ from senet.training.recipe import Recipe
 from senet.training.recipe_files import list_recipes, read_recipe_file
 
 FOREIGN_NAMES = (
-    "timm:NAME, torchvision:NAME and pytorchcv:NAME are those of other packages, package.module:factory is a "
-    "function of yours that returns a network"
+    "timm:NAME, torchvision:NAME and pytorchcv:NAME are networks of other packages, "
+    "package.module:factory is a function of your own that returns a network"
 )
 
 
@@ -24,40 +24,40 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         "data",
         nargs="?",
         metavar="DATA",
-        help="a folder of class folders (with train/ and val/ or test/, or without); a parquet, Arrow or "
-        "WebDataset tar file or a folder of them; a CSV file of path,label; tar files by a brace expression "
-        "such as train-{0000..0099}.tar, also at https://; or the name of a dataset on the Hub such as "
-        "owner/name; without it the embedded Fashion-MNIST subset is used",
+        help="a folder of class folders (with or without train/ and val/ or test/); a parquet, Arrow or "
+        "WebDataset tar file, or a folder of them; a CSV file of path,label; a brace pattern of tar "
+        "files such as train-{0000..0099}.tar, also at https://; or the name of a dataset on the "
+        "Hugging Face Hub such as owner/name (default: the built-in Fashion-MNIST subset)",
     )
     parser.add_argument(
         "--stream",
         action="store_true",
-        help="fetch each shard of a dataset on the Hub when training first needs it, not before; the same "
-        "as hf:// before its name",
+        help="download each shard of a dataset on the Hub when training first needs it, not in advance; "
+        "the same as hf:// before its name",
     )
     parser.add_argument(
         "--data",
         dest="data_option",
         metavar="DATA",
-        help="DATA as an option: --data photos/ is the same as photos/",
+        help="the same as DATA",
     )
     parser.add_argument(
         "--recipe",
         metavar="NAME|FILE",
-        help=f"training settings to start from ({', '.join(list_recipes())}, or a TOML file of yours; "
-        "'senet recipes' says more); other options override it",
+        help=f"training settings to start from ({', '.join(list_recipes())}, or a TOML file of your own; "
+        "see 'senet recipes'); other options override it",
     )
     parser.add_argument(
         "--weights",
         metavar="FILE|NAME|FOLDER",
-        help="start from weights: a file, also of 'senet insert', a released checkpoint such as "
-        "cadene/se_resnet50, or a run folder; the classifier is new if the classes are, and new SE blocks "
-        "start at identity",
+        help="start from weights: a file, also one of 'senet insert', a released checkpoint such as "
+        "cadene/se_resnet50, or a run folder; the classifier is new if the classes differ, and new "
+        "SE blocks start at identity",
     )
     parser.add_argument(
         "--pretrained",
         action="store_true",
-        help="start from the weights that timm, torchvision or pytorchcv released for a network of theirs",
+        help="start from the weights that timm, torchvision or pytorchcv released for their network",
     )
     parser.add_argument("--out", metavar="FOLDER", help="run folder (default: one under runs/)")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="device to train on")
@@ -71,7 +71,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         "--test-fraction",
         type=number,
         metavar="X",
-        help="share of the images to test on where they come without a split (default: 0.2)",
+        help="share of images to test on if there is no test split (default: 0.2)",
     )
     add_settings(parser, "training", Recipe)
     add_settings(parser, "execution", Execution)
@@ -81,7 +81,8 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
 def _streamed(data: str | None) -> str:
     if data is None:
         raise SenetError(
-            "--stream has no effect without the name of a dataset on the Hub: add it, or drop --stream."
+            "--stream has no effect without the name of a dataset on the Hub: add the name, or leave out "
+            "--stream."
         )
     return data if data.startswith("hf://") else f"hf://{data}"
 
@@ -110,7 +111,7 @@ def _weights(arguments: argparse.Namespace) -> str | None:
         return weights
     if weights is not None:
         raise SenetError(
-            f"--weights {weights} and --pretrained both name weights to start from: leave one of them out."
+            f"--weights {weights} and --pretrained both give weights to start from: leave one of them out."
         )
     return "pretrained"
 
@@ -124,9 +125,7 @@ def data_of(arguments: argparse.Namespace) -> str | None:
     by_position: str | None = arguments.data
     by_name: str | None = arguments.data_option
     if by_position is not None and by_name is not None:
-        raise SenetError(
-            f"The images are named twice, {by_position!r} and --data {by_name!r}: leave one of them out."
-        )
+        raise SenetError("--input-size")
     return by_name if by_position is None else by_position
 
 

@@ -62,13 +62,13 @@ class Streams:
         # Whoever closed a pipe, `head` for example, has seen enough.
         if error is None or self._told or isinstance(error, BrokenPipeError):
             return False
-        self._complain(f"Standard output could not be written ({_reason(error)}): redirect it elsewhere.")
+        self._complain(f"Standard output cannot be written ({_reason(error)}): redirect it elsewhere.")
         return True
 
     def _say(self, error: Exception) -> None:
         self._complain(
-            f"Standard output cannot be written any more ({_reason(error)}); going on without it, "
-            "results are written to their files."
+            f"Standard output can no longer be written ({_reason(error)}); continuing without it, results "
+            "are still written to files."
         )
 
 

@@ -10,9 +10,10 @@ from senet.cli.shared import FOREIGN_NAMES, add_shared_arguments, shared_argumen
 NAME = "train"
 SUMMARY = "train one network"
 DESCRIPTION = (
-    "Trains one network with the engine that 'senet compare' uses. Writes checkpoint.pt, metrics.csv, "
-    "steps.csv, speed.csv, settings.json and, with that package, tensorboard/ to the run folder. The same "
-    "command resumes after an interruption. Under 'torchrun -m senet train' all processes share the training."
+    "Trains one network with the same training loop as 'senet compare'. Writes checkpoint.pt, "
+    "metrics.csv, steps.csv, speed.csv, settings.json and, if installed, tensorboard/ to the run folder. "
+    "The same command resumes after an interruption. Under 'torchrun -m senet train' all processes share "
+    "the training."
 )
 
 
@@ -25,11 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"network, for example resnet20 or se_resnet20; {FOREIGN_NAMES}",
     )
     parser.add_argument(
-        "--se", action="store_true", help="train its twin with SE instead: se_resnet20 for resnet20"
+        "--se", action="store_true", help="train the network's SE twin instead: se_resnet20 for resnet20"
     )
-    parser.add_argument(
-        "--seed", type=whole_number, default=0, metavar="N", help="random seed of everything (default: 0)"
-    )
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="random seed (default: 0)")
     add_shared_arguments(parser)
 
 

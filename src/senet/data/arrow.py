@@ -45,16 +45,16 @@ def open_arrow_folder(root: Path, *, test_fraction: float, seed: int) -> ImageDa
     found = [file for file in visible_files(root, ".arrow") if _belongs(root, file)]
     if not found:
         raise SenetError(
-            f"{root} holds Arrow files, but only those kept beside a data set (cache-….arrow): "
-            "give the folder of the data set itself."
+            f"{root} contains only the cache files that the datasets library writes (cache-….arrow): give "
+            "the folder of the dataset itself."
         )
     files = split_files(found, "Arrow")
     for part in (files.train, files.test):
         folders = sorted({str(PurePosixPath(file).parent) for file in part})
         if len(folders) > 1:
             raise SenetError(
-                f"The Arrow files in {root} lie in several folders ({listed(folders)}), which may hold "
-                "several data sets: give one of them."
+                f"The Arrow files in {root} are spread over several folders ({listed(folders)}), which "
+                "may be different datasets: give one of those folders."
             )
     return open_arrow_files(root, files, test_fraction=test_fraction, seed=seed)
 
@@ -77,8 +77,8 @@ def _belongs(root: Path, file: str) -> bool:
         return not path.name.startswith(BESIDE)
     if state.get("_indices_files"):
         raise SenetError(
-            f"The data set in {path.parent} chooses its rows by a file of indices, as old versions of "
-            "`datasets` wrote it: load it with `datasets` and write it again with save_to_disk."
+            f"The dataset in {path.parent} selects its rows through an indices file, a format of old "
+            "versions of the datasets library: load it there and save it again with save_to_disk."
         )
     listed_files = state.get("_data_files")
     files = listed_files if isinstance(listed_files, list) else []
@@ -146,7 +146,7 @@ def _wanted(file: str, schema: Any) -> list[str]:
 
 def _class_names(schema: Any, label: str, path: Path) -> tuple[str, ...] | None:
     """Return the class names from the schema, or else from the description beside the file."""
-    own = class_names(features_of(schema, path.name).get(label), f"The description of columns in {path.name}")
+    own = class_names(features_of(schema, path.name).get(label), f"The column metadata in {path.name}")
     beside = path.parent / "dataset_info.json"
     described = features_in(_json(beside), str(beside)).get(label)
     return own or class_names(described, str(beside))

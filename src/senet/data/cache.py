@@ -29,13 +29,15 @@ def cache_folder(kind: str) -> Path:
     try:
         folder = (Path(given) if given else Path.home() / ".cache" / "senet") / kind
     except RuntimeError as error:
-        raise SenetError(f"This user has no home folder for the cache: set HOME or {VARIABLE}.") from error
+        raise SenetError(
+            f"This user has no home directory to keep the cache in: set HOME or {VARIABLE}."
+        ) from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SenetError(
-            f"The cache folder {folder} cannot be made ({error.strerror}): set {VARIABLE} to a folder "
-            "you may write to."
+            f"The cache folder {folder} cannot be created ({error.strerror}): set {VARIABLE} to a folder "
+            "you can write to."
         ) from error
     return folder
 
@@ -60,8 +62,8 @@ def locked(path: Path) -> Iterator[None]:
         stream = lock.open("w")
     except OSError as error:
         raise SenetError(
-            f"The cache folder {path.parent} cannot be written to ({error.strerror}): set {VARIABLE} to a "
-            "folder you may write to."
+            f"The cache folder {path.parent} is not writable ({error.strerror}): set {VARIABLE} to a "
+            "folder you can write to."
         ) from error
     with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

@@ -24,6 +24,7 @@ from senet.data.part import WHOLE, Part
 from senet.data.source import ImageData, ImageSource, Indices, Subset
 from senet.data.split import listed
 from senet.errors import SenetError
+from senet.text import counted
 
 # Of all images, where nothing else is asked for; of few, this many, but never more than a share.
 MOST_UNREADABLE = 0.01
@@ -103,7 +104,7 @@ def check_images(
         SenetError: more images than that are damaged, or every image of a class is.
     """
     if workers < 0:
-        raise SenetError(f"There are {workers} workers, and 0 or more are possible.")
+        raise SenetError(f"workers must be a whole number of at least 0, not {workers}.")
     looked_at = {"train": _to_look_at(data.train), "test": _to_look_at(data.test)}
     total = sum(len(indices) for indices in looked_at.values())
     findings: dict[str, _Findings] = {}
@@ -177,8 +178,9 @@ def _note(data: ImageData, train: Indices, total: int) -> str:
         return ""
     groups = len(np.unique(data.train.groups[train]))
     return (
-        f"{total:,} of {every:,} images were checked, from {groups} shards of the training part, as the "
-        "others are fetched later: an unreadable one will be replaced by the next of its class."
+        f"Only {total:,} of {every:,} images were checked, in {counted(groups, 'shard')} of the training "
+        "split; the other shards are downloaded during training, and an unreadable image in them will be "
+        "replaced by the next one of its class."
     )
 
 
@@ -202,8 +204,8 @@ def _examine(source: ImageSource, indices: Indices, workers: int, part: Part) ->
     except BrokenProcessPool as error:
         raise SenetError(
             without_main_guard()
-            or "A process checking images was killed from outside, most likely for lack of memory: use fewer "
-            f"workers than {workers}."
+            or "A process that was checking images was killed, most likely because memory ran out: use "
+            f"fewer workers (now {workers})."
         ) from error
     finally:
         stop.set()  # where this was interrupted, nobody waits for the rest of a task
@@ -285,14 +287,14 @@ def _require_enough(
         shown = "; ".join(f"{name}: {reason}" for name, reason in unreadable[:MOST_NAMED])
         more = f"; and {len(unreadable) - MOST_NAMED:,} more" if len(unreadable) > MOST_NAMED else ""
         raise SenetError(
-            f"{len(unreadable):,} of {total:,} images cannot be read, and {most:,} at most may be left out: "
-            f"repair or remove them, or allow more with --max-unreadable ({shown}{more})."
+            f"{len(unreadable):,} of {counted(total, 'image')} cannot be read, and at most {most:,} may "
+            f"be skipped: repair or remove the files, or allow more with --max-unreadable ({shown}{more})."
         )
     for part, before, after in (("training", data.train, train), ("test", data.test, test)):
         lost = sorted(set(before.labels.tolist()) - set(after.labels.tolist()))
         if lost:
             names = listed([data.classes[label] for label in lost])
             raise SenetError(
-                f"Every {part} image of {names} is unreadable: repair them or remove the class (the first is "
-                f"{unreadable[0][0]}: {unreadable[0][1]})."
+                f"All {part} images of {names} are unreadable: repair them or remove the class (the first "
+                f"is {unreadable[0][0]}: {unreadable[0][1]})."
             )

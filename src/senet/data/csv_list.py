@@ -22,6 +22,7 @@ from senet.data.parts import SplitFiles, make_parts, role_of
 from senet.data.source import ImageData, Indices
 from senet.data.split import listed, part_of
 from senet.errors import SenetError
+from senet.text import counted
 
 # In any case, with spaces or hyphens for the underscore; of several columns the first here is taken.
 IMAGE_COLUMNS = (
@@ -96,8 +97,8 @@ def _parts(rows: Sequence[_Row], path: Path) -> SplitFiles:
         return SplitFiles(train=("",), test=(), others=())
     if test is None or "train" not in parts:
         raise SenetError(
-            f"The images in {path} all belong to {listed(sorted(parts))}: both train and val (or test) are "
-            "needed; without a column split the images are split here."
+            f"All images in {path} belong to {listed(sorted(parts))}: the split column must have both "
+            "train and val (or test); remove it to let senet split the images at random."
         )
     return SplitFiles(train=("train",), test=(test,), others=tuple(sorted(parts - {"train", test})))
 
@@ -123,10 +124,10 @@ def _read(path: Path) -> tuple[list[_Row], str]:
         ]
     except csv.Error as error:
         raise SenetError(
-            f"Line {skipped + reader.line_num} of {path} is not CSV ({error}): correct it."
+            f"Line {skipped + reader.line_num} of {path} is not valid CSV ({error}): correct it."
         ) from error
     if not rows:
-        raise SenetError(f"{path} lists no images: a header and one row per image are needed.")
+        raise SenetError(f"{path} lists no images: it needs a header and one row per image.")
     return rows, note
 
 
@@ -139,11 +140,12 @@ def _text(path: Path) -> str:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise SenetError(f"{path} is not in UTF-8: save it again as CSV in UTF-8.") from error
+        raise SenetError(f"{path} is not UTF-8 text: save it again as UTF-8 CSV.") from error
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise SenetError(
-            f"Line {line} of {path} holds a NUL, so it is no text: save it again as CSV in UTF-8."
+            f"Line {line} of {path} contains a NUL character, so it is not text: save the file again as "
+            "UTF-8 CSV."
         )
     return text
 
@@ -160,7 +162,7 @@ def _header(lines: Sequence[str], path: Path) -> tuple[list[str], _Columns]:
         for number in (image, label):
             if names.count(names[number]) > 1:
                 raise SenetError(
-                    f"{path} has several columns {names[number]!r}: give each a name of its own."
+                    f"{path} has several columns named {names[number]!r}: give each a different name."
                 )
         part = _column(names, SPLIT_COLUMNS)
         if part is None:
@@ -168,9 +170,9 @@ def _header(lines: Sequence[str], path: Path) -> tuple[list[str], _Columns]:
         return [name.strip() for name in header], _Columns(image, label, part, separator)
     found = next(csv.reader([first], skipinitialspace=True), [])
     raise SenetError(
-        f"The first line of {path} is {listed(found) or 'empty'}, and it must name a column of files (one of "
-        f"{', '.join(IMAGE_COLUMNS[:4])} …) and one of labels ({', '.join(LABEL_COLUMNS[:4])} …): write a "
-        "header such as path,label."
+        f"The first line of {path} is {listed(found) or 'empty'}, but it must name a column of image "
+        f"files ({', '.join(IMAGE_COLUMNS[:4])} …) and a column of labels ({', '.join(LABEL_COLUMNS[:4])} "
+        "…): add a header such as path,label."
     )
 
 
@@ -187,13 +189,13 @@ def _row(fields: Sequence[str], header: Sequence[str], columns: _Columns, line: 
     where = f"Line {line} of {path}"
     if len(fields) != len(header):
         raise SenetError(
-            f"{where} has {len(fields)} fields and the header has {len(header)}: correct the line "
-            f"(a field with {columns.separator!r} inside must stand in double quotes)."
+            f"{where} has {counted(len(fields), 'field')} but the header has {len(header)}: correct the "
+            f"line (put a field that contains {columns.separator!r} in double quotes)."
         )
     file, label = fields[columns.image].strip(), fields[columns.label].strip()
     if not file or not label:
         lacking = header[columns.label if file else columns.image]
-        raise SenetError(f"{where} has no {lacking}: fill it in or remove the line.")
+        raise SenetError(f"{where} has no value for {lacking}: fill it in or remove the line.")
     part = "" if columns.part is None else _part(fields[columns.part].strip(), header[columns.part], where)
     return _Row(line=line, file=_path(file, where), label=label, part=part)
 
@@ -206,8 +208,8 @@ def _part(value: str, column: str, where: str) -> str:
     part = part_of(value)
     if part is None:
         raise SenetError(
-            f"{where} has {value!r} under {column}, and train, val (validation) or test is needed: correct "
-            "it, or give the column another name, then it is ignored."
+            f"{where} has {value!r} in the column {column}, which must be train, val (or validation) or "
+            "test: correct it, or rename the column to have it ignored."
         )
     return part
 
@@ -217,7 +219,9 @@ def _path(file: str, where: str) -> str:
     if file.lower().startswith("file://"):
         file = url2pathname(urlsplit(file).path)
     elif SCHEME.match(file):
-        raise SenetError(f"{where} has the address {file}, and only files are read: download it first.")
+        raise SenetError(
+            f"{where} lists the URL {file}, but only local files are supported: download it first."
+        )
     if os.sep == "/" and "/" not in file:
         file = file.replace("\\", "/")
     return os.path.normpath(file)
@@ -235,12 +239,12 @@ def _located(rows: Sequence[_Row], path: Path) -> tuple[Path, list[_Row], str]:
         if any(file is not None for file in files):
             found = [row._replace(file=file or row.file) for row, file in zip(rows, files, strict=True)]
             elsewhere = root != path.parent and not all(Path(row.file).is_absolute() for row in rows)
-            note = f" Paths are relative to the working folder {root}." if elsewhere else ""
+            note = f" Paths are relative to the working directory, {root}." if elsewhere else ""
             return root, found, note
     raise SenetError(
-        f"None of the {len(rows):,} files that {path} lists is there: {rows[0].file} (line {rows[0].line}) "
-        f"was looked for in the list's folder, {path.parent.absolute()}, and in the working folder, "
-        f"{Path.cwd()}."
+        f"None of the {counted(len(rows), 'file')} listed in {path} exists: {rows[0].file} (line "
+        f"{rows[0].line}) was looked for in the folder of the list, {path.parent.absolute()}, and in the "
+        f"working directory, {Path.cwd()}."
     )
 
 
@@ -284,8 +288,8 @@ def _parts_by_folders(rows: list[_Row], root: Path, path: Path) -> list[_Row]:
     if None in parts:
         named = next(folder for folder, part in told.items() if part not in (None, "train"))
         raise SenetError(
-            f"Some of the files in {path} lie in a folder of test images ({named}) and others do not: add a "
-            "column split with train or test for each."
+            f"Some files in {path} are in a folder of test images ({named}) and others are not: add a "
+            "column named split with train or test in every row."
         )
     return [row._replace(part=told[_folder(row)] or "") for row in rows]
 
@@ -307,14 +311,13 @@ def _distinct(rows: Sequence[_Row], root: Path, path: Path) -> tuple[list[_Row],
         if before is row:
             distinct.append(row)
         elif (before.label, before.part) != (row.label, row.part):
-            same = "" if before.file == row.file else f" as {before.file}, the same file"
+            same = "" if before.file == row.file else f" as {before.file} (the same file)"
             raise SenetError(
-                f"Line {row.line} of {path} lists {row.file} again, which is on line {before.line}{same}: "
-                "one line per image, with one label, is needed."
+                f"Line {row.line} of {path} lists {row.file} again with another label or split; line "
+                f"{before.line} already lists it{same}: keep one line per image."
             )
     repeated = len(rows) - len(distinct)
-    lines = "1 line that repeats" if repeated == 1 else f"{repeated:,} lines that repeat"
-    return distinct, f" Ignored: {lines} an earlier one." if repeated else ""
+    return distinct, f" Ignored: {counted(repeated, 'duplicate row')}." if repeated else ""
 
 
 def _identity(path: Path) -> object:

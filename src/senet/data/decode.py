@@ -197,7 +197,8 @@ def _require_not_huge(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise UnreadableImage(
-            name, f"its header claims {width} × {height} pixels and at most {MOST_PIXELS:,} are decoded"
+            name,
+            f"its header declares {width} × {height} pixels, more than the {MOST_PIXELS:,} that are allowed",
         )
 
 
@@ -230,7 +231,7 @@ def _to_grey_or_rgb(image: Image.Image, name: str, levels: Levels | None = None)
     if image.mode.startswith("I"):
         return _from_16_bits(image, name, levels or FULL_LEVELS)
     if image.mode == "F":
-        raise UnreadableImage(name, "its pixels are floating-point numbers, whose range is not known")
+        raise UnreadableImage(name, "its pixels are floating-point numbers of unknown range")
     if image.has_transparency_data:
         return _over_white(image)
     target = "L" if image.mode in ("1", "L") else "RGB"
@@ -248,7 +249,7 @@ def _from_16_bits(image: Image.Image, name: str, levels: Levels) -> Image.Image:
     least, greatest = int(values.min()), int(values.max())
     if least < 0 or greatest > FULL_LEVELS[1]:
         raise UnreadableImage(
-            name, f"its pixels lie between {least} and {greatest}, and 0 to 65535 is allowed"
+            name, f"its pixel values range from {least} to {greatest}, but only 0 to 65535 is allowed"
         )
     black, span = levels[0], max(levels[1] - levels[0], 1)
     scaled = ((values - black) * 255 + span // 2) // span
@@ -269,10 +270,10 @@ def _reason(error: Exception, head: bytes) -> str:
     if isinstance(error, Image.DecompressionBombError):
         claimed = re.search(r"\d+", text)
         pixels = f"{int(claimed[0]):,}" if claimed else "too many"
-        return f"its header claims {pixels} pixels and at most {MOST_PIXELS:,} are decoded"
+        return f"its header declares {pixels} pixels, more than the {MOST_PIXELS:,} that are allowed"
     if isinstance(error, UnidentifiedImageError):
         advice = unread_format(head)
-        return f"it is not a picture in a supported format ({', '.join(FORMATS)}){advice and '; '}{advice}"
+        return f"unsupported image format; supported are {', '.join(FORMATS)}{advice and '; '}{advice}"
     if "truncated" in text.lower():
-        return "the file is cut short"
+        return "the file is truncated"
     return f"it is damaged ({text[:LONGEST_REASON] or type(error).__name__})"

@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from senet.data.decode import ImageFacts, digest_of
 from senet.data.source import ImageData, Indices, Pixels
+from senet.text import counted, quoted
 
 # One row for every image that was looked at.
 FACTS = np.dtype(
@@ -75,28 +76,28 @@ def repetitions(
     if len(second):
         one, other = data.test.name(int(test_at[second[0]])), data.train.name(int(train_at[first[0]]))
         found.append(
-            f"{len(second):,} of {len(test):,} test images {_are(second)} also among the training images, "
-            f"byte for byte ({one} is {other}): the error on them shows what was remembered, so remove them "
-            "from one of the two."
+            f"{len(second):,} of {counted(len(test), 'test image')} {_are(second)} identical to a "
+            f"training image ({one} is {other}), so the error on them measures memory, not learning: "
+            "remove them from one of the splits."
         )
     first, second = _near(train, test, np.setdiff1d(np.arange(len(test)), second))
     if len(second):
         one, other = data.test.name(int(test_at[second[0]])), data.train.name(int(train_at[first[0]]))
-        looks = "looks" if len(second) == 1 else "look"
         found.append(
-            f"{len(second):,} of {len(test):,} test images {looks} nearly the same as a training image (such "
-            f"as {one} and {other}): where they show the same thing, put both into one part."
+            f"{len(second):,} of {counted(len(test), 'test image')} {_are(second)} nearly identical to a "
+            f"training image (such as {one} and {other}): if they show the same object, move both into "
+            "the same split."
         )
     found += _several_labels(data, train, train_at)
     plain = np.flatnonzero(train["plain"])
     if len(plain):
         name = data.train.name(int(train_at[plain[0]]))
         found.append(
-            f"{len(plain):,} of {len(train):,} training images {_are(plain)} of one colour throughout (such "
-            f"as {name}): nothing can be learned from such images."
+            f"{len(plain):,} of {counted(len(train), 'training image')} {_are(plain)} a single colour "
+            f"(such as {name}): nothing can be learned from such images."
         )
     if len(train) > 1 and len(np.unique(train["digest"])) == 1:
-        found.append(f"All {len(train):,} training images are the same picture: nothing can be learned.")
+        found.append(f"All {counted(len(train), 'training image')} are identical: nothing can be learned.")
     return tuple(found)
 
 
@@ -140,9 +141,10 @@ def _several_labels(data: ImageData, train: Facts, train_at: Indices) -> list[st
     count = len(np.unique(group[other]))
     first, second = (int(train_at[at]) for at in order[other[0] : other[0] + 2])
     one, another = (
-        f"{data.train.name(at)} as {data.classes[data.train.labels[at]]!r}" for at in (first, second)
+        f"{data.train.name(at)} as {quoted(data.classes[data.train.labels[at]])}" for at in (first, second)
     )
-    counted = "1 picture is" if count == 1 else f"{count:,} pictures are"
+    has = "has" if count == 1 else "have"
     return [
-        f"{counted} among the training images under several labels ({one} and {another}): keep the right one."
+        f"{counted(count, 'training image')} {has} more than one label ({one} and {another}): "
+        "keep the right one."
     ]

@@ -47,8 +47,8 @@ class _Redirects(HTTPRedirectHandler):
     def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if not newurl.startswith("https://" if req.type == "https" else ("http://", "https://")):
             raise SenetError(
-                f"{req.full_url} leads on to {newurl[:200]!r}, which is not followed: from https:// only "
-                "https:// is; check the address."
+                f"{req.full_url} redirects to {newurl[:200]!r}, which is not followed (https:// may only "
+                "redirect to https://): check the address."
             )
         return super().redirect_request(req, fp, code, msg, headers, checked_url(newurl))
 
@@ -66,14 +66,16 @@ def checked_url(url: str) -> str:
         host = (address.hostname or "").encode("idna").decode()
     except ValueError as error:
         raise SenetError(
-            f"{url!r} is not an address ({error}): https://host/folder/train-0000.tar is needed."
+            f"{url!r} is not a valid address ({error}): give one such as https://host/folder/train-0000.tar."
         ) from error
     if address.scheme.lower() not in ("http", "https") or not host or port == 0:
-        raise SenetError(f"{url!r} is not an address: https://host/folder/train-0000.tar is needed.")
+        raise SenetError(
+            f"{url!r} is not a valid address: give one such as https://host/folder/train-0000.tar."
+        )
     if "@" in address.netloc:
         raise SenetError(
-            f"The address of {host} tells a user name or password, which is not sent: fetch the files by a "
-            "program that logs in, and give their folder."
+            f"The address on {host} contains a user name or password, which senet never sends: download "
+            "the files with a program that can log in, and give their folder."
         )
     server = f"[{host}]" if ":" in host else host
     if port is not None:
@@ -159,7 +161,7 @@ def fetch(url: str, path: Path, *, check: Callable[[Path], None], stop: threadin
                 if fruitless == ATTEMPTS or not _may_pass(error) or asked > MOST_SECONDS_ASKED:
                     raise _explained(url, error, part) from error
                 if fruitless:
-                    warnings.warn(f"{url}: {_reason(error)}; trying again.", stacklevel=1)
+                    warnings.warn(f"{url}: {_reason(error)}; retrying.", stacklevel=1)
                 stop.wait(max(PAUSES[max(fruitless - 1, 0)], asked))
             except _StoppedError:
                 return
@@ -199,13 +201,13 @@ def _go_on(url: str, part: Path, stop: threading.Event) -> None:
         if _total(error.headers.get("Content-Range")) == have:
             return  # all of it had come before
         version.unlink(missing_ok=True)
-        raise ConnectionError("the server has another version now") from error
+        raise ConnectionError("the file on the server changed during the download") from error
     with response:
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
             raise SenetError(
-                f"{url} was sent compressed ({encoding[:40]}), though asked for as it is: fetch it by "
-                "another program and give its folder."
+                f"The server sent {url} compressed ({encoding[:40]}) although it was asked not to: "
+                "download it with another program and give its folder."
             )
         if response.status == 206:
             content_range = response.headers.get("Content-Range", "")
@@ -213,7 +215,7 @@ def _go_on(url: str, part: Path, stop: threading.Event) -> None:
             same = _version(response.headers) in ("", known)
             if not same or not content_range.startswith(f"bytes {have}-"):
                 version.unlink(missing_ok=True)
-                raise ConnectionError(f"the server sent another part ({content_range})")
+                raise ConnectionError(f"the server sent the wrong byte range ({content_range})")
             total = _total(content_range)
         else:
             have = 0
@@ -231,16 +233,16 @@ def _go_on(url: str, part: Path, stop: threading.Event) -> None:
     if have > most:
         part.unlink()
         version.unlink(missing_ok=True)
-        raise SenetError(f"{url} sends more than {most:,} bytes: check the address, and the server.")
+        raise SenetError(f"{url} is larger than {most:,} bytes, the limit: check the address and the server.")
     if total is not None and have != total:
-        raise ConnectionError(f"the connection ended after {have:,} of {total:,} bytes")
+        raise ConnectionError(f"the connection closed after {have:,} of {total:,} bytes")
 
 
 def _require_room(url: str, part: Path, total: int | None, have: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if total is not None and total - have > free:
         raise SenetError(
-            f"{url} has {total:,} bytes, and {free:,} are free for it in {part.parent}: free some space, or "
+            f"{url} has {total:,} bytes but only {free:,} are free in {part.parent}: free some space, or "
             "set SENET_CACHE to a folder on a larger disk."
         )
 
@@ -275,7 +277,7 @@ def _total(content_range: str | None) -> int | None:
 def _length(told: str | None) -> int | None:
     length = None if told is None else _number(told)
     if told is not None and length is None:
-        raise ConnectionError(f"the server tells the length {told[:40]!r}")
+        raise ConnectionError(f"the server gives an invalid length, {told[:40]!r}")
     return length
 
 
@@ -304,24 +306,22 @@ def _reason(error: Exception) -> str:
     if isinstance(error, URLError) and isinstance(error.reason, Exception):
         error = error.reason
     if isinstance(error, TimeoutError):
-        return f"no answer for {SECONDS_TO_ANSWER:g} s"
+        return f"no response within {SECONDS_TO_ANSWER:g} s"
     return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def _explained(url: str, error: Exception, part: Path) -> SenetError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return SenetError(
-            f"The disk is full: {url} could not be fetched to {part.parent}; free some space and run "
-            "the same command again, which resumes from there."
+            f"The disk is full, so {url} could not be downloaded to {part.parent}: free some space and "
+            "run the same command again to resume."
         )
     advice = "check the address and the network"
     if isinstance(error, HTTPError) and error.code in (401, 403, 407):
-        advice = "it needs a login or permission, and none is sent: fetch it by a program that logs in"
+        advice = (
+            "it requires a login, which senet does not support: download it with a program that can log in"
+        )
     elif (wait := _asked_to_wait(error)) > MOST_SECONDS_ASKED:
-        advice = f"the server asks to try again in {wait:,.0f} s"
-    kept = (
-        f"; {_size(part):,} bytes of it are kept, and the same command resumes from there"
-        if _size(part)
-        else ""
-    )
-    return SenetError(f"{url} could not be fetched ({_reason(error)}): {advice}{kept}.")
+        advice = f"the server asks to retry in {wait:,.0f} s"
+    kept = f"; {_size(part):,} bytes are kept, and the same command resumes from there" if _size(part) else ""
+    return SenetError(f"{url} could not be downloaded ({_reason(error)}): {advice}{kept}.")

@@ -40,6 +40,7 @@ from senet.data.split import (
     without_test_images,
 )
 from senet.errors import SenetError
+from senet.text import counted, quoted
 
 # One encoded picture; what is larger is something else, such as a sparse file behind a link.
 MOST_BYTES = 1 << 30
@@ -70,7 +71,8 @@ class FileSource(EncodedSource):
                 size = os.fstat(stream.fileno()).st_size
                 if size > MOST_BYTES:
                     raise UnreadableImage(
-                        self.name(index), f"the file has {size:,} bytes and at most {MOST_BYTES:,} are read"
+                        self.name(index),
+                        f"the file has {size:,} bytes, more than the {MOST_BYTES:,} that are allowed",
                     )
                 return stream.read()
         except OSError as error:
@@ -127,8 +129,8 @@ def open_folder(root: Path, *, test_fraction: float, seed: int) -> ImageData:
     ]
     if not tests and flat:
         raise SenetError(
-            f"{root / flat[0]} has no class folders: add them, or give {train.folder} alone, which is "
-            "then split."
+            f"{root / flat[0]} has no class folders: add them, or give {train.folder} alone, from which "
+            "test images are then split off."
         )
     if not tests:
         others = [name for name in names if name != train.name]
@@ -166,10 +168,10 @@ def _open_divided(root: Path, train_part: PartFolder, test_part: PartFolder) -> 
     unknown = [name for name in test_files if name not in train_files]
     if unknown:
         alike = {name.casefold().strip(): name for name in train_files}.get(unknown[0].casefold().strip())
-        hint = f" (did you mean {alike!r}?)" if alike else ""
+        hint = f" (did you mean {quoted(alike)}?)" if alike else ""
         raise SenetError(
-            f"{test_part.folder} has a folder for {listed(unknown)} and {train_part.folder} has none{hint}: "
-            "both need the same class names."
+            f"{test_part.folder} has a folder for {listed(unknown)} but {train_part.folder} does "
+            f"not{hint}: both need the same class names."
         )
     train = FolderSource(root, list(train_files.values()), list(train_files))
     test = FolderSource(root, [test_files.get(name, []) for name in train_files], list(train_files))
@@ -179,8 +181,8 @@ def _open_divided(root: Path, train_part: PartFolder, test_part: PartFolder) -> 
         train=train,
         test=test,
         classes=train.classes,
-        split=f"The folders as given: {len(train):,} training images from {train_part.name}/ and "
-        f"{len(test):,} test images from {test_part.name}/."
+        split=f"Split as given: {counted(len(train), 'training image')} from {train_part.name}/ and "
+        f"{counted(len(test), 'test image')} from {test_part.name}/."
         + without_test_images(test.labels, train.classes)
         + ignored.sentence(),
         warnings=_warnings(train_part.folder, train.classes, ignored),
@@ -215,12 +217,12 @@ def _warnings(folder: Path, classes: Sequence[str], ignored: Ignored) -> tuple[s
         by_case[name.casefold().strip()].append(name)
     alike = next((names for names in by_case.values() if len(names) > 1), None)
     if alike:
-        found.append(f"The classes {listed(alike)} differ only in case or spaces.")
+        found.append(f"The classes {listed(alike)} differ only in upper and lower case or spaces.")
     inside = [frozenset(subfolders(folder / name)) for name in subfolders(folder)]
     if len(set(inside)) == 1 and len(inside[0]) > 1:
         found.append(
-            f"Each class folder holds the same folders {listed(sorted(inside[0]))}, which are taken "
-            f"together: if {listed(classes)} are not the classes, put the folders of these above the others."
+            f"All class folders contain the same subfolders, {listed(sorted(inside[0]))}, whose images "
+            f"are merged: if those are the classes rather than {listed(classes)}, move them one level up."
         )
     return tuple(sentence for sentence in found if sentence)
 
@@ -239,8 +241,8 @@ def _files_by_class(root: Path, folder: Path, ignored: Ignored) -> dict[str, lis
         )
         if class_name(name) in files:
             raise SenetError(
-                f"{folder} holds two folders that are both called {class_name(name)!r}, written in "
-                "different characters of Unicode: rename one, or put their pictures together."
+                f"{folder} has two folders named {quoted(class_name(name))} that differ only in how Unicode "
+                "encodes their letters: rename one, or merge them."
             )
         files[class_name(name)] = sorted(found)
     ignored.merge(passed_over)
@@ -252,7 +254,7 @@ def _files_by_class(root: Path, folder: Path, ignored: Ignored) -> dict[str, lis
         for name in empty:
             list(pictures_below(folder / name, (), instead))
         raise SenetError(
-            f"{folder} has no pictures for {listed(empty)}{instead.found()}: add some or remove the folder."
+            f"{folder} has no images for {listed(empty)}{instead.found()}: add some or remove the folder."
         )
     if len(names) == 1:
         _refuse_one_class(folder, names[0])
@@ -263,14 +265,13 @@ def _no_pictures(folder: Path, passed_over: Ignored) -> SenetError:
     loose = pictures_in(folder)
     where = printable(str(folder))
     if loose:
-        noun = f"is {loose:,} picture" if loose == 1 else f"are {loose:,} pictures"
-        return SenetError(f"There {noun}, but none inside a class folder, in {where}. {LAYOUT}")
+        return SenetError(f"{where} has {counted(loose, 'image')} but no class folder with images. {LAYOUT}")
     here = _ignored(folder, [folder])
     here.merge(passed_over)
     if not entries(folder):
         return SenetError(f"The folder {where} is empty. {LAYOUT}")
     sentences = (
-        f"There are no pictures in {where}{here.found()}.",
+        f"There are no images in {where}{here.found()}.",
         here.unread(),
         LAYOUT,
         here.named_folders(),

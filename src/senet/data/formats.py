@@ -35,13 +35,13 @@ _ALWAYS = {
 }
 # Formats that are read where something is there for them, and what to do where it is not.
 _SOMETIMES = {
-    "AVIF": ((".avif", ".avifs"), _built_with("avif"), "a Pillow that was built with AVIF reads .avif"),
+    "AVIF": ((".avif", ".avifs"), _built_with("avif"), ".avif needs a Pillow built with AVIF support"),
     "JPEG2000": (
         (".jp2", ".j2k", ".jpx", ".j2c", ".jpf"),
         _built_with("jpg_2000"),
-        "a Pillow that was built with OpenJPEG reads JPEG 2000",
+        "JPEG 2000 needs a Pillow built with OpenJPEG",
     ),
-    "HEIF": ((".heic", ".heif", ".hif"), _heic_is_read(), "pip install 'senet[heic]' reads HEIC"),
+    "HEIF": ((".heic", ".heif", ".hif"), _heic_is_read(), "HEIC needs pip install 'senet[heic]'"),
 }
 _READ = _ALWAYS | {name: suffixes for name, (suffixes, read, _) in _SOMETIMES.items() if read}
 _OTHERS = (

@@ -34,7 +34,7 @@ def grouped_order(groups: Indices, seed: int, epoch: int, *, window_groups: int 
         SenetError: ``window_groups`` is below 1.
     """
     if window_groups < 1:
-        raise SenetError(f"The images of {window_groups} groups are to be mixed: 1 or more are possible.")
+        raise SenetError(f"window_groups must be a whole number of at least 1, not {window_groups}.")
     generator = np.random.Generator(np.random.PCG64(seed_from("order", seed, epoch)))
     order = generator.permutation(len(groups))
     distinct, positions = np.unique(groups, return_inverse=True)

@@ -57,8 +57,8 @@ def open_hub(
         import huggingface_hub.errors
     except ImportError as error:
         raise SenetError(
-            f"{data!r} is neither a file nor a folder here; to look for it on the Hugging Face Hub, first "
-            'run pip install "senet[hub]".'
+            f"{data!r} is not a file or folder on this machine; to look for it on the Hugging Face Hub, "
+            'first run pip install "senet[hub]".'
         ) from error
     repository = match["repository"]
     for revision in REVISIONS:
@@ -67,14 +67,12 @@ def open_hub(
             break
     else:
         raise SenetError(
-            f"The data set {repository} on the Hugging Face Hub has no parquet files: download it yourself "
-            "and give its folder of class folders."
+            f"The dataset {repository} on the Hugging Face Hub has no parquet files: download it and give "
+            "its folder of class folders."
         )
     chosen = split_files(_of_config(files, match["config"], repository), "parquet")
     if stream and "/" not in repository:
-        raise SenetError(
-            f"{repository!r} cannot be streamed without its owner: give it as owner/{repository}."
-        )
+        raise SenetError(f"To stream {repository!r}, give it with its owner, as owner/{repository}.")
     if stream:
         root = f"datasets/{repository}" + (f"@{quote(revision, safe='')}" if revision else "")
         hub_files = partial(_hub_files, huggingface_hub.constants.ENDPOINT)
@@ -109,13 +107,13 @@ def _of_config(files: list[str], wanted: str | None, repository: str) -> list[st
         return configs["default"]
     if wanted is None:
         raise SenetError(
-            f"The data set {repository} has the configurations {listed(list(configs))}: choose one as "
-            f"{repository}:{next(iter(configs))}."
+            f"The dataset {repository} has the configurations {listed(list(configs))}: choose one, such "
+            f"as {repository}:{next(iter(configs))}."
         )
     if wanted not in configs:
         raise SenetError(
-            f"The data set {repository} has no configuration {wanted!r}, only {listed(list(configs))}."
-            + nearest(wanted, configs)
+            f"The dataset {repository} has no configuration {wanted!r}; choose one of "
+            f"{listed(list(configs))}." + nearest(wanted, configs)
         )
     return configs[wanted]
 
@@ -126,8 +124,8 @@ def _files(hub: ModuleType, repository: str, revision: str | None) -> list[str]:
         cached = _cached(hub, repository, revision)
         if not cached:
             raise SenetError(
-                f"{repository!r} is neither a file nor a folder here, and the Hugging Face Hub cannot be "
-                "reached: check the spelling of the path, or the network."
+                f"{repository!r} is not a file or folder on this machine, and the Hugging Face Hub cannot "
+                "be reached: check the spelling of the path, or the network."
             )
         return cached
     try:
@@ -189,8 +187,8 @@ def _undamaged(folder: Path, files: list[str], download: Callable[[], Path]) -> 
             path.unlink()
         folder = download()
     raise SenetError(
-        f"{wrong[0]} is damaged, and still was when downloaded again: check that disk, or set HF_HOME to a "
-        "folder on another."
+        f"{wrong[0]} is damaged even after downloading it again: check the disk, or set HF_HOME to a "
+        "folder on another one."
     )
 
 
@@ -204,16 +202,16 @@ def _is_its_hash(path: Path) -> bool:
 def _explained(hub: ModuleType, repository: str, error: Exception) -> SenetError:
     if isinstance(error, hub.errors.GatedRepoError):
         return SenetError(
-            f"The data set {repository} needs permission: ask on huggingface.co/datasets/{repository}, "
+            f"The dataset {repository} is gated: request access at huggingface.co/datasets/{repository}, "
             "then log in with `hf auth login`."
         )
     if isinstance(error, hub.errors.RepositoryNotFoundError):
         return SenetError(
-            f"{repository!r} is neither a file nor a folder here, nor a data set on the Hugging Face Hub "
-            "that you may see: check the spelling, or log in with `hf auth login`."
+            f"{repository!r} is not a file or folder on this machine, nor a dataset on the Hugging Face "
+            "Hub that you can access: check the spelling, or log in with `hf auth login`."
         )
     reason = " ".join(str(error).split())[:160] or type(error).__name__
     return SenetError(
-        f"{repository!r} is neither a file nor a folder here, and it could not be downloaded from the "
+        f"{repository!r} is not a file or folder on this machine, and could not be downloaded from the "
         f"Hugging Face Hub ({reason}): check the network and try again."
     )

@@ -27,9 +27,9 @@ from senet.files import user_path
 
 DEFAULT_TEST_FRACTION = 0.2
 ALLOWED = (
-    "a folder of class folders; a parquet, Arrow or WebDataset tar file or a folder of them; a CSV file of "
-    "path,label; tar files by a brace expression such as train-{0000..0099}.tar, also at https://; or a data "
-    "set of the Hugging Face Hub such as owner/name, or hf://owner/name to stream it"
+    "a folder of class folders; a parquet, Arrow or WebDataset tar file, or a folder of them; a CSV file "
+    "of path,label; a brace pattern of tar files such as train-{0000..0099}.tar, also at https://; or a "
+    "dataset on the Hugging Face Hub such as owner/name, or hf://owner/name to stream it"
 )
 STREAM_PREFIX = "hf://"
 ADDRESS = re.compile(r"(?P<scheme>\w[\w+.-]*)://")
@@ -39,7 +39,7 @@ WORDS = {
     ".parquet": "parquet files",
     ".arrow": "Arrow files",
     ".tar": "tar files",
-    "pictures": "picture files",
+    "pictures": "image files",
 }
 
 
@@ -74,16 +74,16 @@ def open_images(
     """
     if data is not None and not isinstance(data, str | os.PathLike):
         raise SenetError(
-            f"data is of type {type(data).__name__}; give a path, the name of a data set on the Hub, or None "
-            "for the images that come with senet."
+            "data must be a path, the name of a dataset on the Hub, or None for the built-in images, not "
+            f"a value of type {type(data).__name__}."
         )
     if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
-        raise SenetError(f"seed is {seed!r}; give a whole number.")
+        raise SenetError(f"seed must be a whole number, not {seed!r}.")
     is_number = isinstance(test_fraction, int | float | np.number) and not isinstance(test_fraction, bool)
     if test_fraction is not None and not (is_number and 0 < test_fraction < 1):
-        raise SenetError(f"The test fraction is {test_fraction}, and it must lie between 0 and 1.")
+        raise SenetError(f"test_fraction must be a number between 0 and 1, not {test_fraction}.")
     if cache_gb is not None and not cache_gb > 0:
-        raise SenetError(f"The cache is to hold {cache_gb} GB, and it must be more than 0.")
+        raise SenetError(f"cache_gb must be above 0, not {cache_gb}.")
     fraction = DEFAULT_TEST_FRACTION if test_fraction is None else test_fraction
     streamed = _streamed_name(data, stream, cache_gb)
     if streamed is not None:
@@ -93,8 +93,8 @@ def open_images(
         opened = _open(data, test_fraction=fraction, seed=seed, progress=progress)
     if test_fraction is not None and opened.own_test:
         raise SenetError(
-            f"A test fraction of {test_fraction} has no effect on {opened.location}: test images of "
-            "their own come with them, so leave it out."
+            f"test_fraction {test_fraction} has no effect on {opened.location}, which has a test split: "
+            "leave it out."
         )
     return opened
 
@@ -109,15 +109,15 @@ def _streamed_name(data: str | Path | None, stream: bool, cache_gb: float | None
     if not stream and not prefixed:
         if cache_gb is not None:
             raise SenetError(
-                f"A cache of {cache_gb:g} GB has no effect on {data}: only streamed data sets of the Hub "
-                "(hf://owner/name, or --stream) are kept within a limit, so leave it out."
+                f"cache_gb {cache_gb:g} has no effect on {data}: only datasets streamed from the Hub "
+                "(hf://owner/name, or --stream) use a limited cache, so leave it out."
             )
         return None
     name = str(data).removeprefix(STREAM_PREFIX).removeprefix("datasets/")
     if data is None or not is_hub_name(name) or (not prefixed and user_path(data).exists()):
         raise SenetError(
-            f"{data or 'What comes with senet'} cannot be streamed: only data sets of the Hugging Face Hub "
-            "can, by their name such as owner/name, so leave out --stream."
+            f"{data or 'The built-in dataset'} cannot be streamed: only datasets on the Hugging Face Hub, "
+            "such as owner/name, can, so leave out --stream."
         )
     return name
 
@@ -139,8 +139,8 @@ def _open(
         opened = _open_file(path, test_fraction=test_fraction, seed=seed)
     elif str(data).startswith("pipe:"):
         raise SenetError(
-            f"{data} would run a command, which data never does here: fetch the shards by it first, or "
-            "give their https:// address."
+            f"{data} would run a command, which senet never does: download the shards first, or give "
+            "their https:// address."
         )
     elif isinstance(data, str) and ADDRESS.match(data):
         return _open_address(data, test_fraction=test_fraction, seed=seed, progress=progress)
@@ -149,7 +149,7 @@ def _open(
     elif isinstance(data, str) and is_hub_name(data):
         return open_hub(data, test_fraction=test_fraction, seed=seed)
     else:
-        raise SenetError(f"There is no {data}: what may be given is {ALLOWED}.")
+        raise SenetError(f"There is no {data}: give {ALLOWED}.")
     return dataclasses.replace(opened, location=str(data))
 
 
@@ -157,8 +157,8 @@ def _open_file(path: Path, *, test_fraction: float, seed: int) -> ImageData:
     kind = path.suffix.lower()
     if path.name.lower().endswith(COMPRESSED_SUFFIXES):
         raise SenetError(
-            f"{path} is compressed, and single images inside cannot be read: unpack it once, to a .tar file "
-            "(for example by gunzip) or to class folders."
+            f"{path} is compressed, so single images in it cannot be read: decompress it to a .tar file "
+            "(for example with gunzip) or unpack it to class folders."
         )
     if kind in (".csv", ".tsv"):
         opened = open_csv(path, test_fraction=test_fraction, seed=seed)
@@ -166,7 +166,7 @@ def _open_file(path: Path, *, test_fraction: float, seed: int) -> ImageData:
         only = SplitFiles(train=(path.name,), test=(), others=())
         opened = ALONE[kind](path.parent, only, test_fraction=test_fraction, seed=seed)
     else:
-        raise SenetError(f"{path}: unsupported file type; what may be given is {ALLOWED}.")
+        raise SenetError(f"{path}: unsupported file type; give {ALLOWED}.")
     return dataclasses.replace(opened, name=path.stem)
 
 
@@ -175,11 +175,11 @@ def _open_shards(pattern: str, *, test_fraction: float, seed: int) -> ImageData:
     paths = [user_path(name) for name in expand_braces(pattern)]
     wrong = next((path for path in paths if path.suffix.lower() != ".tar"), None)
     if wrong is not None:
-        raise SenetError(f"There is no {wrong}: a brace expression stands for .tar files only.")
+        raise SenetError(f"There is no {wrong}: brace patterns are only supported for .tar files.")
     root = Path(os.path.commonpath([path.parent.absolute() for path in paths]))
     names = [path.absolute().relative_to(root).as_posix() for path in paths]
     if len(set(names)) < len(names):
-        raise SenetError(f"{pattern} names a shard twice: each is needed once.")
+        raise SenetError(f"{pattern} lists a shard twice: list each one once.")
     files = split_files(names, "tar")
     return open_tar_files(root, files, test_fraction=test_fraction, seed=seed)
 
@@ -192,11 +192,11 @@ def _open_address(
         match = ADDRESS.match(url)
         if match is None or match["scheme"].lower() not in ("http", "https"):
             raise SenetError(
-                f"{url} cannot be fetched: only https:// (or http://) addresses and hf:// names can; fetch "
-                "it by its own program first."
+                f"{url} cannot be downloaded: only https:// and http:// addresses and hf:// names are "
+                "supported, so download it with another program first."
             )
         if not url.partition("?")[0].lower().endswith(".tar"):
-            raise SenetError(f"{url} is not a tar file: what may be given is {ALLOWED}.")
+            raise SenetError(f"{url} is not a tar file: give {ALLOWED}.")
     return open_remote_tar(data, urls, test_fraction=test_fraction, seed=seed, progress=progress)
 
 
@@ -204,7 +204,7 @@ def _open_folder(root: Path, *, test_fraction: float, seed: int) -> ImageData:
     kinds, compressed = _contents(root)
     if len(kinds) > 1:
         found = " and ".join(WORDS[kind] for kind in sorted(kinds))
-        raise SenetError(f"{root} holds both {found}: give the folder that holds the one or the other.")
+        raise SenetError(f"{root} contains both {found}: give a folder that contains only one kind.")
     kind = next(iter(kinds), "pictures")
     if kind in IN_FOLDERS:
         return IN_FOLDERS[kind](root, test_fraction=test_fraction, seed=seed)

@@ -63,9 +63,9 @@ def _batches(content: Any) -> tuple[list[Any], Any]:
         # The file format says both again at its end.
         footer = pa.ipc.open_file(pa.BufferReader(content))
         if footer.num_record_batches != len(batches) or not footer.schema.equals(reader.schema, True):
-            raise pa.ArrowInvalid("its beginning and its end differ")
+            raise pa.ArrowInvalid("its header and footer differ")
     elif end != content.size or not _has_end(content):
-        raise pa.ArrowInvalid(f"it ends at byte {end:,} of {content.size:,} without the mark of an end")
+        raise pa.ArrowInvalid(f"it ends at byte {end:,} of {content.size:,} without an end marker")
     return batches, reader.schema
 
 
@@ -84,4 +84,4 @@ def _require_apart(batch: Any, content: Any) -> None:
     for before, behind in itertools.pairwise(inside):
         gap = behind.address - (before.address + before.size)
         if gap < 0 or (complete and gap > MOST_PADDING):
-            raise pa.ArrowInvalid("its columns lie over or far from each other")
+            raise pa.ArrowInvalid("its columns overlap or lie too far apart")

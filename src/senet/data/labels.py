@@ -14,6 +14,7 @@ import pyarrow as pa
 from senet.data.source import Indices, require_labels_in_range
 from senet.data.split import listed, require_every_class, require_two_classes
 from senet.errors import SenetError
+from senet.text import counted
 
 # Digits of ASCII that fit into 64 bits.
 WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
@@ -59,9 +60,11 @@ def training_labels(stored: StoredLabels) -> tuple[tuple[str, ...], Indices]:
     else:
         if values.dtype.kind == "i" and (values < 0).any():
             raise SenetError(
-                f"{np.count_nonzero(values < 0):,} labels in {stored.where} are negative (the first is "
-                f"{values[values < 0][0]}): an image without a class can be neither trained on nor tested, "
-                "so remove those rows."
+                f"{stored.where} has "
+                f"{counted(int(np.count_nonzero(values < 0)), 'negative label')} (the "
+                "first "
+                f"is {values[values < 0][0]}): images without a class cannot be used, so remove those "
+                "rows."
             )
         distinct, positions = np.unique(values, return_inverse=True)
         names = [str(value) for value in distinct]
@@ -75,7 +78,7 @@ def training_labels(stored: StoredLabels) -> tuple[tuple[str, ...], Indices]:
 def _require_indices(values: Indices, classes: tuple[str, ...], where: str) -> None:
     if len(values) and values.min() == 1 and values.max() == len(classes):
         raise SenetError(
-            f"The labels in {where} run from 1 to {len(classes)}, but its {len(classes)} class names are "
+            f"The labels in {where} run from 1 to {len(classes)}, but the {len(classes)} class names are "
             f"numbered from 0: subtract 1 from every label, so that 0 is {classes[0]!r}."
         )
     require_labels_in_range(values, classes, where)
@@ -91,7 +94,8 @@ def labels_of_test(stored: StoredLabels, classes: tuple[str, ...]) -> Indices:
     if stored.are_indices:
         if stored.class_names != classes:
             raise SenetError(
-                f"{stored.where} names other classes than the training part, and they must agree."
+                f"The class names in {stored.where} differ from those of the training split: both must be "
+                "the same."
             )
         _require_indices(values, classes, stored.where)
         labels: Indices = values
@@ -99,7 +103,7 @@ def labels_of_test(stored: StoredLabels, classes: tuple[str, ...]) -> Indices:
     position = {name: index for index, name in enumerate(classes)}
     unknown = sorted({str(value) for value in values.tolist()} - set(position))
     if unknown:
-        raise SenetError(f"{stored.where} has images of {listed(unknown)} and the training part has none.")
+        raise SenetError(f"{stored.where} has images of {listed(unknown)}, but the training split has none.")
     return np.array([position[str(value)] for value in values.tolist()], dtype=np.int64)
 
 
@@ -113,7 +117,7 @@ def from_column(column: Any, where: str) -> npt.NDArray[Any]:
     is_number = pa.types.is_integer(kind)
     if not (is_number or pa.types.is_boolean(kind) or str(kind) in TEXT_TYPES):
         raise SenetError(
-            f"Labels in {where} are of type {kind}: one whole number or name per image is needed."
+            f"The labels in {where} are of type {kind}: each image needs one whole number or one name."
         )
     column = column.cast(kind if is_number else pa.large_string())
     if column.null_count:
@@ -123,8 +127,8 @@ def from_column(column: Any, where: str) -> npt.NDArray[Any]:
     numbers = np.asarray(column.to_numpy())
     if len(numbers) and numbers.max() > np.iinfo(np.int64).max:
         raise SenetError(
-            f"The label {numbers.max()} in {where} is too large for a class number: count classes from 0, "
-            "or write their names."
+            f"The label {numbers.max()} in {where} is too large for a class index: number the classes "
+            "from 0, or use their names."
         )
     return numbers.astype(np.int64)
 
@@ -150,5 +154,7 @@ def _texts(texts: Sequence[str], where: str) -> npt.NDArray[Any]:
 
 
 def _without_label(count: int, where: str) -> SenetError:
-    images = "1 image in {} has" if count == 1 else f"{count:,} images in {{}} have"
-    return SenetError(f"{images.format(where)} no label: remove such rows or fill in their labels.")
+    has = "has" if count == 1 else "have"
+    return SenetError(
+        f"{counted(count, 'image')} in {where} {has} no label: remove those rows or fill in their labels."
+    )

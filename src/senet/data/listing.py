@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 from senet.data.formats import SUFFIXES, UNREAD_FORMATS, is_picture_content
 from senet.data.split import listed
 from senet.errors import SenetError
+from senet.text import counted
 
 Kind = Literal["folder", "picture", "other", "special"]
 
@@ -76,7 +77,7 @@ class Ignored:
         self.folders += other.folders
 
     def found(self) -> str:
-        """Return what there is instead of pictures: ``", only 3 files (.txt 2, .db 1)"``, or ``""``."""
+        """Return what there is instead of images: ``", only 3 files (.txt 2, .db 1)"``, or ``""``."""
         return f", only {self._files_named()}" if self.files else ""
 
     def named_folders(self) -> str:
@@ -89,21 +90,20 @@ class Ignored:
             f"{printable(suffix)} {count:,}" for suffix, count in self.files.most_common(MOST_SUFFIXES)
         )
         more = ", …" if len(self.files) > MOST_SUFFIXES else ""
-        return f"{total:,} file{'s' * (total != 1)} ({named}{more})"
+        return f"{counted(total, 'file')} ({named}{more})"
 
     def sentence(self) -> str:
         """Return for example ``" Ignored: 3 files (.txt 2, .db 1)."``, or ``""``."""
         parts = [listed(sorted(self.folders))] if self.folders else []
         parts += [
-            f"{count:,} picture{'s' * (count != 1)} in {folder}/ outside its class folders"
+            f"{counted(count, 'image')} in {folder}/ outside its class folders"
             for folder, count in sorted(self.outside.items())
         ]
         if self.files:
             parts.append(self._files_named())
         if self.special:
-            one = len(self.special) == 1
-            kind = "pipe, device or broken link" if one else "pipes, devices or broken links"
-            parts.append(f"{len(self.special):,} {kind} ({listed(sorted(self.special))})")
+            kinds = "pipe, device or broken link", "pipes, devices or broken links"
+            parts.append(f"{counted(len(self.special), *kinds)} ({listed(sorted(self.special))})")
         return f" Ignored: {'; '.join(parts)}." if parts else ""
 
     def unread(self) -> str:
@@ -114,9 +114,10 @@ class Ignored:
         total = sum(found.values())
         named = ", ".join(f"{suffix} {count:,}" for suffix, count in sorted(found.items()))
         advice = dict.fromkeys(UNREAD_FORMATS[suffix] for suffix in sorted(found))
+        is_ = "is" if total == 1 else "are"
         return (
-            f"{total:,} picture{'s are' if total != 1 else ' is'} ignored, as the format is not supported "
-            f"({named}): {'; '.join(advice)}."
+            f"{counted(total, 'image')} {is_} ignored because the format is not supported ({named}): "
+            f"{'; '.join(advice)}."
         )
 
 
@@ -145,7 +146,9 @@ def _scanned(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 
 def _cannot_open(folder: Path, error: OSError) -> SenetError:
-    return SenetError(f"The folder {printable(str(folder))} cannot be opened ({error.strerror}).")
+    return SenetError(
+        f"The folder {printable(str(folder))} cannot be opened ({error.strerror}): check its permissions."
+    )
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -20,6 +20,7 @@ from senet.data.source import ImageSource, Indices, Pixels
 from senet.data.transforms import Choices, Transform
 from senet.errors import SenetError
 from senet.randomness import seed_from
+from senet.text import counted
 
 PREFETCHED_BATCHES = 2
 
@@ -111,8 +112,8 @@ class ImageLoader:
         """
         if not 0 <= start_batch <= len(self):
             raise SenetError(
-                f"Batch {start_batch} of an epoch of {len(self)} batches was asked for: the images or the "
-                "batch size are not those of before."
+                f"The epoch has {counted(len(self), 'batch')}, so it cannot resume at batch "
+                f"{start_batch}: the images or the batch size have changed."
             )
         self._iterations += 1
         return self._iterate(self._iterations, epoch, start_batch)
@@ -137,8 +138,8 @@ class ImageLoader:
                 self.close()
                 raise SenetError(
                     without_main_guard()
-                    or "A process loading images was killed from outside, most likely for lack of memory or "
-                    f"of shared memory (/dev/shm): use fewer workers than {self.workers} or smaller batches."
+                    or "A data loading process was killed, most likely because memory or shared memory "
+                    f"(/dev/shm) ran out: use fewer workers (now {self.workers}) or smaller batches."
                 ) from error
             if isinstance(batch, str):
                 self.close()
@@ -223,13 +224,13 @@ def make_loader(
     if len(source) == 0:
         raise SenetError("There are no images to load.")
     if batch_size < 1:
-        raise SenetError(f"The batch size is {batch_size}, and 1 at least is needed.")
+        raise SenetError(f"batch_size must be a whole number of at least 1, not {batch_size}.")
     if workers < 0:
-        raise SenetError(f"There are {workers} workers, and 0 or more are possible.")
+        raise SenetError(f"workers must be a whole number of at least 0, not {workers}.")
     if sampling == "balanced" and source.groups is not None:
         raise SenetError(
-            "Balanced sampling needs images of all classes at any time, and streamed images come shard by "
-            "shard: leave out sampling or streaming."
+            "Balanced sampling needs all classes at any time, but streamed images arrive shard by shard: "
+            "leave out either --sampling or --stream."
         )
     if train:
         part.check_batch(batch_size, len(source))

@@ -87,8 +87,8 @@ def without_main_guard() -> str:
     if guarded:
         return ""
     return (
-        f"The processes that load images run {script} from its first line, and so call senet again: put its "
-        'calls of senet under `if __name__ == "__main__":`, or choose workers=0.'
+        f"The data loading processes import {script}, which calls senet again: put those calls under `if "
+        '__name__ == "__main__":`, or choose workers=0.'
     )
 
 

@@ -51,7 +51,7 @@ def epoch_order(
         SenetError: ``repeats`` is below 1.
     """
     if repeats < 1:
-        raise SenetError(f"repeats is {repeats}, and an image must come once at least.")
+        raise SenetError(f"repeats must be a whole number of at least 1, not {repeats}.")
     generator = np.random.Generator(np.random.PCG64(seed_from("order", seed, epoch)))
     draws = math.ceil(len(labels) / repeats)
     if sampling == "balanced":

@@ -52,7 +52,7 @@ def visible_files(root: Path, suffix: str) -> list[str]:
     visible = [path for path in found if not any(part.startswith(".") for part in path.parts)]
     files = sorted(path.as_posix() for path in visible if (root / path).is_file())
     if not files:
-        raise SenetError(f"There are no {suffix} files in {root}, only folders or links of that name.")
+        raise SenetError(f"There are no {suffix} files in {root}, only folders or links with that suffix.")
     return files
 
 
@@ -82,15 +82,15 @@ def _read(root: Path, files: Sequence[str]) -> TablePart:
         of_file, paths_of_file = contents_and_paths(table[columns.image], file)
         if table.num_rows and of_file.null_count == table.num_rows:
             raise SenetError(
-                f"The image column of {file} holds no pictures, only {_example(paths_of_file)}: write the "
-                "file again with the bytes of the pictures in it."
+                f"The image column of {file} contains no images, only {_example(paths_of_file)}: write "
+                "the file again with the bytes of the images in it."
             )
         contents.append(of_file)
         paths.append(paths_of_file)
         labels.append(table[columns.label])
         places.append((file, table.num_rows))
         feature = features_of(schema, file).get(columns.label)
-        names.append(class_names(feature, f"The description of its columns in {file}"))
+        names.append(class_names(feature, f"The column metadata in {file}"))
         notes.append(columns.note)
     agreed = agreeing(files, names, labels, "parquet")
     where = files_named(files)
@@ -134,8 +134,9 @@ def _require_memory(root: Path, files: Sequence[str]) -> None:
     free = available_memory()
     if free is not None and needed > free:
         raise SenetError(
-            f"The images in {root} take {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "
-            "unpack them into class folders, which are read from disk, or use fewer files."
+            f"The images in {root} need {needed / 1000000000.0:.1f} GB of memory but only "
+            f"{free / 1000000000.0:.1f} GB are free: unpack them into class folders, which are read from "
+            "disk, or use fewer files."
         )
 
 

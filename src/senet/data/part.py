@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from senet.errors import SenetError
+from senet.text import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +39,9 @@ class Part:
         if min(batch_size, images) % pieces:
             few = f" of at most {images}" if batch_size > images else ""
             raise SenetError(
-                f"A batch of {min(batch_size, images)} images cannot be cut into {pieces} equal parts "
-                f"({self.processes} processes, each in {self.accumulate}): choose a batch size{few} that "
-                f"{pieces} divides."
+                f"A batch of {counted(min(batch_size, images), 'image')} cannot be divided into {pieces} "
+                f"equal parts ({counted(self.processes, 'process')} × accumulate {self.accumulate}): "
+                f"choose a batch size{few} that is divisible by {pieces}."
             )
 
 

@@ -13,8 +13,8 @@ from senet.data.split import PartName, listed, part_of, stem_of
 from senet.errors import SenetError
 
 LAYOUT = (
-    "What is expected is one folder per class (cats/1.jpg, dogs/2.jpg), or such folders inside train/ and "
-    "val/ (or test/)."
+    "The expected layout is one folder per class (cats/1.jpg, dogs/2.jpg), or such folders inside train/ "
+    "and val/ (or test/)."
 )
 # What a part is called where others may have longer names.
 PLAIN_NAMES = ("train", "training", "val", "valid", "validation", "test", "testing")
@@ -76,7 +76,7 @@ def only_part(parts: Sequence[PartFolder], root: Path) -> PartFolder | None:
     if len(parts) > 1 and len(plain) != 1:
         names = " and ".join(f"{part.name}/" for part in parts)
         raise SenetError(
-            f"{root} holds {names}, and which of them to use is not clear: move the others elsewhere."
+            f"{root} contains {names}, and it is not clear which to use: move the others elsewhere."
         )
     return next(iter(plain or parts), None)
 
@@ -85,8 +85,8 @@ def refuse_parts_as_classes(root: Path, names: Sequence[str], tests: Sequence[Pa
     """Raise `SenetError` where folders without a training part look like parts of the images."""
     if tests:
         raise SenetError(
-            f"{root} holds {tests[0].name}/ with class folders, but no train/ beside it: add that, or rename "
-            f"{tests[0].name}/ where it is a class."
+            f"{root} contains {tests[0].name}/ with class folders but no train/: add train/, or rename "
+            f"{tests[0].name}/ if it is a class."
         )
     kinds = {name: part for name in names if (part := part_of(name))}
     stems: dict[str, dict[PartName, str]] = defaultdict(dict)
@@ -96,12 +96,12 @@ def refuse_parts_as_classes(root: Path, names: Sequence[str], tests: Sequence[Pa
     several = next((found for found in stems.values() if len(found) > 1), None)
     if several is not None:
         raise SenetError(
-            f"{root} holds {listed(sorted(several.values()))}, which look like parts of one class: put the "
-            "pictures to train on into train/CLASS and those to test on into test/CLASS."
+            f"{root} contains {listed(sorted(several.values()))}, which look like the splits of one "
+            "class: put training images into train/CLASS and test images into test/CLASS."
         )
     if bare and (len(bare) == len(names) or (len(bare) > 1 and len(names) <= 2 * len(bare))):
         raise SenetError(
-            f"{root} is divided into {listed(sorted(bare.values()))}, but there is no train/ with class "
+            f"{root} is divided into {listed(sorted(bare.values()))}, but has no train/ with class "
             f"folders. {LAYOUT}"
         )
 
@@ -111,8 +111,8 @@ def refuse_train_beside_classes(root: Path, train: PartFolder, others: Sequence[
     beside = [name for name in others if _holds_pictures(root / name)]
     if beside:
         raise SenetError(
-            f"{root} holds {train.name}/ with folders inside, and {listed(beside)} with pictures: give "
-            f"{train.folder} to train on that alone, or rename {train.name}/ where it is a class."
+            f"{root} contains {train.name}/ with subfolders, but also {listed(beside)} with images: give "
+            f"{train.folder} to train on that alone, or rename {train.name}/ if it is a class."
         )
 
 
@@ -125,12 +125,13 @@ def refuse_parts_below(root: Path, folder: Path, names: Sequence[str]) -> None:
         held = " and ".join(f"{each}/" for each in parts)
         if any(subfolders(folder / name / each) for each in parts) and "train" in kinds:
             raise SenetError(
-                f"{name} holds {held}, the parts of a data set: did you mean {printable(str(folder / name))}?"
+                f"{name} contains {held}, the splits of a dataset: did you mean "
+                f"{printable(str(folder / name))}?"
             )
         if len(kinds) > 1:
             raise SenetError(
-                f"{printable(str(folder / name))} holds {held}, so that test images would be trained on: "
-                f"put the parts above the classes, as in train/{name} and test/{name}."
+                f"{printable(str(folder / name))} contains {held}, so test images would be trained on: "
+                f"put the splits above the classes, as in train/{name} and test/{name}."
             )
 
 

@@ -11,6 +11,7 @@ from senet.data.labels import StoredLabels, labels_of_test, training_labels
 from senet.data.source import ImageData, ImageSource, Indices, Subset
 from senet.data.split import PartName, listed, part_of, stratified_split, without_test_images
 from senet.errors import SenetError
+from senet.text import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ def split_files(files: Sequence[str], kind: str) -> SplitFiles:
     if not train:
         suffix = PurePosixPath(files[0]).suffix
         raise SenetError(
-            f"None of the {kind} files {listed(list(roles))} is a training part: name it train-…{suffix}."
+            f"None of the {kind} files {listed(list(roles))} is a training split: name it train-…{suffix}."
         )
     # A test part is often published without labels.
     test_role = "val" if "val" in roles.values() else "test"
@@ -102,14 +103,16 @@ def make_parts(
         labels = labels_of_test(part.stored, classes)
         test = part.source(labels, classes)
         sentence = (
-            f"The parts as given: {len(train):,} training images from {files_named(files.train)} and "
-            f"{len(test):,} test images from {files_named(files.test)}."
+            f"Split as given: {counted(len(train), 'training image')} from {files_named(files.train)} and "
+            f"{counted(len(test), 'test image')} from {files_named(files.test)}."
         ) + without_test_images(labels, classes)
     else:
         chosen, rest, sentence = stratified_split(labels, classes, test_fraction=test_fraction, seed=seed)
         train, test = Subset(train, chosen), Subset(train, rest)
         if role_of(PurePosixPath(files.train[0]).name) in ("val", "test"):
-            sentence += f" {files.train[0]} is named as a test part, but was given alone: it is trained on."
+            sentence += (
+                f" {files.train[0]} is named like a test split but was given alone, so it is trained on."
+            )
     if files.others:
         sentence += f" Ignored: {listed(files.others)}."
     return ImageData(
@@ -125,9 +128,9 @@ def make_parts(
 
 def _require_rows(part: StoredPart) -> None:
     if not len(part.stored.values):
-        raise SenetError(f"There are no images in {part.stored.where}: add some or leave it out.")
+        raise SenetError(f"There are no images in {part.stored.where}: add some, or remove it.")
 
 
 def files_named(files: Sequence[str]) -> str:
     """Return ``"train.parquet"`` or ``"2 files (train-0.parquet …)"``."""
-    return files[0] if len(files) == 1 else f"{len(files)} files ({files[0]} …)"
+    return files[0] if len(files) == 1 else f"{counted(len(files), 'file')} ({files[0]} …)"

@@ -23,7 +23,7 @@ Picture = (
 )
 """A path, the content of a file, an image, pixels (H, W, C) or (H, W), or a tensor (C, H, W) or (H, W)."""
 
-_WRONG_PIXELS = "Preprocessing takes pixels as uint8, 0 to 255, not {}: it scales them itself."
+_WRONG_PIXELS = "Pixel values must be uint8, from 0 to 255, not {}: preprocessing scales them itself."
 
 
 def open_picture(picture: Any, transform: Transform, levels: Levels | None = None) -> Image.Image:
@@ -40,7 +40,7 @@ def open_picture(picture: Any, transform: Transform, levels: Levels | None = Non
     if isinstance(picture, str | os.PathLike):
         return _decoded(_content(Path(picture)), str(picture), transform, levels)
     if isinstance(picture, bytes | bytearray | memoryview):
-        return _decoded(bytes(picture), "The picture", transform, levels)
+        return _decoded(bytes(picture), "The image", transform, levels)
     if isinstance(picture, Image.Image):
         content = _unread_jpeg(picture)
         return (
@@ -56,8 +56,8 @@ def open_picture(picture: Any, transform: Transform, levels: Levels | None = Non
     if isinstance(picture, np.ndarray):
         return upright(_from_array(picture), "The array", levels)
     raise SenetError(
-        "A picture is a path, the bytes of a file, a Pillow image, a uint8 array or a uint8 tensor, and "
-        f"several are a list of them, not a value of type {type(picture).__name__}."
+        "An image must be a path, the bytes of a file, a Pillow image, a uint8 array or a uint8 tensor, "
+        f"or a list of these, not a value of type {type(picture).__name__}."
     )
 
 
@@ -72,9 +72,13 @@ def _content(path: Path) -> bytes:
         path = user_path(path)
         if not path.is_file():
             what = (
-                "is a folder" if path.is_dir() else "does not exist" if not path.exists() else "is not a file"
+                "is a folder"
+                if path.is_dir()
+                else "does not exist"
+                if not path.exists()
+                else "is not a regular file"
             )
-            raise SenetError(f"{path} {what}: name a picture file.")
+            raise SenetError(f"{path} {what}: name an image file.")
         return path.read_bytes()
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, SenetError):
@@ -96,7 +100,7 @@ def _unread_jpeg(image: Image.Image) -> bytes | None:
 
 
 def _name(image: Image.Image) -> str:
-    return str(getattr(image, "filename", "")) or "The picture"
+    return str(getattr(image, "filename", "")) or "The image"
 
 
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:
@@ -108,7 +112,7 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
         raise SenetError(_WRONG_PIXELS.format(array.dtype))
     if 0 in array.shape or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise SenetError(
-            "A picture is an array (height, width, channels) or tensor (channels, height, width) of 1, 3 or "
-            f"4 channels, and a batch is a list of them; as an array this one would be {array.shape}."
+            "An image must be an array (height, width, channels) or tensor (channels, height, width) of "
+            f"1, 3 or 4 channels, not one of shape {array.shape}: give a batch as a list of images."
         )
     return Image.fromarray(np.ascontiguousarray(array))

@@ -57,7 +57,8 @@ class ReplacedImages(ImageSource):
     def _warn(self, index: int, error: UnreadableImage) -> None:
         if not self.replaced:
             warnings.warn(
-                f"{error} The next image of its class stands in for it, as for every further one.",
+                f"{error} It is replaced by the next image of its class, and so is every other unreadable "
+                "image.",
                 stacklevel=3,
             )
         self.replaced.add(index)

@@ -13,6 +13,7 @@ from PIL import Image
 from senet.data.decode import ImageFacts, LargeEnough, Levels, UnreadableImage, decode, examine
 from senet.errors import SenetError
 from senet.shown import Rows, Shown, Table
+from senet.text import counted
 
 __all__ = ["ArraySource", "EncodedSource", "ImageData", "ImageSource", "Subset", "UnreadableImage"]
 
@@ -121,21 +122,21 @@ class ArraySource(ImageSource):
         names: Sequence[str] | None = None,
     ) -> None:
         if images.dtype != np.uint8:
-            raise SenetError(f"Images are of type {images.dtype}, and uint8 (0 to 255) is needed.")
+            raise SenetError(f"Images must be of type uint8 (0 to 255), not {images.dtype}.")
         if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
             raise SenetError(
-                f"Images have shape {images.shape}, and (N, H, W), (N, H, W, 1) or (N, H, W, 3) is needed."
+                f"Images must have the shape (N, H, W), (N, H, W, 1) or (N, H, W, 3), not {images.shape}."
             )
         if 0 in images.shape[1:]:
-            raise SenetError(f"Images have shape {images.shape}: there are no pixels in them.")
+            raise SenetError(f"Images must have at least one pixel, not the shape {images.shape}.")
         label_array = np.asarray(labels)
         if not np.issubdtype(label_array.dtype, np.integer) or label_array.shape != images.shape[:1]:
             raise SenetError(
-                f"Labels have shape {label_array.shape} and type {label_array.dtype}, "
-                f"and {len(images)} whole numbers are needed, one per image."
+                f"Labels must be {counted(len(images), 'whole number')}, one per image, not an array of "
+                f"shape {label_array.shape} and type {label_array.dtype}."
             )
         if names is not None and len(names) != len(images):
-            raise SenetError(f"There are {len(names)} names for {len(images)} images.")
+            raise SenetError(f"There must be one name per image, {len(images):,} in all, not {len(names):,}.")
         self.classes = tuple(classes)
         self.labels = label_array.astype(np.int64)
         require_labels_in_range(self.labels, self.classes, "the array of labels")
@@ -252,6 +253,6 @@ def require_labels_in_range(labels: Indices, classes: Sized, where: str) -> None
     wrong = labels[(labels < 0) | (labels >= len(classes))]
     if len(wrong):
         raise SenetError(
-            f"{len(wrong):,} labels in {where} lie outside 0 to {len(classes) - 1} (the first is "
-            f"{wrong[0]}): an image without a class, often marked -1, can be neither trained on nor tested."
+            f"{where} has {counted(len(wrong), 'label')} outside 0 to {len(classes) - 1} (the first is "
+            f"{wrong[0]}): images without a class, often marked -1, cannot be used."
         )

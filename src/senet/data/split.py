@@ -11,6 +11,7 @@ import numpy as np
 from senet.data.source import Indices
 from senet.errors import SenetError
 from senet.randomness import seed_from
+from senet.text import counted, quoted
 
 TRAIN_NAMES = ("train", "training")
 # A test part is often published without labels, so a validation part is preferred.
@@ -74,14 +75,14 @@ def stratified_split(
         SenetError: the fraction is not between 0 and 1, or a class has fewer than two images.
     """
     if not 0 < test_fraction < 1:
-        raise SenetError(f"The test fraction is {test_fraction}, and it must lie between 0 and 1.")
+        raise SenetError(f"test_fraction must be a number between 0 and 1, not {test_fraction}.")
     tests = []
     for label, name in enumerate(classes):
         members = np.flatnonzero(labels == label)
         if len(members) < 2:
             raise SenetError(
-                f"Class {name!r} has {len(members)} image: two at least are needed to train on one and test "
-                "on another; add images or remove the class."
+                f"Class {quoted(name)} has only {counted(len(members), 'image')}, but needs two, one for "
+                "training and one for testing: add images or remove the class."
             )
         count = min(max(round(len(members) * test_fraction), 1), len(members) - 1)
         generator = np.random.Generator(np.random.PCG64(seed_from("split", seed, name)))
@@ -89,8 +90,9 @@ def stratified_split(
     test = np.sort(np.concatenate(tests)).astype(np.int64)
     train = np.setdiff1d(np.arange(len(labels), dtype=np.int64), test)
     sentence = (
-        f"No validation or test part was given, so {test_fraction:.4g} of each class was set aside at random "
-        f"(seed {seed}): {len(train):,} training and {len(test):,} test images."
+        f"No validation or test split was found, so {100 * test_fraction:.4g} % of each class was held "
+        f"out at random (seed {seed}): {len(train):,} training and "
+        f"{counted(len(test), 'test image')}."
     )
     return train, test, sentence
 
@@ -98,8 +100,8 @@ def stratified_split(
 def require_two_classes(classes: Sequence[str], where: str, hint: str = "") -> None:
     """Raise `SenetError` when there is nothing to tell apart."""
     if len(classes) < 2:
-        found = f"only the class {classes[0]!r}" if classes else "no class"
-        raise SenetError(f"There is {found} in {where}, and a network needs two at least.{hint}")
+        found = f"only the class {quoted(classes[0])}" if classes else "no class"
+        raise SenetError(f"There is {found} in {where}, but at least two are needed.{hint}")
 
 
 def require_every_class(labels: Indices, classes: Sequence[str], where: str) -> None:
@@ -107,19 +109,17 @@ def require_every_class(labels: Indices, classes: Sequence[str], where: str) -> 
     counts = np.bincount(labels, minlength=len(classes))
     missing = [name for name, count in zip(classes, counts, strict=True) if count == 0]
     if missing:
-        raise SenetError(
-            f"No image in {where} belongs to {listed(missing)}: add images or remove the class names."
-        )
+        raise SenetError(f"{where} has no image of {listed(missing)}: add images or remove the class names.")
 
 
 def without_test_images(labels: Indices, classes: Sequence[str]) -> str:
     """Return a sentence on classes that have no test image, or ``""``."""
     missing = [classes[label] for label in sorted(set(range(len(classes))) - set(labels.tolist()))]
-    return f" There is no test image of {listed(missing)}." if missing else ""
+    return f" There are no test images of {listed(missing)}." if missing else ""
 
 
 def listed(names: Sequence[str]) -> str:
     """Return ``"'a', 'b' and 7 more"``."""
-    shown = ", ".join(repr(name) for name in names[:MOST_NAMED])
+    shown = ", ".join(quoted(name) for name in names[:MOST_NAMED])
     more = len(names) - MOST_NAMED
     return f"{shown} and {more:,} more" if more > 0 else shown

@@ -39,6 +39,7 @@ from senet.data.tables import (
     short,
 )
 from senet.errors import SenetError
+from senet.text import counted
 
 # Changes whenever what is kept would come out differently.
 VERSION = 3
@@ -114,8 +115,8 @@ class StreamedSource(EncodedSource):
             self._cache.remove(self._shards[shard].key)
             del self._opened[shard]
         raise SenetError(
-            f"{self.name(index)} is damaged in {self._cache.folder}, and still was when fetched again: "
-            "check that disk, or set SENET_CACHE to a folder on another."
+            f"{self.name(index)} in {self._cache.folder} is damaged even after downloading it again: "
+            "check the disk, or set SENET_CACHE to a folder on another one."
         )
 
     def _open(self, number: int) -> tuple[Any, Any]:
@@ -210,8 +211,8 @@ def _require_room(shards: Sequence[RemoteShard], cache_gb: float | None) -> None
     needed = (WINDOW_GROUPS + 1) * max(shard.size for shard in shards) / GIGABYTE
     if cache_gb is not None and cache_gb < needed:
         raise SenetError(
-            f"A cache of {cache_gb:g} GB is too small: the images of {WINDOW_GROUPS} shards are mixed while "
-            f"the next comes, which takes {needed:.3g} GB here; give that much or more (--cache-gb)."
+            f"cache_gb must be at least {needed:.3g}, not {cache_gb:g}: the images of {WINDOW_GROUPS} "
+            "shards are shuffled together while the next shard is downloaded."
         )
 
 
@@ -224,7 +225,7 @@ def _describe(file_system: Any, root: str, file: str) -> tuple[RemoteShard, Any,
     size = int(table.schema.metadata[b"image bytes"])
     shard = RemoteShard(file=file, path=path, key=key, rows=table.num_rows, size=size)
     feature = features_of(table.schema, file).get(table.schema.names[0])
-    names = class_names(feature, f"The description of its columns in {file}")
+    names = class_names(feature, f"The column metadata in {file}")
     return shard, table.column(0), names, table.schema.metadata[b"note"].decode()
 
 
@@ -274,8 +275,8 @@ def _fetch(open_files: OpenFiles, shard: RemoteShard, target: BinaryIO) -> None:
 
     if first.metadata.num_rows != shard.rows:
         raise SenetError(
-            f"{shard.path} has {first.metadata.num_rows:,} rows and had {shard.rows:,} when its labels were "
-            "read: it was changed meanwhile, so run the command again."
+            f"{shard.path} now has {counted(first.metadata.num_rows, 'row')} but had {shard.rows:,} when "
+            "its labels were read: the file changed, so run the command again."
         )
     writer = None
     for number in range(first.metadata.num_row_groups):
@@ -309,7 +310,7 @@ def _patiently(path: str, ask: Callable[[], Result]) -> Result:
             if pause is None or lasting:
                 raise SenetError(
                     f"{path} could not be read ({short(error)}): check the network and run the same "
-                    "command again, which resumes from there."
+                    "command again to resume."
                 ) from error
             time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")

@@ -171,8 +171,9 @@ def require_one_part(table: Any, columns: Columns, file: str) -> None:
     told = sorted(value for value in values if part_of(value) is not None)
     if len({part_of(value) for value in told}) > 1:
         raise SenetError(
-            f"{file} holds several parts ({listed(told)} in its column {columns.split!r}): write a file for "
-            "each, named train.… and test.…, or drop that column to have the images split here."
+            f"{file} contains several splits ({listed(told)} in its column {columns.split!r}): write one "
+            "file per split, named train.… and test.…, or remove that column to let senet split the "
+            "images at random."
         )
 
 
@@ -181,11 +182,10 @@ def _column(schema: Any, allowed: Sequence[str], typed: Sequence[str], kind: str
     found = named or (typed if len(typed) == 1 else [])
     if not found:
         raise SenetError(
-            f"{file} has no {kind} column: its columns are {listed(schema.names)}, and one of "
-            f"{listed(allowed)} is needed."
+            f"{file} has no {kind} column: it has {listed(schema.names)}, but needs one of {listed(allowed)}."
         )
     if schema.names.count(found[0]) > 1:
-        raise SenetError(f"{file} has several columns {found[0]!r}: give each a name of its own.")
+        raise SenetError(f"{file} has several columns named {found[0]!r}: give each a different name.")
     return found[0]
 
 
@@ -216,8 +216,8 @@ def contents_and_paths(column: Any, file: str) -> tuple[Any, Any]:
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         return column, paths
     raise SenetError(
-        f"The image column of {file} is of type {kind}, and the Hugging Face image layout is needed: "
-        "struct<bytes: binary, path: string>."
+        f"The image column of {file} must have Hugging Face's image type, struct<bytes: binary, path: "
+        f"string>, not {kind}."
     )
 
 
@@ -230,14 +230,14 @@ def read_json(text: str | bytes, where: str) -> Mapping[str, Any]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise SenetError(f"{where} cannot be read as JSON ({short(error)}): repair or remove it.") from error
+        raise SenetError(f"{where} is not valid JSON ({short(error)}): repair or remove it.") from error
     return _object(content, where)
 
 
 def _object(content: object, where: str) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise SenetError(
-            f"{where} has a {type(content).__name__} where a JSON object belongs: repair or remove it."
+            f"{where} must be a JSON object, not a {type(content).__name__}: repair or remove it."
         )
     return content
 
@@ -248,7 +248,7 @@ def features_of(schema: Any, file: str) -> Mapping[str, Any]:
     Raises:
         SenetError: it is damaged.
     """
-    where = f"The description of its columns in {file} (metadata 'huggingface')"
+    where = f"The column metadata in {file} (key 'huggingface')"
     text = (schema.metadata or {}).get(b"huggingface")
     return {} if text is None else features_in(read_json(text, where).get("info"), where)
 
@@ -273,7 +273,7 @@ def class_names(feature: object, where: str) -> tuple[str, ...] | None:
     if names is None or names == []:
         return None
     if not isinstance(names, list) or any(isinstance(n, bool) or not isinstance(n, str | int) for n in names):
-        raise SenetError(f"{where} gives class names that are no list of names: repair or remove it.")
+        raise SenetError(f"{where} has class names that are not a list of strings: repair or remove it.")
     texts = tuple(str(name) for name in names)
     require_distinct_names(texts, where)
     return texts
@@ -283,8 +283,8 @@ def require_distinct_names(names: Sequence[str], where: str) -> None:
     """Raise `SenetError` when a class has no name or that of another."""
     twice = next((name for number, name in enumerate(names) if not name or name in names[:number]), None)
     if twice is not None:
-        problem = f"names the class {twice!r} twice" if twice else "leaves a class without a name"
-        raise SenetError(f"{where} {problem}: one name per class is needed.")
+        problem = f"has the class {twice!r} twice" if twice else "has a class without a name"
+        raise SenetError(f"{where} {problem}: give each class a different name.")
 
 
 def joined(columns: Sequence[Any]) -> Any:
@@ -303,9 +303,13 @@ def agreeing(
         SenetError: they give different ones, or labels of different types.
     """
     if len(set(names)) > 1:
-        raise SenetError(f"The {kind} files {listed(files)} name different classes, and they must agree.")
+        raise SenetError(
+            f"The {kind} files {listed(files)} have different class names: they must be the same."
+        )
     if len({str(column.type) for column in labels}) > 1:
-        raise SenetError(f"The {kind} files {listed(files)} have labels of different types.")
+        raise SenetError(
+            f"The {kind} files {listed(files)} have labels of different types: they must be the same."
+        )
     return names[0]
 
 

@@ -82,7 +82,7 @@ class TarSource(EncodedSource):
             reason = (error.strerror or str(error)).lower()
             raise UnreadableImage(self.name(index), f"the shard cannot be read ({reason})") from error
         if len(content) != size:
-            raise UnreadableImage(self.name(index), "the shard is cut short")
+            raise UnreadableImage(self.name(index), "the shard is truncated")
         return content
 
     def _read(self, shard: int, size: int, offset: int) -> bytes:
@@ -153,7 +153,7 @@ def open_tar_files(root: Path, files: SplitFiles, *, test_fraction: float, seed:
     every = files.train + files.test + files.others
     missing = next((shard for shard in every if not (root / shard).is_file()), None)
     if missing is not None:
-        raise SenetError(f"There is no {root / missing}: correct the name or fetch the shard.")
+        raise SenetError(f"There is no {root / missing}: correct the pattern or download the shard.")
     names = class_names_beside(root)
     return make_parts(root, files, partial(_read, root, names), test_fraction=test_fraction, seed=seed)
 
@@ -190,7 +190,8 @@ def _read(root: Path, given: tuple[str, ...] | None, shards: tuple[str, ...]) ->
         unknown = sorted(set(values.tolist()) - set(position))
         if unknown:
             raise SenetError(
-                f"{where} has images of {listed(unknown)}, which the list of classes in {root} does not name."
+                f"{where} has images of {listed(unknown)}, which are not in the list of classes in "
+                f"{root}: add them there."
             )
         values = np.array([position[label] for label in values.tolist()], dtype=np.int64)
     return _TarPart(root, shards, indices, StoredLabels(values=values, class_names=given, where=where))
@@ -211,10 +212,11 @@ def expand_braces(pattern: str) -> list[str]:
         # Between the texts lie the three groups of each pair of braces.
         choices = [_choices(pattern, *pieces[start : start + 3]) for start in range(1, len(pieces), 4)]
         if math.prod(map(len, choices)) > MOST_SHARDS:
-            raise SenetError(f"{pattern} stands for more than {MOST_SHARDS:,} shards: correct its numbers.")
+            raise SenetError(f"{pattern} stands for more than {MOST_SHARDS:,} shards: correct its ranges.")
         if any(brace in text for text in pieces[::4] for brace in "{}"):
             raise SenetError(
-                f"The braces in {pattern} are not a range {{0000..0099}} or a choice {{train,val}}."
+                f"The braces in {pattern} must contain a range such as {{0000..0099}} or a choice such as "
+                f"{{train,val}}."
             )
         for chosen in product(*choices):
             names.append(pieces[0] + "".join(map("".join, zip(chosen, pieces[4::4], strict=True))))
@@ -225,7 +227,7 @@ def _choices(pattern: str, first: str | None, last: str | None, words: str | Non
     if first is None or last is None:
         return [] if words is None else words.split(",")
     if max(len(first), len(last)) > MOST_DIGITS or int(last) - int(first) >= MOST_SHARDS:
-        raise SenetError(f"The range in {pattern[:200]} is of more than {MOST_SHARDS:,} shards: correct it.")
+        raise SenetError(f"The range in {pattern[:200]} has more than {MOST_SHARDS:,} shards: correct it.")
     if int(last) < int(first):
-        raise SenetError(f"The range {{{first}..{last}}} in {pattern} counts downwards: turn it round.")
+        raise SenetError(f"The range {{{first}..{last}}} in {pattern} counts down: swap its two numbers.")
     return [f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1)]

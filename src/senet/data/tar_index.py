@@ -33,7 +33,9 @@ LABEL_FIELDS = ("label", "class", "cls")
 # A label takes a few bytes, a description in JSON a few thousand; more is something else.
 MOST_LABEL_BYTES = 1_000_000
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd"}
-UNPACK = "unpack it once, for example by gunzip, as single images inside a compressed file cannot be read"
+UNPACK = (
+    "decompress it once, for example with gunzip, since single images in a compressed file cannot be read"
+)
 
 
 class ShardIndex(NamedTuple):
@@ -82,7 +84,7 @@ def read_index(path: Path) -> ShardIndex:
         samples = _samples(stream, path)
         found = [_sample(stream, path, key, files) for key, files in samples.items()]
     if not found:
-        raise SenetError(f"{path} holds no samples: files such as 007.jpg and 007.cls are needed.")
+        raise SenetError(f"{path} contains no samples: it needs pairs of files such as 007.jpg and 007.cls.")
     members, labels = zip(*found, strict=True)
     return ShardIndex(
         names=pa.array([member.name for member in members], type=pa.string()),
@@ -99,7 +101,7 @@ def require_whole(path: Path) -> None:
             pass
         stream.seek(-512, os.SEEK_END)
         if stream.read().strip(b"\0"):
-            raise tarfile.ReadError("it ends without the mark of an end")
+            raise tarfile.ReadError("it has no end marker")
 
 
 @contextmanager
@@ -113,8 +115,8 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             raise
         # tarfile turns damaged numbers and texts of a header into errors of several kinds.
         raise SenetError(
-            f"{path} cannot be read as a tar file ({short(error)}): it is cut short or damaged, so fetch it "
-            "again."
+            f"{path} cannot be read as a tar file ({short(error)}): it is truncated or damaged, so "
+            "download it again."
         ) from error
 
 
@@ -136,13 +138,14 @@ def _samples(stream: BinaryIO, path: Path) -> dict[str, dict[str, _Member]]:
         if not member.isreg() or member.issparse():
             kind = "sparse file" if member.issparse() else "link or device"
             raise SenetError(
-                f"{path} holds the {kind} {member.name}, which has no bytes of its own to read: write it "
-                "with the files themselves (tar --dereference --hard-dereference, without --sparse)."
+                f"{path} contains the {kind} {member.name}, which stores no bytes of its own: write the "
+                "archive again with the files themselves (tar --dereference --hard-dereference, without "
+                "--sparse)."
             )
         stem, _, kind = file.partition(".")
         files = samples.setdefault(f"{folder}/{stem}", {})
         if kind.lower() in files:
-            raise SenetError(f"{path} holds {member.name} twice: a sample's key must be its own.")
+            raise SenetError(f"{path} contains {member.name} twice: the key of each sample must be unique.")
         files[kind.lower()] = _Member(member.name, member.offset_data, member.size)
     _require_one_part(samples, path)
     return samples
@@ -154,7 +157,7 @@ def _members(stream: BinaryIO, path: Path) -> Iterator[tarfile.TarInfo]:
         for member in tar:
             # Some versions of tarfile go back for a negative length, and round for ever.
             if member.offset <= last or member.size < 0 or member.offset_data + member.size > size:
-                raise tarfile.ReadError(f"{member.name} is said to have {member.size:,} bytes")
+                raise tarfile.ReadError(f"the size of {member.name} is given as {member.size:,} bytes")
             last = member.offset
             yield member
         _require_end(stream, tar.offset, path)
@@ -166,8 +169,8 @@ def _require_one_part(keys: Iterable[str], path: Path) -> None:
     parts = {part: folder for folder in sorted(folders) if (part := role_of(f"{folder.strip('/')}/_"))}
     if len(parts) > 1:
         raise SenetError(
-            f"{path} holds several parts ({listed(sorted(parts.values()))}), and each needs tar files of its "
-            "own, named train-….tar and test-….tar."
+            f"{path} contains several splits ({listed(sorted(parts.values()))}): write each to tar files "
+            "of its own, named train-….tar and test-….tar."
         )
 
 
@@ -177,8 +180,8 @@ def _require_end(stream: BinaryIO, offset: int, path: Path) -> None:
     while rest := stream.read(1 << 20):
         if rest.strip(b"\0"):
             raise SenetError(
-                f"{path} continues past its end at byte {offset:,}: it is damaged, or several tar files in "
-                "one; fetch or write it again."
+                f"{path} continues after its end marker at byte {offset:,}: it is damaged, or several tar "
+                "files were joined; download or write it again."
             )
 
 
@@ -188,9 +191,9 @@ def _sample(stream: BinaryIO, path: Path, key: str, files: dict[str, _Member]) -
     # Of 007.jpg and 007.mask.png, the first is the image.
     plain = [kind for kind in pictures if f".{kind}" in SUFFIXES] or pictures
     if len(plain) != 1:
-        which = f"several pictures ({', '.join(plain)})" if plain else "no picture"
+        which = f"several images ({', '.join(plain)})" if plain else "no image"
         raise SenetError(
-            f"Sample {name} in {path} has {which}: one file such as {Path(name).name}.jpg is needed."
+            f"Sample {name} in {path} has {which}: it needs exactly one, such as {Path(name).name}.jpg."
         )
     return files[plain[0]], _label(stream, path, name, files)
 
@@ -205,9 +208,9 @@ def _label(stream: BinaryIO, path: Path, name: str, files: dict[str, _Member]) -
     if not label or "\n" in label:
         stem = Path(name).name
         raise SenetError(
-            f"Sample {name} in {path} has no label: {stem}.{LABEL_FILE} with a number or name, or "
-            f"{stem}.json with a field {', '.join(LABEL_FIELDS)}, is needed; class folders in "
-            "a tar file must be unpacked."
+            f"Sample {name} in {path} has no label: add {stem}.{LABEL_FILE} with a number or name, or "
+            f"{stem}.json with a field {', '.join(LABEL_FIELDS)} (a tar file of class folders must be "
+            "unpacked)."
         )
     return label
 
@@ -219,14 +222,14 @@ def _content(stream: BinaryIO, path: Path, member: _Member) -> str:
     try:
         return stream.read(member.size).decode()
     except UnicodeDecodeError as error:
-        raise SenetError(f"{member.name} in {path} is not text in UTF-8.") from error
+        raise SenetError(f"{member.name} in {path} is not UTF-8 text: correct it.") from error
 
 
 def _json_label(text: str, name: str, path: Path) -> str:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise SenetError(f"{name} in {path} is not JSON ({short(error)}): correct it.") from error
+        raise SenetError(f"{name} in {path} is not valid JSON ({short(error)}): correct it.") from error
     found = (
         [content[field] for field in LABEL_FIELDS if field in content] if isinstance(content, dict) else []
     )
@@ -234,7 +237,7 @@ def _json_label(text: str, name: str, path: Path) -> str:
         return ""
     if isinstance(found[0], bool) or not isinstance(found[0], int | str):
         raise SenetError(
-            f"{name} in {path} has a label of type {type(found[0]).__name__}: one whole number or name is "
-            "needed."
+            f"The label in {name} in {path} must be a whole number or a name, not a value of type "
+            f"{type(found[0]).__name__}."
         )
     return str(found[0]).strip()

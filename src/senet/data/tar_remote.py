@@ -41,7 +41,7 @@ def open_remote_tar(
     """
     files = [(url, _place(url)) for url in urls]
     if len({path for _, path in files}) < len(files):
-        raise SenetError(f"{location} names a shard twice: each is needed once.")
+        raise SenetError(f"{location} lists a shard twice: list each one once.")
     fetch_all(files, check=_require_tar, progress=progress)
     root = Path(os.path.commonpath([path.parent for _, path in files]))
     names = [path.relative_to(root).as_posix() for _, path in files]
@@ -57,7 +57,9 @@ def _place(url: str) -> Path:
     address = urlsplit(checked_url(url))
     steps = [step for step in address.path.split("/") if step]
     if not address.hostname or not steps or any(step.startswith(".") for step in steps):
-        raise SenetError(f"{url} is not the address of a file: https://host/folder/train-0000.tar is needed.")
+        raise SenetError(
+            f"{url} is not the address of a file: give one such as https://host/folder/train-0000.tar."
+        )
     server = address.hostname.replace(":", "_") + (f"_{address.port}" if address.port else "")
     if address.query:
         server += "_" + hashlib.blake2b(address.query.encode(), digest_size=6).hexdigest()
@@ -69,7 +71,7 @@ def _require_tar(path: Path) -> None:
         with path.open("rb") as stream:
             start = stream.read(60)
         raise SenetError(
-            f"What the server sent for {path.name.removesuffix('.part')} is no tar file (it begins with "
-            f"{start!r}): check the address, and whether the server wants a login."
+            f"The server's response for {path.name.removesuffix('.part')} is not a tar file (it begins "
+            f"with {start!r}): check the address, and whether the server requires a login."
         )
     require_whole(path)

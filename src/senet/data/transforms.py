@@ -50,7 +50,7 @@ _RANGES = {
     "erasing": (0, 1, "between 0 and 1"),
     "rotation": (0, 180, "between 0 and 180 degrees"),
     "jitter": (0, 255, "between 0 and 255"),
-    "randaugment": (0, 10, "between 0, which is off, and 10"),
+    "randaugment": (0, 10, "between 0 (off) and 10"),
     "randaugment_layers": (1, 10, "between 1 and 10"),
 }
 
@@ -74,11 +74,11 @@ class Transform(ABC):
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise SenetError(f"The image size is {self.size} pixels, and 1 at least is needed.")
+            raise SenetError(f"image_size must be a whole number of at least 1, not {self.size}.")
         if self.channels not in (1, 3):
-            raise SenetError(f"Images with {self.channels} channels were asked for: 1 or 3 are possible.")
+            raise SenetError(f"channels must be 1 or 3, not {self.channels}.")
         if self.crop not in CROPS:
-            raise SenetError(f"The crop is {self.crop!r}, and it must be one of {', '.join(CROPS)}.")
+            raise SenetError(f"crop must be one of {', '.join(CROPS)}, not {self.crop!r}.")
 
     @property
     def planes(self) -> int:
@@ -167,22 +167,19 @@ class TrainTransform(Transform):
         super().__post_init__()
         for name, (low, high, text) in _RANGES.items():
             if not low <= getattr(self, name) <= high:
-                raise SenetError(f"{name} is {getattr(self, name)}, and it must lie {text}.")
+                raise SenetError(f"{name} must be {text}, not {getattr(self, name)}.")
         if not 0 <= self.cutout <= 2 * self.size:
             raise SenetError(
-                f"The side of cutout is {self.cutout} pixels, and it must lie between 0 and "
-                f"{2 * self.size}, twice the side of the images."
+                f"cutout must be between 0 and {2 * self.size}, twice the image size, not {self.cutout}."
             )
         if (self.cutout or self.rotation or self.randaugment) and len(self.fill) != self.channels:
             raise SenetError(
-                f"Cutout, rotation and RandAugment fill with {self.fill}, and they need a byte for each "
-                f"channel, {self.channels} in all."
+                f"fill must have one byte for each of the {self.channels} channels, not {self.fill}."
             )
         outside = [side for side in self.sizes if not 1 <= side <= self.size]
         if outside:
             raise SenetError(
-                f"Images of the first epochs have {outside[0]} pixels, and they must have between 1 and "
-                f"{self.size}, the side of later ones."
+                f"start_size must be between 1 and {self.size}, the final image size, not {outside[0]}."
             )
 
     def draw(self, random: Random) -> Choices:
@@ -267,8 +264,7 @@ class EvalTransform(Transform):
         super().__post_init__()
         if self.resize != 0 and self.resize < self.size:
             raise SenetError(
-                f"The shorter side of test images is {self.resize} pixels, and it must be {self.size} at "
-                "least for the centre to be cut out, or 0 to be chosen."
+                f"test_resize must be 0 (chosen) or at least {self.size}, the image size, not {self.resize}."
             )
 
     @property

@@ -34,7 +34,7 @@ class Views(EvalTransform):
         """Check the values."""
         super().__post_init__()
         if self.crops not in CROPS:
-            raise SenetError(f"{self.crops} crops were asked for: 1 or 5 are possible.")
+            raise SenetError(f"crops must be 1 or 5, not {self.crops}.")
 
     @property
     def planes(self) -> int:

@@ -43,8 +43,8 @@ def recipe_of(recipe: Recipe | Mapping[str, Any] | str | Path | None) -> Recipe 
     if isinstance(recipe, Mapping):
         return with_changes({}, recipe)[0]
     raise SenetError(
-        f"recipe is of type {type(recipe).__name__}; give a senet.Recipe, the name or file of one, or a "
-        "mapping of its settings."
+        "recipe must be a senet.Recipe, the name or file of one, or a mapping of its settings, not a "
+        f"value of type {type(recipe).__name__}."
     )
 
 
@@ -99,8 +99,8 @@ def told_of_evaluation(progress: EvaluationProgress | bool | None) -> Evaluation
 def _require(progress: object, protocol: type) -> None:
     if not isinstance(progress, protocol):
         raise SenetError(
-            f"progress is of type {type(progress).__name__}; give True, False, or an object with the methods "
-            f"of senet.{protocol.__name__}."
+            f"progress must be True, False or an object with the methods of senet.{protocol.__name__}, "
+            f"not a value of type {type(progress).__name__}."
         )
 
 
@@ -110,7 +110,7 @@ def _whole(name: str, value: Any) -> int:
             raise TypeError
         return operator.index(value)
     except TypeError as error:
-        raise SenetError(f"{name} is {value!r}; give a whole number.") from error
+        raise SenetError(f"{name} must be a whole number, not {value!r}.") from error
 
 
 def _number(name: str, value: Any) -> float:
@@ -120,21 +120,21 @@ def _number(name: str, value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise SenetError(f"{name} is {value!r}; give a number.")
+        raise SenetError(f"{name} must be a number, not {value!r}.")
     return number
 
 
 def _seed(name: str, value: Any) -> int:
     seed = _whole(name, value)
     if not 0 <= seed < 2**63:
-        raise SenetError(f"{name} is {seed}; give a whole number from 0 to 9223372036854775807.")
+        raise SenetError(f"{name} must be a whole number from 0 to 9223372036854775807, not {seed}.")
     return seed
 
 
 def _seconds(name: str, value: Any) -> float:
     seconds = _number(name, value)
     if seconds < 0:
-        raise SenetError(f"{name} is {seconds:g}; give 0 or more seconds.")
+        raise SenetError(f"{name} must be 0 or more seconds, not {seconds:g}.")
     return seconds
 
 
@@ -155,19 +155,19 @@ def name_of_network(model: Any) -> str | None:
 
 def _place(name: str, value: Any) -> str | Path:
     if not isinstance(value, str | os.PathLike) or not str(value):
-        raise SenetError(f"{name} is {value!r}; give a path.")
+        raise SenetError(f"{name} must be a path, not {value!r}.")
     return value if isinstance(value, str) else Path(value)
 
 
 def _device(name: str, value: Any) -> str:
     if not isinstance(value, str | torch.device):
-        raise SenetError(f"{name} is {value!r}; choose auto, cpu, cuda or cuda:NUMBER.")
+        raise SenetError(f"{name} must be auto, cpu, cuda or cuda:NUMBER, not {value!r}.")
     return str(value)
 
 
 def _execution(name: str, value: Any) -> Execution:
     if not isinstance(value, Execution):
-        raise SenetError(f"{name} is of type {type(value).__name__}; give a senet.Execution.")
+        raise SenetError(f"{name} must be a senet.Execution, not a value of type {type(value).__name__}.")
     return value
 
 

@@ -78,12 +78,12 @@ def collect(
     given_folders = [folders] if isinstance(folders, str | Path) else folders
     require_type("folders", given_folders, Sequence, "the run folder of the jobs, or a list of run folders")
     for folder in given_folders:
-        require_type("Each of the folders", folder, (str, Path), "a path")
+        require_type("each of the folders", folder, (str, Path), "a path")
     given = [user_path(each) for each in given_folders]
     if not given:
-        raise SenetError("No folder is given to collect from: name the run folders of the jobs.")
+        raise SenetError("folders must name at least one run folder to collect from, not an empty list.")
     if started_by_torchrun():
-        raise SenetError("One process collects: start it without torchrun.")
+        raise SenetError("Only one process can collect: start it without torchrun.")
     target = user_path(out) if out else given[0] if len(given) == 1 else None
     # What was collected there before belongs to it.
     before = [target] if target and (target / SETTINGS_NAME).exists() else []
@@ -124,7 +124,7 @@ def _plan(
     name, se = experiment.model, experiment.se
     if se is None:
         raise SenetError(
-            f"{source} tells no SE blocks, which a comparison has: take the file that senet wrote."
+            f"{source} has no SE settings, which a comparison needs: use the file as senet wrote it."
         )
     images = ready_images(
         _location(arguments["data"], data),
@@ -158,8 +158,8 @@ def _plan(
 def _device(wanted: str, trained: str) -> torch.device:
     if wanted == "auto" and trained == "cuda" and not torch.cuda.is_available():
         raise SenetError(
-            "The trainings ran on CUDA, and this machine has none to measure the cost on: collect where "
-            "there is one, or measure the cost on this processor with --device cpu."
+            "The trainings ran on CUDA, but this machine has no GPU to measure the cost on: collect on a "
+            "machine with one, or measure the cost on this processor with --device cpu."
         )
     return choose_device(trained if wanted == "auto" else wanted)
 
@@ -169,8 +169,8 @@ def _location(trained: str | None, here: str | Path | None) -> str | Path | None
         return here
     if Path(trained).is_absolute() and "{" not in trained and not Path(trained).exists():
         raise SenetError(
-            f"The images are not on this machine; the trainings found them in {trained}: name their place "
-            "here in front of --collect."
+            f"The images are not on this machine; the trainings read them from {trained}: give their "
+            "location here before --collect."
         )
     return trained
 
@@ -182,12 +182,12 @@ def _refuse_other_images(name: str, se: SEConfig, images: ReadyImages, identity:
         here["weights"] = identity["weights"]
     if here["images"] != identity["images"]:
         raise SenetError(
-            f"The images in {images.checked.data.location} are not those that were trained on: their "
-            "content, names, labels or split differ. Name the place of those in front of --collect."
+            f"The images in {images.checked.data.location} are not those of the trainings: their content, "
+            "names, labels or split differ. Give the location of the original images before --collect."
         )
     different = differences(identity, here, "in the trainings", "here")
     if different:
-        raise SenetError(f"The trainings cannot be concluded on this machine: {different}.")
+        raise SenetError(f"The comparison cannot be completed on this machine: {different}.")
 
 
 def _copy(found: Found, folder: Path) -> None:

@@ -27,6 +27,7 @@ from senet.experiments.statistics import confidence_of_look, difference, samplin
 from senet.experiments.trainings import VARIANTS, Training, finished_run, trainings_of
 from senet.experiments.twins import name_of_twin
 from senet.insight.results import Comparison, MeasuredCost, TrainingRun, Variant
+from senet.text import counted
 from senet.training.device import describe_device
 from senet.training.execution import Execution
 from senet.training.processes import join_processes
@@ -134,7 +135,7 @@ def facts(plan: Plan, trainings: Sequence[Training], parallel: int) -> dict[str,
     names = f"{plan.model} and its twin {name_of_twin(plan.model)} (reduction {plan.se.reduction})"
     seeds = len({training.seed for training in trainings})
     whole = len(trainings) == 2 * seeds
-    which = f"both networks with {seeds} seed{'s' if seeds > 1 else ''}" if whole else _names(trainings)
+    which = f"both networks with {counted(seeds, 'seed')}" if whole else _names(trainings)
     how = describe_parallel(plan, parallel)
     text = f"{len(trainings)}: {which}, {plan.epochs()} each{how and '; '}{how}"
     return {**plan.facts(), "networks": names, "trainings": text}

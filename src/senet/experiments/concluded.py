@@ -90,8 +90,8 @@ def read_concluded(folder: Path) -> Concluded:
         concluded: Concluded = Schema().build(Concluded, content, path.name)
     except (OSError, UnicodeDecodeError, SchemaError) as error:
         raise SenetError(
-            f"{path} cannot be read ({error}): delete it, after which the cost is measured again and earlier "
-            "looks at the results are forgotten."
+            f"{path} cannot be read ({error}): delete it to measure the cost again; earlier looks at the "
+            "results are then forgotten."
         ) from error
     return concluded
 

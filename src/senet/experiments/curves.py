@@ -48,7 +48,7 @@ def diverged(curve: Curve, classes: int) -> str:
     ):
         if not loss <= factor * guessing(classes):
             shown = f"{loss:,.0f}" if 100 <= loss < 1e6 else f"{loss:.3g}"
-            return f"{name} loss {shown} at the end, where guessing has {guessing(classes):.2f}"
+            return f"{name} loss {shown} at the end, where guessing gives {guessing(classes):.2f}"
     return ""
 
 
@@ -76,7 +76,7 @@ def unfinished(curves: Sequence[Curve], classes: int) -> str:
     if not curves:
         return ""
     if len(curves[0]) == 1:
-        return "After a single epoch it cannot be seen whether learning was finished."
+        return "One epoch is too few to tell whether learning was finished."
     loss = _mean(curves, lambda epoch: epoch.train_loss)
     error = _mean(curves, lambda epoch: epoch.top1_error)
     epochs = max(1, len(loss) // 3)
@@ -89,8 +89,8 @@ def unfinished(curves: Sequence[Curve], classes: int) -> str:
         return ""
     last = "in the last epoch" if epochs == 1 else f"in each of the last {epochs} epochs"
     return (
-        f"Learning was not finished: the training loss still fell by {100 * loss_fall:.0f} % {last} and the "
-        f"test error by {100 * error_fall:.0f} %."
+        f"Learning was not finished: the training loss was still falling by {100 * loss_fall:.0f} % "
+        f"{last}, and the test error by {100 * error_fall:.0f} %."
     )
 
 

@@ -45,7 +45,7 @@ def estimate(plan: Plan, folders: Sequence[Path], at_once: int = 1) -> str:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        return "not known, as a step does not fit in memory"
+        return "unknown, because a training step does not fit into memory"
     data, processes = plan.images.checked.data, plan.processes.count
     load /= max(plan.workers, 1)
     per_image = max(step, load) if plan.workers else step + load

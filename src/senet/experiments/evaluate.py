@@ -82,7 +82,7 @@ def evaluate(
     settings = ViewSettings.of(views)
     chosen = choose_device(device)
     if workers is not None and workers < 0:
-        raise SenetError(f"workers is {workers}; it must be 0 (no extra processes) or more.")
+        raise SenetError(f"workers must be 0 (no extra processes) or more, not {workers}.")
     folder = None if out is None else user_path(out)
     if folder is not None:
         require_folder(folder)
@@ -137,8 +137,8 @@ def _sights(subject: Subject, settings: ViewSettings) -> tuple[Views, ...]:
     for each in sights:
         if each.crops > 1 and not settings.test_resize and subject.view.is_whole:
             raise SenetError(
-                f"crops is {settings.crops}, and these images are used whole, {each.size} pixels of "
-                f"{each.resize}: set a larger test_resize (--test-resize), or leave the crops out."
+                f"crops {settings.crops} has no effect on images that are not cropped ({each.size} of "
+                f"{each.resize} pixels): set a larger test_resize (--test-resize), or leave crops out."
             )
     return sights
 

@@ -19,6 +19,7 @@ from senet.data.source import ImageData, ImageSource, Indices, Subset
 from senet.errors import SenetError
 from senet.experiments.evaluation_subject import Subject
 from senet.files import user_path
+from senet.text import counted
 
 Split = Literal["test", "train", "all"]
 
@@ -76,9 +77,13 @@ def open_part(
         SenetError: there are no such images, or a setting has no effect on them.
     """
     if split is not None and split not in get_args(Split):
-        raise SenetError(f"split is {split!r}; choose one of {', '.join(get_args(Split))}.")
+        raise SenetError(f"split must be one of {', '.join(get_args(Split))}, not {split!r}.")
     if split == "all" and test_fraction is not None:
-        raise SenetError("A test fraction has no effect where all images are evaluated: leave one out.")
+        raise SenetError(
+            "test_fraction has no effect when all images are evaluated: leave it out, or "
+            "choose another "
+            "split."
+        )
     own = subject.is_run and (data is None or _same_place(data, subject.data))
     fraction = subject.test_fraction if own and test_fraction is None and split != "all" else test_fraction
     opened = open_images(subject.data if data is None and own else data, test_fraction=fraction)
@@ -96,14 +101,14 @@ def open_part(
     )
     count = len(checked.data.train)
     texts = {
-        "test": f"The {count:,} test images. {opened.split}",
-        "train": f"The {count:,} training images. ",
+        "test": f"{counted(count, 'test image')}. {opened.split}",
+        "train": f"{counted(count, 'training image')}. ",
     }
     texts["train"] += opened.split
     return EvaluationImages(
         source=checked.data.train,
         location=opened.location,
-        part=texts.get(split, f"All {count:,} images, whatever part they are in."),
+        part=texts.get(split, f"All {counted(count, 'image')}, training and test."),
         unreadable=checked.unreadable,
     )
 

@@ -19,6 +19,7 @@ from senet.experiments.evaluation_report import Error, EvaluationRow
 from senet.experiments.evaluation_subject import Subject
 from senet.experiments.progress import EvaluationProgress
 from senet.experiments.view_settings import ViewSettings
+from senet.text import counted
 from senet.training.device import describe_device
 from senet.training.evaluate_views import ViewsEvaluation, evaluate_views, fuse
 from senet.training.optimiser import make_autocast
@@ -52,9 +53,9 @@ class EvaluationJob:
 
     def facts(self, part: str, sights: Sequence[Views]) -> dict[str, str]:
         """Return what a user wants to know before it starts: label to text."""
-        cuts = ", ".join(f"{each.size} of a shorter side of {each.resize}" for each in sights)
+        cuts = ", ".join(f"{each.size} pixels of {each.resize}" for each in sights)
         crops = self.settings.positions
-        looked = f"{crops} crop{'s' if crops > 1 else ''}{' and mirrored' if self.settings.mirrored else ''}"
+        looked = f"{counted(crops, 'crop')}{' and mirrored' if self.settings.mirrored else ''}"
         return {
             "network": self.subject.network,
             "weights": self.subject.source,
@@ -85,9 +86,9 @@ class EvaluationJob:
             found = self._look(model, sight)
             if not math.isfinite(found.evaluation.loss):
                 raise SenetError(
-                    f"{self.subject.network} puts out scores that are not finite in {self.precision} at "
-                    f"{sight.size}×{sight.size} pixels, so that its answers mean nothing: choose the "
-                    "precision fp32 (--precision fp32), or take other weights."
+                    f"{self.subject.network} returns scores that are not finite in {self.precision} at "
+                    f"{sight.size}×{sight.size} pixels, so its predictions are meaningless: use precision "
+                    "fp32 (--precision fp32) or other weights."
                 )
             rows.append(_row(str(sight.size), (sight,), found))
             if found.probabilities is not None:
@@ -122,8 +123,9 @@ class EvaluationJob:
             )
         except torch.OutOfMemoryError as error:
             raise SenetError(
-                f"The memory of {describe_device(self.device)} does not hold {batch} images of "
-                f"{sight.size}×{sight.size} pixels in {sight.crops} crops: choose a smaller batch_size."
+                f"{counted(batch, 'image')} of {sight.size}×{sight.size} pixels in "
+                f"{counted(sight.crops, 'crop')} do not fit into the memory of "
+                f"{describe_device(self.device)}: choose a smaller batch_size."
             ) from error
         finally:
             loader.close()

@@ -9,6 +9,7 @@ import numpy as np
 from senet.data.source import Indices
 from senet.errors import SenetError, nearest
 from senet.networks.preprocess import WORDNET_ORDER
+from senet.text import counted
 
 _WORDNET_ID = re.compile(r"n\d{8}")
 _IMAGENET_CLASSES = 1000
@@ -35,9 +36,10 @@ def match_classes(
         return _by_name(data, names), names, ()
     if len(data) != outputs:
         raise SenetError(
-            f"The network has {outputs} outputs and the images have {len(data)} classes; the weights do not "
-            "tell which output is which class, so both must be equally many: give images of all its classes, "
-            "or weights that tell names (senet.save_weights(..., classes=...))."
+            f"The network has {counted(outputs, 'output')} but the images have "
+            f"{counted(len(data), 'class')}, and the weights do not contain class names to match them: "
+            "give images of all the network's classes, or weights with class names "
+            "(senet.save_weights(..., classes=...))."
         )
     numbers = [int(name) if name.isascii() and name.isdigit() else -1 for name in data]
     if sorted(numbers) == list(range(outputs)):
@@ -48,12 +50,12 @@ def match_classes(
         return np.array([positions[name] for name in data], dtype=np.int64), tuple(sorted(data)), ()
     if order == WORDNET_ORDER or outputs == _IMAGENET_CLASSES:
         note = (
-            "The outputs are in the order of ImageNet's WordNet ids, and the classes of the images "
-            f"({data[0]}, {data[1]}, …) are not such ids: they were taken in the order in which they came. "
-            "Where nearly all answers are wrong, name the folders n01440764 and so on."
+            "The outputs are in the order of ImageNet's WordNet ids, but the class names of the images "
+            f"({data[0]}, {data[1]}, …) are not WordNet ids, so they were matched by position. If nearly "
+            "all predictions are wrong, name the folders n01440764 and so on."
         )
     else:
-        note = "The weights do not tell names of classes: those of the images were taken in their order."
+        note = "The weights contain no class names, so the classes of the images were matched by position."
     return np.arange(outputs, dtype=np.int64), data, (note,)
 
 
@@ -63,8 +65,8 @@ def _by_name(data: tuple[str, ...], names: tuple[str, ...]) -> Indices:
         if name not in positions:
             shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
             raise SenetError(
-                f"The images have a class {name!r}, and the network knows {shown}: rename or remove "
-                f"it.{nearest(name, names)}"
+                f"The images have a class {name!r} that the network does not know ({shown}): rename or "
+                f"remove it.{nearest(name, names)}"
             )
     return np.array([positions[name] for name in data], dtype=np.int64)
 

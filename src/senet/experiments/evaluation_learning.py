@@ -9,7 +9,7 @@ from senet.experiments.evaluation_report import EvaluationRow
 from senet.experiments.learning import Answers, examine
 from senet.insight.results import ConstantAnswer, constant_answer
 
-ADVICE = "Check that the weights belong to these classes in this order, and the preprocessing."
+ADVICE = "Check that the weights, the class order and the preprocessing belong together."
 
 
 def constant_of(labels: Sequence[int], outputs: int) -> ConstantAnswer:
@@ -35,7 +35,7 @@ def warnings_about(
         constant: what `constant_of` returned.
     """
     if len(set(labels)) == 1:
-        return (f"All images are of one class, so the error is that of “{names[labels[0]]}” alone.",)
+        return (f"All images are of one class, so the error is that of {names[labels[0]]} alone.",)
     several = len(rows) > 1
     answers = [
         Answers(

@@ -75,18 +75,22 @@ def open_subject(
         SenetError: there is nothing of that name, or it has no weights or cannot be read.
     """
     if preprocess is not None and not isinstance(preprocess, Preprocess):
-        raise SenetError(f"preprocess is of type {type(preprocess).__name__}; give a senet.Preprocess.")
+        raise SenetError(
+            f"preprocess must be a senet.Preprocess, not a value of type {type(preprocess).__name__}."
+        )
     if isinstance(model, nn.Module):
         if weights is not None:
-            raise SenetError("weights have no effect on a network that is given itself: load them first.")
+            raise SenetError("weights have no effect on a model object: load them into it first.")
         return _of_module(model, preprocess)
     if preprocess is not None:
-        raise SenetError("preprocess is for a network that is given itself; weights bring their own.")
+        raise SenetError(
+            "preprocess can only be given with a model object; weights bring their own preprocessing."
+        )
     if not isinstance(model, str | os.PathLike) or not str(model):
         kind = "empty" if isinstance(model, str) else f"of type {type(model).__name__}"
         raise SenetError(
-            f"model is {kind}: give a network, a run folder, a file of weights, a released checkpoint such "
-            "as cadene/se_resnet50, or timm:NAME."
+            "model must be a model object, a run folder, a file of weights, a released checkpoint such "
+            f"as cadene/se_resnet50, or timm:NAME, not {kind}."
         )
     name, path = str(model), user_path(Path(model))
     if weights is not None:
@@ -100,7 +104,7 @@ def open_subject(
         return _of_weights(release.network, name)
     if name in list_models() or name in PACKAGE_TAGS:
         raise SenetError(
-            f"{name} has no weights yet: name some with weights (--weights), such as a file or "
+            f"{name} has no trained weights: give some with weights (--weights), such as a file or "
             f"{', '.join(list_weights(name)[:3]) or 'one of senet.list_weights()'}."
         )
     raise SenetError(
@@ -126,8 +130,8 @@ def _of_file(path: Path) -> Subject:
         return _of_run(path)
     if checkpoint.spec is None:
         raise SenetError(
-            f"{path} does not tell which network it is of: name that and give the file as weights, as in "
-            f"'senet evaluate se_resnet50 --weights {path}'."
+            f"{path} does not say which network it belongs to: give the network's name and the file as "
+            f"weights, as in 'senet evaluate se_resnet50 --weights {path}'."
         )
     return _of_weights(spec_name(checkpoint.spec), path)
 
@@ -135,7 +139,7 @@ def _of_file(path: Path) -> Subject:
 def _of_weights(name: str, weights: str | Path) -> Subject:
     if is_foreign(name):
         raise SenetError(
-            f"weights are for senet's own networks, and {name} is not one: name a factory "
+            f"weights can only be given for senet's own networks, not for {name}: name a factory "
             "(package.module:factory) that returns the network with its weights."
         )
     checkpoint = find_checkpoint(weights, name)
@@ -147,8 +151,9 @@ def _of_weights(name: str, weights: str | Path) -> Subject:
     untrained = [key for key in report.new if ".se." not in key]
     if untrained:
         raise SenetError(
-            f"{report.source} has nothing for {untrained[0]}"
-            f"{' and other parts' if untrained[1:] else ''} of {name}: take weights of the whole network."
+            f"{report.source} has no weights for "
+            f"{untrained[0]}{' and other parts' if untrained[1:] else ''} of {name}: use weights of the "
+            "whole network."
         )
     return _subject(network, network=name, source=report.source, notes=(*report.changes, *report.assumed))
 
@@ -168,7 +173,9 @@ def _of_module(model: nn.Module, preprocess: Preprocess | None) -> Subject:
             preprocess, notes = foreign_preprocess("timm:its network", model)
         else:
             preprocess = Preprocess()
-            notes = ("The centre 224 of 256 pixels with ImageNet's mean and std was taken.",)
+            notes = (
+                "Images are preprocessed with the centre 224 of 256 pixels and ImageNet's mean and std.",
+            )
     name = type(unwrapped(model)).__name__
     return _subject(model, network=name, source="as given", notes=notes, preprocess=preprocess)
 

@@ -19,6 +19,7 @@ from senet.networks.factory import PACKAGES
 from senet.networks.foreign import create_foreign
 from senet.networks.foreign_preprocess import foreign_preprocess
 from senet.networks.preprocess import Preprocess
+from senet.text import counted
 from senet.weights.find import find_checkpoint
 from senet.weights.load import for_channels
 from senet.weights.shapes import COUNTER
@@ -70,15 +71,15 @@ class ForeignStart:
         networks = self.networks(seed=0)
         new = [key for key in self._fill(networks[-1]) if _SE not in key]
         unused = len(self.state.keys() - networks[-1].state_dict().keys())
-        parts = [f"{self.name}: {len(self.state) - unused - len(new)} tensors from {self.source}"]
+        parts = [f"{self.name}: {counted(len(self.state) - unused - len(new), 'tensor')} from {self.source}"]
         if new:
             parts.append(f"new: {_some(new)}")
         if unused:
-            parts.append(f"{unused} of the file are not used")
+            parts.append(f"unused in the file: {unused}")
         if self.se is not None and not any(_SE in key for key in self.state):
             parts.append(f"the SE blocks start at {self.se.start}")
         if len(networks) > 1 and any(_SE in key for key in self.state):
-            parts.append("the plain network starts from them without their SE blocks")
+            parts.append("the plain network starts from the same tensors without their SE blocks")
         return "; ".join(parts)
 
     def _fill(self, network: nn.Module) -> list[str]:
@@ -107,13 +108,13 @@ class ForeignStart:
                     raise self._misfit(f"have {key} as {tuple(given.shape)}, not {tuple(target.shape)}")
         strange = [key for key in self.state if key not in own and not _may_be_unused(key)]
         if strange:
-            raise self._misfit(f"have {_some(strange)}, which it has not")
+            raise self._misfit(f"have {_some(strange)} besides")
         return new
 
     def _misfit(self, what: str) -> SenetError:
         return SenetError(
-            f"The weights in {self.source} are not of {self.name}: they {what}; name the network that they "
-            "are of."
+            f"The weights in {self.source} do not belong to {self.name}: they {what}; name the network "
+            "that they belong to."
         )
 
 
@@ -196,15 +197,16 @@ def _se_of(
     other = [key for key in _NO_TWINS if inserted.get(key) not in (None, "se")]
     if other:
         raise SenetError(
-            f"{source} was written with {other[0]} {inserted[other[0]]!r}, which a comparison's twin cannot "
-            "have: write it with SE blocks at the usual places, or name a factory that returns the network."
+            f"{source} was written with {other[0]} {inserted[other[0]]!r}, which the SE twin of a "
+            "comparison cannot have: write it with SE at the usual places, or name a factory that "
+            "returns the network."
         )
     settings = {key: value for key, value in inserted.items() if key not in _NO_TWINS}
     strange = settings.keys() - {each.name for each in fields(SEConfig)}
     if strange:
         raise SenetError(
-            f"{source} has SE blocks with {sorted(strange)[0]!r}, which this senet does not know: use the "
-            "version that wrote it."
+            f"{source} has SE blocks with {sorted(strange)[0]!r}, which this senet version does not know: "
+            "use the version that wrote it."
         )
     if isinstance(settings.get("stages"), list):
         settings["stages"] = tuple(settings["stages"])
@@ -214,7 +216,7 @@ def _se_of(
     chosen = {} if given is None or isinstance(given, SEConfig) else dict(given)
     different = [key for key, value in chosen.items() if settings.get(key, getattr(se, key)) != value]
     if isinstance(given, SEConfig) or different:
-        raise SenetError(f"{source} has SE blocks of its own: leave out the settings of SE.")
+        raise SenetError(f"{source} already has SE blocks: leave out the SE settings.")
     return SEConfig(**settings)
 
 

@@ -12,6 +12,7 @@ from senet.experiments.command import job_command
 from senet.experiments.jobs import NOT_BEGUN, state_of
 from senet.experiments.run_folder import SETTINGS_NAME, checksum, read_experiment, read_settings
 from senet.experiments.trainings import Training
+from senet.text import counted
 from senet.training.finished import StoredTraining, read_training
 from senet.training.identity import differences, extends
 from senet.training.position import TrainingResult
@@ -38,11 +39,12 @@ def settings_of(folder: Path) -> dict[str, Any]:
     settings = read_settings(folder)
     if settings is None:
         raise SenetError(
-            f"{folder} is not a run folder, there is no {SETTINGS_NAME} in it: name those of the jobs."
+            f"{folder} is not a run folder (it has no {SETTINGS_NAME}): name the run folders of the jobs."
         )
     if settings["identity"].get("job") != "compare":
         raise SenetError(
-            f"{folder} holds a single training: only trainings of 'senet compare' are collected."
+            f"{folder} contains a single training, but only trainings of 'senet compare' can be "
+            "collected: name the run folders of the jobs."
         )
     lacking = {"arguments", "command", "versions"} - settings.keys()
     lacking |= {
@@ -54,8 +56,8 @@ def settings_of(folder: Path) -> dict[str, Any]:
         lacking.add("arguments.seeds")
     if lacking:
         raise SenetError(
-            f"{folder / SETTINGS_NAME} lacks {', '.join(sorted(lacking))}: run the command of the comparison "
-            "in that folder again, which completes it."
+            f"{folder / SETTINGS_NAME} lacks {', '.join(sorted(lacking))}: run the command of the "
+            "comparison in that folder again to complete it."
         )
     return settings
 
@@ -82,8 +84,8 @@ def refuse_different(settings: Mapping[Path, dict[str, Any]]) -> None:
         if not same and not extends(each["identity"], wanted["identity"]):
             different = differences(each["identity"], wanted["identity"], f"in {folder}", f"in {first}")
             raise SenetError(
-                f"{first} and {folder} hold different comparisons ({different}): collect those of one "
-                "recipe, one network and the same images."
+                f"{first} and {folder} contain different comparisons ({different}): collect jobs with the "
+                "same recipe, network and images."
             )
 
 
@@ -129,16 +131,17 @@ def _refuse_stranger(
     there = {name: value for name, value in there.items() if name != "checksum"}
     different = differences(there, here, "there", f"in {SETTINGS_NAME}")
     raise SenetError(
-        f"{folder} is not of the comparison that {folder.parent} holds ({different}): take it out of there."
+        f"{folder} does not belong to the comparison in {folder.parent} ({different}): move it out of there."
     )
 
 
 def _refuse_contradiction(training: Training, one: Found, other: Found) -> None:
     if _numbers(one.result) != _numbers(other.result):
         raise SenetError(
-            f"{training.name} ran to different results in {one.folder} (test loss "
-            f"{one.result.history[-1].test_loss:.6f}, {one.stored.threads} threads) and in {other.folder} "
-            f"({other.result.history[-1].test_loss:.6f}, {other.stored.threads} threads): leave one out."
+            f"{training.name} gave different results in {one.folder} (test loss "
+            f"{one.result.history[-1].test_loss:.6f}, {counted(one.stored.threads, 'thread')}) and in "
+            f"{other.folder} ({other.result.history[-1].test_loss:.6f}, "
+            f"{counted(other.stored.threads, 'thread')}): leave one out."
         )
 
 
@@ -172,8 +175,9 @@ def say_missing(
     numbers = _joined([str(trainings.index(training) + 1) for training in missing])
     here = f"'{command}' trains them in {folders[0]}, or " if len(folders) == 1 else ""
     return (
-        f"{len(missing)} of {len(trainings)} trainings are not finished: {_joined(names)}. {here}"
-        f"'{job_command(command, f'K/{len(trainings)}')}' trains one of them, with {numbers} as K."
+        f"{len(missing)} of {counted(len(trainings), 'training')} {'is' if len(missing) == 1 else 'are'} "
+        f"not finished: {_joined(names)}. {here}'{job_command(command, f'K/{len(trainings)}')}' trains "
+        f"one of them, with K = {numbers}."
     ).replace(". '", ". The command '", 1)
 
 
@@ -193,6 +197,6 @@ def doubts(settings: Mapping[Path, dict[str, Any]], found: Mapping[Training, Fou
     threads = sorted({each.stored.threads for each in found.values()})
     if len(threads) > 1 and next(iter(settings.values()))["identity"]["device"] == "cpu":
         found_doubts["threads"] = (
-            f"{_joined([str(each) for each in threads])}; these trainings differ in rounding"
+            f"{_joined([str(each) for each in threads])}; results may differ in rounding"
         )
     return found_doubts

@@ -19,6 +19,7 @@ from senet.data.statistics import channel_statistics
 from senet.errors import SenetError
 from senet.insight.results import DataSummary
 from senet.networks.provenance import Provenance
+from senet.text import counted
 from senet.training.execution import Execution
 from senet.training.images import TrainingImages, prepare_images, provenance_of_training, test_transform
 from senet.training.processes import ALONE, Processes
@@ -202,7 +203,9 @@ def fit_recipe(
         SenetError: there are too few images to train on, or a choice does not go with what was given.
     """
     if situation.images < 2:
-        raise SenetError(f"There is {situation.images} training image; training needs at least 2.")
+        raise SenetError(
+            f"There is only {counted(situation.images, 'training image')}; training needs at least 2."
+        )
     crop = recipe.crop
     if crop == "auto":
         crop = "pad" if median_size <= LARGEST_SMALL_IMAGE else "resized"

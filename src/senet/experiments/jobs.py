@@ -123,7 +123,7 @@ def compare_job(
             checking=progress.checking,
             fetching=progress.fetching,
         )
-        told = {**facts(plan, share, parallel), "job": f"{job}, of {len(trainings)} trainings"}
+        told = {**facts(plan, share, parallel), "job": f"{job}, {counted(len(trainings), 'training')} in all"}
         progress.describe({**told, "time": time_of(plan, share, parallel)})
         train_all(plan, share, parallel=parallel, progress=progress)
     left = [(each, state_of(plan.folder, each, plan.images.recipe.epochs)) for each in trainings]

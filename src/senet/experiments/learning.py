@@ -153,8 +153,12 @@ def _one_answer(networks: Sequence[_Network], test: TestImages, alone: bool) -> 
             (label, count), *_ = Counter(each.predictions).most_common(1)
             share = count / len(test.labels)
             if share == 1 or (share > ONE_ANSWER and not test.learned(np.array([each.predictions]))):
-                images = "Every test image gets" if share == 1 else f"{100 * share:.0f} % of test images get"
-                stuck[each.name] = f"{images} the answer {test.name(label)}"
+                images = (
+                    "All test images are predicted as"
+                    if share == 1
+                    else (f"{100 * share:.0f} % of the test images are predicted as")
+                )
+                stuck[each.name] = f"{images} {test.name(label)}"
                 network.failed.add(each.name)
     if stuck:
         yield Finding(
@@ -179,13 +183,13 @@ def _failed_seeds(networks: Sequence[_Network], test: TestImages) -> Iterable[Fi
         for each, value, answers in zip(good, agreements, right, strict=True):
             if value < FAILED * usual and mcnemar(answers, right[best]) < LEVEL / 5:
                 errors = [100 * (1 - float(which.mean())) for which in (answers, right[best])]
-                failed[each.name] = f"{errors[0]:.1f} % error beside {errors[1]:.1f} %"
+                failed[each.name] = f"{errors[0]:.1f} % error instead of {errors[1]:.1f} %"
                 network.failed.add(each.name)
     if failed:
         shown = ", ".join(f"{name} ({errors})" for name, errors in failed.items())
         yield Finding(
             grave=True,
-            sentence=f"Training failed with one seed and not with others: {shown}.",
+            sentence=f"Training failed with some seeds but not with others: {shown}.",
             advice="Lower --learning-rate or raise --warmup-epochs until every seed learns.",
             trainings=tuple(failed),
         )
@@ -213,8 +217,8 @@ def _no_better(networks: Sequence[_Network], test: TestImages) -> Iterable[Findi
         yield Finding(
             grave=False,
             sentence=f"Top-1 error ({_errors(level, test)}) is not clearly below that of {answer}, although "
-            "classes are told apart.",
-            advice="Read the errors by class, or use more test images.",
+            "the network does distinguish classes.",
+            advice="Look at the errors by class, or use more test images.",
         )
     if little:
         yield Finding(
@@ -246,7 +250,7 @@ def _few_answers(networks: Sequence[_Network], test: TestImages) -> Iterable[Fin
     few = {name: count for name, count in counts.items() if count < true / 2}
     if true > 3 and few:
         shown = ", ".join(f"{name} {count:,}".strip() for name, count in few.items())
-        sentence = f"Most of the {true:,} classes are never an answer (classes answered: {shown})."
+        sentence = f"Most of the {true:,} classes are never predicted (classes predicted: {shown})."
         yield Finding(grave=False, sentence=sentence, advice=MORE_TRAINING)
 
 
@@ -257,14 +261,14 @@ def _advice(networks: Sequence[_Network], test: TestImages) -> str:
     most = float(test.constant_right.mean())
     if most > max(0.7, 1.5 / len(test.classes)):
         return (
-            f"{100 * most:.0f} % of the test images are of one class: try --class-weights auto or --sampling "
-            "balanced, and read the errors by class."
+            f"{100 * most:.0f} % of the test images are of one class: try --class-weights auto or "
+            "--sampling balanced, and look at the errors by class."
         )
     losses = [each.history[-1].train_loss for network in networks for each in network.good if each.history]
     if losses and max(losses) < 0.5 * guessing(len(test.classes)):
         return (
-            "The training images were memorised, as the training loss shows: use more images, or start from "
-            "pretrained weights (--weights)."
+            "The training loss shows that the training images were memorised: use more images, or start "
+            "from pretrained weights (--weights)."
         )
     return MORE_TRAINING
 

@@ -26,6 +26,7 @@ from senet.experiments.plan import Plan
 from senet.experiments.progress import ComparisonProgress
 from senet.experiments.trainings import Training, finished_run, train_here
 from senet.insight.results import EpochMetrics
+from senet.text import counted
 from senet.training.interrupt import StopRequest
 from senet.training.processes import started_by_torchrun
 from senet.training.progress import Silent, TrainingProgress
@@ -46,15 +47,13 @@ def check_parallel(parallel: int, trainings: int) -> None:
     """
     if not 1 <= parallel <= MOST_PARALLEL:
         raise SenetError(
-            f"parallel is {parallel}; it must be from 1 (one training after another) to {MOST_PARALLEL}."
+            f"parallel must be from 1 (one training after another) to {MOST_PARALLEL}, not {parallel}."
         )
     if parallel > trainings:
-        raise SenetError(
-            f"parallel is {parallel} but there are only {trainings} trainings: use at most {trainings}."
-        )
+        raise SenetError(f"parallel must be at most the number of trainings, {trainings}, not {parallel}.")
     if parallel > 1 and started_by_torchrun():
         raise SenetError(
-            f"parallel is {parallel} under torchrun, whose processes share each training already: "
+            f"parallel cannot be {parallel} under torchrun, whose processes already share each training: "
             "leave out one of them."
         )
 
@@ -69,14 +68,14 @@ def devices(device: torch.device, parallel: int) -> list[torch.device]:
 
 def describe_parallel(plan: Plan, parallel: int) -> str:
     """Return for example ``"2 at once, 4 threads each"``, or ``""`` for one after another."""
-    threads = f"{plan.threads} thread{'s' if plan.threads != 1 else ''}"
+    threads = counted(plan.threads or torch.get_num_threads(), "thread")
     if parallel == 1:
         usual = plan.threads in (None, torch.get_num_threads())
-        return "" if usual else f"{threads}, as {plan.folder} was started"
+        return "" if usual else f"{threads}, as {plan.folder} was started with"
     if plan.device.type == "cpu":
         return f"{parallel} at once, {threads} each"
     gpus = len(set(devices(plan.device, parallel)))
-    sharing = "one GPU each" if gpus == parallel else f"sharing {gpus} GPU{'s' if gpus > 1 else ''}"
+    sharing = "one GPU each" if gpus == parallel else f"sharing {counted(gpus, 'GPU')}"
     return f"{parallel} at once, {sharing}"
 
 
@@ -186,7 +185,7 @@ class _Processes:
             raise self.failure
         if stop.requested:
             raise TrainingInterrupted(
-                f"Stopped all trainings in {self.plan.folder}; everything up to there is saved."
+                f"Stopped all trainings in {self.plan.folder}; everything up to that point is saved."
             )
 
     def _note(self, process: _Process, event: list[Any] | None) -> None:
@@ -220,8 +219,8 @@ class _Processes:
         if code < 0:
             self._fail(
                 SenetError(
-                    f"The process of {_called(process)} in {self.plan.folder} was killed from outside "
-                    f"(signal {-code}), most likely for lack of memory: resume with fewer than {self.count} "
+                    f"The process of {_called(process)} in {self.plan.folder} was killed (signal "
+                    f"{-code}), most likely because memory ran out: resume with fewer than {self.count} "
                     "at once."
                 )
             )

@@ -29,6 +29,7 @@ from senet.experiments.twins import build_twins, name_of_plain, name_of_twin, se
 from senet.files import user_path
 from senet.networks.foreign import is_foreign
 from senet.networks.provenance import Provenance
+from senet.text import counted
 from senet.training.device import choose_device, describe_device
 from senet.training.execution import Execution
 from senet.training.processes import Processes
@@ -94,22 +95,22 @@ class Plan:
 
     def epochs(self) -> str:
         """Return for example ``"1 epoch"``."""
-        count = self.images.recipe.epochs
-        return f"{count} epoch{'s' if count > 1 else ''}"
+        return counted(self.images.recipe.epochs, "epoch")
 
     def _processes(self) -> str:
         count = self.processes.count
         if count == 1:
             return ""
         each = self.images.recipe.batch_size // count
-        return f", {count} processes with {each} images of every batch each"
+        return f", {count} processes, each with {counted(each, 'image')} of every batch"
 
     def facts(self) -> dict[str, str]:
         """Return what a user wants to know before it starts: label to text."""
         data, size = self.images.checked.data, self.images.recipe.image_size
         facts = {
-            "images": f"{data.name}: {len(data.train):,} to train, {len(data.test):,} to test, "
-            f"{len(data.classes)} classes, seen at {size}×{size}",
+            "images": f"{data.name}: {counted(len(data.train), 'training image')}, "
+            f"{counted(len(data.test), 'test image')}, {counted(len(data.classes), 'class')}, input "
+            f"{size}×{size}",
             "classes": listed(data.classes),
             "split": data.split,
             "device": f"{describe_device(self.device)}{self._processes()}, {self.images.recipe.precision}",
@@ -129,12 +130,12 @@ class Plan:
             facts["weights"] = self.start.facts()
         if self.same_start:
             facts["start"] = (
-                f"{self.model} starts from the same values for every seed: seeds differ in the order and the "
-                "augmentation of the images only"
+                f"{self.model} has the same initial weights for every seed: seeds differ only in the "
+                "order and augmentation of the images"
             )
         skipped = self.images.checked.unreadable
         if skipped:
-            facts["skipped"] = f"{len(skipped)} unreadable, named at the end"
+            facts["skipped"] = f"{counted(len(skipped), 'unreadable image')}, listed at the end"
         return facts
 
 
@@ -178,7 +179,7 @@ def make_plan(
         SenetError: something cannot be used; no folder has been made then.
     """
     if workers is not None and not 0 <= workers <= MOST_WORKERS:
-        raise SenetError(f"workers is {workers}; it must be from 0 (no extra processes) to {MOST_WORKERS}.")
+        raise SenetError(f"workers must be from 0 (no extra processes) to {MOST_WORKERS}, not {workers}.")
     execution.check_processes(processes.count)
     chosen = choose_device(device)
     if model is not None:  # what is wrong is told before all images are looked at

@@ -18,6 +18,7 @@ from senet.experiments.twins import build_twins, usual_se
 from senet.insight.cost import cost
 from senet.networks.foreign import is_foreign
 from senet.networks.zoo import network_spec
+from senet.text import counted
 from senet.training.recipe_choice import Situation
 from senet.weights.shapes import on_meta
 
@@ -40,7 +41,7 @@ def resolve_se(name: str, se: SEConfig | Mapping[str, Any] | None) -> SEConfig:
         return se
     if se is not None and not isinstance(se, Mapping):
         raise SenetError(
-            f"se is {se!r}; give a senet.SEConfig, or a mapping of settings such as {{'reduction': 8}}."
+            f"se must be a senet.SEConfig or a mapping of settings such as {{'reduction': 8}}, not {se!r}."
         )
     known = {each.name for each in fields(SEConfig)}
     for setting in se or {}:
@@ -112,8 +113,8 @@ def refuse_more_than_memory(
     channels, size, _ = shape
     if 2 * _FLOAT * channels * size**2 > memory:
         raise SenetError(
-            f"image_size is {size}: two images of {size}×{size} pixels are larger than this machine's memory "
-            f"of {memory / 2**30:.0f} GiB; choose fewer pixels."
+            f"image_size {size} is too large: two images of {size}×{size} pixels exceed this machine's "
+            f"memory of {memory / 2**30:.0f} GiB, so choose a smaller size."
         )
     if is_foreign(name):
         return
@@ -122,14 +123,14 @@ def refuse_more_than_memory(
         weights = sum(each.numel() for each in on_meta(spec).parameters())
     except RuntimeError as error:  # a number of elements that torch cannot count
         raise SenetError(
-            f"{name} cannot be built with these settings of SE ({str(error).splitlines()[0]}): choose "
+            f"{name} cannot be built with these SE settings ({str(error).splitlines()[0]}): choose "
             "smaller numbers."
         ) from error
     if _COPIES_OF_WEIGHTS * _FLOAT * weights > memory:
         raise SenetError(
-            f"{name} would have {weights:,} parameters, and a training needs {_COPIES_OF_WEIGHTS} numbers "
-            f"for each, more than this machine's memory of {memory / 2**30:.0f} GiB: choose smaller settings "
-            "of SE."
+            f"{name} would have {counted(weights, 'parameter')}, and training takes {_COPIES_OF_WEIGHTS} "
+            f"numbers for each, which exceeds this machine's memory of {memory / 2**30:.0f} GiB: choose "
+            "smaller SE settings."
         )
 
 
@@ -151,9 +152,9 @@ def refuse_single_images(name: str, network: nn.Module, images: ReadyImages, pro
     try:
         scores_of(name, network, shape, training=True, images=1)
     except SenetError as error:
-        shared = f" over {processes} processes" if processes > 1 else ""
+        shared = f" over {counted(processes, 'process')}" if processes > 1 else ""
         raise SenetError(
-            f"batch_size {recipe.batch_size} with accumulate {recipe.accumulate}{shared} leaves one image at "
-            f"a time, and a BatchNorm of {name} then has one value for each channel at {size}×{size} pixels: "
-            "take at least 2 images at a time, or larger ones."
+            f"batch_size {recipe.batch_size} with accumulate {recipe.accumulate}{shared} leaves one image "
+            f"per step, so a BatchNorm of {name} gets a single value per channel at {size}×{size} pixels: "
+            "use at least 2 images per step, or larger images."
         ) from error

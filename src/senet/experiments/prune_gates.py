@@ -180,7 +180,7 @@ class _Pruning:
         if not same_scores(scores_of(trial, example), wanted, block.fc1.weight.dtype):
             self._tell()
             layers = ", ".join(part.layer for part in place.parts)
-            return None, place, f"the scores would change: something else reads the output of {layers}"
+            return None, place, f"the scores would change: another layer also uses the output of {layers}"
         return trial, place, ""
 
     def _folded(self, row: PruneRow, place: Place, time: InTurns) -> PruneRow:
@@ -286,5 +286,5 @@ def _check(model: nn.Module, budget: float, seconds: float, loss: Loss | None) -
         raise SenetError(f"loss must be a function of (scores, labels), not {loss!r}.")
     if not _blocks(model):
         raise SenetError(
-            f"This {type(model).__name__} has no senet.SqueezeExcitation whose gates could be pruned."
+            f"This {type(model).__name__} has no senet.SqueezeExcitation block whose gates could be pruned."
         )

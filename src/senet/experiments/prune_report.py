@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 
 from senet.insight.results import Spread
 from senet.shown import Rows, Shown, Table, aligned
-from senet.text import signed
+from senet.text import counted, signed
 
 _HEADS = (
     *("block", "channels", "parameters", "gate", "std", "loss", "top-1 error"),
@@ -158,8 +158,8 @@ class PruneReport(Shown):
         """Return how many blocks were folded, and the model before and after."""
         would = " would be" if self.dry_run else ""
         sentence = (
-            f"{self.model}: {len(self.folded)} of {len(self.rows)} SE blocks{would} folded, measured on "
-            f"{self.images:,} images, each {100 / self.images:.2g} points, "
+            f"{self.model}: {len(self.folded)} of {counted(len(self.rows), 'SE block')}{would} folded, "
+            f"measured on {counted(self.images, 'image')} (one image is {100 / self.images:.2g} points), "
             f"with a budget of {100 * self.budget:g} points"
         )
         return Table(title=(sentence,), head=("", "before", "after"), lines=self._totals())
@@ -184,7 +184,11 @@ class PruneReport(Shown):
         lines.append((f"batch of {self.batch_size}", *times))
         lines.append(("time, after / before", "", _spread(ratio)))
         lines.append(
-            ("measured on", self.device, f"{ratio.count} pairs of turns, with 20th to 80th percentile")
+            (
+                "measured on",
+                self.device,
+                f"{counted(ratio.count, 'pair')} of runs, with 20th to 80th percentile",
+            )
         )
         return [(first, second, third) for first, second, third in lines]
 

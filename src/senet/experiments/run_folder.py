@@ -23,6 +23,7 @@ from senet.errors import SenetError
 from senet.files import make_folder, write_once, write_text
 from senet.networks.foreign import package_version
 from senet.schema import Schema, SchemaError, parse_json
+from senet.text import counted
 from senet.training.finished import read_training
 from senet.training.identity import differences, extends, refuse_other_training
 from senet.training.lock import lock_folder
@@ -43,7 +44,7 @@ def versions(model: str) -> dict[str, str]:
         "numpy": numpy.__version__,
         "pillow": PIL.__version__,
         "system": platform.platform(terse=True),
-        "processor": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "processor": f"{platform.machine()}, {counted(torch.get_num_threads(), 'thread')}",
     }
 
 
@@ -113,8 +114,8 @@ def claim(out: Path | None, name: str, settings: Mapping[str, Any]) -> Path:
     if stored is None:
         if occupied:
             raise SenetError(
-                f"The folder {folder} holds files that are not a senet run: "
-                "name a new or empty one with --out."
+                f"The folder {folder} contains files that are not a senet run: choose a new or empty one "
+                "with --out."
             )
         make_folder(folder)
         if write_once(folder / SETTINGS_NAME, _as_text(settings)):
@@ -167,7 +168,7 @@ class _Arguments:
 
     def __post_init__(self) -> None:
         if self.seeds is not None and not 1 <= self.seeds <= _MOST_SEEDS:
-            raise SchemaError(f"settings.arguments.seeds is {self.seeds}, where 1 to {_MOST_SEEDS} belongs")
+            raise SchemaError(f"settings.arguments.seeds must be from 1 to {_MOST_SEEDS}, not {self.seeds}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +186,9 @@ class _Images:
             or not all(map(math.isfinite, (*self.mean, *self.std)))
             or min(self.std) <= 0
         ):
-            raise SchemaError("settings.images has not a usable mean and std for each of its channels")
+            raise SchemaError(
+                "settings.images must have a finite mean and a std above 0 for each of its channels"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +205,7 @@ class _Settings:
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
-            raise SchemaError(f"settings.threads is {self.threads}, where 1 to {_MOST_THREADS} belongs")
+            raise SchemaError(f"settings.threads must be from 1 to {_MOST_THREADS}, not {self.threads}")
 
 
 def read_settings(folder: Path) -> dict[str, Any] | None:
@@ -223,8 +226,8 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     except (ValueError, OSError) as error:  # SchemaError and wrong UTF-8 are ValueErrors
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise SenetError(
-            f"{path} cannot be read ({reason}): start over in another folder with --out, or resume by "
-            f"putting here the {SETTINGS_NAME} that the same command writes there."
+            f"{path} cannot be read ({reason}): start over in another folder with --out, or restore the "
+            f"{SETTINGS_NAME} that the same command writes there."
         ) from error
     return settings
 
@@ -246,8 +249,8 @@ def read_experiment(identity: Mapping[str, Any], source: Path) -> Experiment:
     except SenetError as error:
         reason = str(error).rstrip(".")[:200]
         raise SenetError(
-            f"{source} cannot be used ({reason}): take the senet that wrote it, or train in another folder "
-            "with --out."
+            f"{source} cannot be used ({reason}): use the senet version that wrote it, or train in "
+            "another folder with --out."
         ) from error
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from senet.errors import SenetError
 from senet.insight.cost import RUN_FAILURES
 from senet.insight.labelled import LabelledImages
+from senet.text import counted
 from senet.training.evaluate import Evaluation, not_finite_value
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -47,8 +48,8 @@ def evaluate_scores(model: nn.Module, images: LabelledImages, loss: Loss) -> Eva
         what = "scores that are not finite" if impossible else f"a loss of {mean}"
         where = f" ({found})" if found else ""
         raise SenetError(
-            f"This {type(model).__name__} has {what}, with which nothing can be compared: look at its "
-            f"weights{where} and the images."
+            f"This {type(model).__name__} has {what}, so it cannot be compared: check its weights{where} "
+            "and the images."
         )
     return Evaluation(
         loss=mean,
@@ -77,7 +78,7 @@ def scores_of(model: nn.Module, images: Tensor) -> Tensor:
     if not isinstance(scores, Tensor) or scores.dim() != 2 or len(scores) != len(images):
         what = tuple(scores.shape) if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
         raise SenetError(
-            f"{type(model).__name__} puts out {what} for {len(images)} images: give one that puts out "
+            f"{type(model).__name__} returns {what} for {counted(len(images), 'image')}: it must return "
             "class scores, (N, classes)."
         )
     return scores if scores.dtype == torch.float64 else scores.float()
@@ -94,8 +95,8 @@ def _check_labels(scores: Tensor, labels: Tensor) -> int:
     outside = labels[(labels < 0) | (labels >= classes)]
     if len(outside):
         raise SenetError(
-            f"Label {int(outside[0])} is no class of a model that puts out {classes} scores: give labels "
-            f"from 0 to {classes - 1}."
+            f"Labels must be from 0 to {classes - 1} for a model with {counted(classes, 'output')}, not "
+            f"{int(outside[0])}."
         )
     return classes
 
@@ -105,5 +106,5 @@ def _mean_loss(loss: Loss, scores: Tensor, labels: Tensor) -> float:
         value = loss(scores, labels)
     if not isinstance(value, Tensor | float) or (isinstance(value, Tensor) and value.numel() != 1):
         what = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise SenetError(f"The loss must be one number, the mean over the batch, not {what}.")
+        raise SenetError(f"The loss must be a single number, the mean over the batch, not {what}.")
     return float(value)

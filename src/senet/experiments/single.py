@@ -121,12 +121,12 @@ def train_one(
     """
     recipe, name, progress = recipe_of(recipe), name_of_network(model), watcher(progress)
     if name is None:
-        raise SenetError("model is None; give the name of a network, such as resnet18.")
+        raise SenetError("model must be the name of a network, such as resnet18, not None.")
     with_se = with_se or name_of_plain(name) != name
     if se and not with_se:
         raise SenetError(
             f"SE settings have no effect on the plain network {model!r}: train {name_of_twin(model)!r} "
-            "by with_se=True (--se) or drop them."
+            "with with_se=True (--se), or leave them out."
         )
     execution = execution or Execution()
     with join_processes(execution.timeout_seconds) as processes:

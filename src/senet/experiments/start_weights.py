@@ -153,8 +153,8 @@ def open_start(
         )
     if weights == PRETRAINED and not path.exists():
         raise SenetError(
-            f"pretrained is for networks of timm, torchvision and pytorchcv; for {name} name the weights, "
-            "one of senet.list_weights or a file."
+            f"pretrained is only for networks of timm, torchvision and pytorchcv: for {name}, give "
+            "weights, one of senet.list_weights() or a file."
         )
     spec = replace(network_spec(name), se=se, num_classes=classes, in_channels=channels)
     checkpoint = find_checkpoint(weights, spec.name if se is None else spec.se_name)
@@ -175,7 +175,7 @@ def _fitted(checkpoint: Checkpoint, spec: NetworkSpec, given: SEConfig | Mapping
     changes = fitted.changes
     if se.start != "identity":
         changes = (*(each for each in changes if "every gate is exactly 1" not in each),)
-        changes = (*changes, "The SE blocks are new and change what the weights compute.")
+        changes = (*changes, "The SE blocks are new and change what the network computes.")
     return replace(fitted, spec=replace(fitted.spec, se=se), is_plain=se.start == "identity", changes=changes)
 
 
@@ -221,8 +221,8 @@ def _normalisation(
         preprocess = fitted.preprocess
     if preprocess.channel_order != "RGB":
         raise SenetError(
-            f"{checkpoint.source} takes images whose channels are in the order {preprocess.channel_order}, "
-            "which senet does not train: choose other weights."
+            f"{checkpoint.source} expects channels in the order {preprocess.channel_order}, which senet "
+            "cannot train with: choose other weights."
         )
     preprocess = preprocess.with_channels(channels)
     full = 1 if preprocess.scale == "0..1" else 255

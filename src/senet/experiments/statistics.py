@@ -15,7 +15,7 @@ from scipy import optimize, stats
 
 from senet.errors import SenetError
 from senet.insight.results import Detectable, Interval, Verdict
-from senet.text import signed
+from senet.text import counted, signed
 
 POWER = 0.8
 # Chance of a false verdict at the first look at a comparison, and by what it falls from look to look.
@@ -68,16 +68,16 @@ def over_seeds(plain: Sequence[float], se: Sequence[float], confidence: float = 
     _check_confidence(confidence)
     if len(plain) != len(se) or len(plain) < 2:
         raise SenetError(
-            f"A t interval needs two or more errors of each network, seed by seed, and got {len(plain)} of "
-            f"the plain one and {len(se)} of its SE twin: train both with at least 2 seeds."
+            f"A t interval needs at least two errors per network, one for each seed, not {len(plain)} of "
+            f"the plain network and {len(se)} of its SE twin: train both with at least 2 seeds."
         )
     differences = np.subtract(se, plain)
     if not np.all(np.isfinite(differences)):
-        raise SenetError("An error is not a finite number: leave out the seeds whose training failed.")
+        raise SenetError("The errors must be finite numbers: leave out the seeds whose training failed.")
     if np.ptp(differences) < 1e-9:
         raise SenetError(
-            f"Every seed differs by {signed(float(differences[0]))} points, so a t interval would claim "
-            "certainty: compare the answers image by image instead."
+            f"Every seed differs by {signed(float(differences[0]))} points, so a t interval would have no "
+            "width: compare the predictions image by image instead."
         )
     test = stats.ttest_rel(se, plain)
     bounds = test.confidence_interval(confidence)
@@ -190,7 +190,9 @@ def verdict(top1: Interval, seeds: int) -> Verdict:
         SenetError: ``seeds`` is not the number the interval was computed from.
     """
     if seeds < 1 or (top1.over == "seeds" and seeds != top1.count):
-        raise SenetError(f"The interval covers {top1.count} {top1.over}, which cannot be {seeds} seeds.")
+        raise SenetError(
+            f"The interval covers {top1.count} {top1.over}, which does not fit {counted(seeds, 'seed')}."
+        )
     could = detectable(top1)
     if top1.low <= 0 <= top1.high:
         sentence = _inconclusive(top1, seeds, could)
@@ -240,9 +242,11 @@ def _answers(plain: ArrayLike, se: ArrayLike) -> tuple[NDArray[np.bool_], NDArra
     both = np.asarray(plain), np.asarray(se)
     shapes = " and ".join(str(array.shape) for array in both)
     if both[0].shape != both[1].shape or both[0].ndim != 2 or both[0].size == 0:
-        raise SenetError(f"Answers must be two arrays (seeds, test images) of one shape, not {shapes}.")
+        raise SenetError(f"Answers must be two arrays (seeds, test images) of the same shape, not {shapes}.")
     if any(array.dtype != np.bool_ for array in both):
-        raise SenetError("Answers must be true or false, right or wrong: compare predictions with labels.")
+        raise SenetError(
+            "Answers must be true (right) or false (wrong): compare the predictions with the labels first."
+        )
     return both
 
 
@@ -253,7 +257,7 @@ def _errors(correct: NDArray[np.bool_]) -> list[float]:
 
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
-        raise SenetError(f"The confidence is {confidence}: choose one between 0 and 1, for example 0.95.")
+        raise SenetError(f"confidence must be between 0 and 1, for example 0.95, not {confidence}.")
 
 
 def _clear(interval: Interval, seeds: int) -> str:
@@ -280,13 +284,13 @@ def _inconclusive(interval: Interval, seeds: int, could: Detectable | None) -> s
 
 def _what_could_be_seen(seeds: int, could: Detectable | None) -> str:
     if seeds == 1:
-        return "one seed cannot tell a gain from luck, so train at least 3"
+        return "one seed cannot tell an effect from chance, so train at least 3"
     if could is None:
-        return "every seed differs by this same amount, so only more test images can show more"
+        return "every seed differs by the same amount, so only more test images can show more"
     return (
-        f"a true difference would have to be about {_rough(could.points)} points to be found "
-        f"({_percent(could.power)} power; {_rough(could.low)} to {_rough(could.high)}, as {seeds} seeds say "
-        "little about the spread)"
+        f"a true difference would have to be about {_rough(could.points)} points to be detected "
+        f"({_percent(could.power)} power; {_rough(could.low)} to {_rough(could.high)}, as "
+        f"{counted(seeds, 'seed')} say little about the spread)"
     )
 
 
@@ -296,8 +300,8 @@ def _rough(points: float) -> str:
 
 
 def _basis(interval: Interval, seeds: int) -> str:
-    trained = f"{seeds} seed{'' if seeds == 1 else 's'}"
-    return trained if interval.over == "seeds" else f"over {interval.count:,} test images, {trained}"
+    trained = counted(seeds, "seed")
+    return trained if interval.over == "seeds" else f"over {counted(interval.count, 'test image')}, {trained}"
 
 
 def _percent(share: float) -> str:

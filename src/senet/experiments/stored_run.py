@@ -63,8 +63,8 @@ class StoredRun:
             networks = build_twins(name, config, classes=classes, channels=channels, seed=0, image_size=size)
         if is_foreign(name) and structure(networks[0]) != self.identity.get("structure"):
             raise SenetError(
-                f"{name} is another network now than the one trained in {self.folder}: install the versions "
-                f"that its {SETTINGS_NAME} tells."
+                f"{name} is not the same network as the one trained in {self.folder}: install the "
+                f"versions listed in its {SETTINGS_NAME}."
             )
         network = networks[0 if experiment.variant == "plain" else -1]
         try:
@@ -72,7 +72,7 @@ class StoredRun:
         except RuntimeError as error:
             raise SenetError(
                 f"The checkpoint in {self.folder} does not fit {self.network} "
-                f"({str(error).splitlines()[0]}): install the versions that its {SETTINGS_NAME} tells."
+                f"({str(error).splitlines()[0]}): install the versions listed in its {SETTINGS_NAME}."
             ) from error
         attach_provenance(network, self.provenance)
         return network
@@ -118,8 +118,8 @@ def _provenance(state: Mapping[str, Any], source: Path, recipe: FittedRecipe) ->
     if not images:
         command = f" ({settings['command']})" if settings.get("command") else ""
         raise SenetError(
-            f"{folder} does not tell its classes, mean and std, as an older senet wrote it: run its command "
-            f"once more, which adds them{command}."
+            f"{folder} lacks classes, mean and std, because an older senet wrote it: run its command "
+            f"again to add them{command}."
         )
     return provenance_of_training(
         recipe,
@@ -132,13 +132,13 @@ def _provenance(state: Mapping[str, Any], source: Path, recipe: FittedRecipe) ->
 def _notes(state: Mapping[str, Any], source: Path, folder: Path, recipe: FittedRecipe) -> list[str]:
     notes, position = [], state["position"]
     if source.name != CHECKPOINT_NAME:
-        notes.append(f"{folder / CHECKPOINT_NAME} is missing or damaged: {source.name} was taken.")
+        notes.append(f"{folder / CHECKPOINT_NAME} is missing or damaged: {source.name} is used instead.")
     if position["epoch"] < recipe.epochs:
         within = f", batch {position['batch']} of the next one" if position["batch"] else ""
         notes.append(
-            f"The training is not finished: it stands after epoch {position['epoch']} of "
+            f"The training is not finished: it has reached epoch {position['epoch']} of "
             f"{recipe.epochs}{within}."
         )
     if state["average"]:
-        notes.append("The moving average of the weights was taken, which the training tested.")
+        notes.append("The moving average of the weights is used, as in the training's own test.")
     return notes

@@ -13,6 +13,7 @@ from senet.errors import SenetError
 from senet.experiments.plan import Plan
 from senet.experiments.run_folder import checksum
 from senet.insight.results import TrainingRun, Variant
+from senet.text import counted
 from senet.training.finished import read_training
 from senet.training.identity import refuse_other_training
 from senet.training.lock import lock_folder
@@ -52,7 +53,7 @@ def trainings_of(seeds: int) -> tuple[Training, ...]:
     """
     if not 1 <= seeds <= MOST_SEEDS:
         raise SenetError(
-            f"seeds is {seeds}; it must be from 1 to {MOST_SEEDS:,}, and 3 or more tell luck from effect."
+            f"seeds must be from 1 to {MOST_SEEDS:,} (3 or more tell an effect from chance), not {seeds}."
         )
     return tuple(Training(seed, variant) for seed in range(seeds) for variant in VARIANTS)
 
@@ -74,11 +75,10 @@ def share_of(job: str, trainings: Sequence[Training]) -> tuple[Training, ...]:
     match = re.fullmatch(r"(\d+)/(\d+)", job)
     number, jobs = map(int, match.groups()) if match else (0, 0)
     if not 1 <= number <= jobs:
-        raise SenetError(f"The job is {job!r}; write K/N with K from 1 to N, for example 2/4.")
+        raise SenetError(f"job must be K/N with K from 1 to N, for example 2/4, not {job!r}.")
     if jobs > len(trainings):
         raise SenetError(
-            f"The job is {job} but there are only {len(trainings)} trainings: "
-            f"use at most {len(trainings)} jobs."
+            f"job must be one of at most {counted(len(trainings), 'training')}, not {job}: use fewer jobs."
         )
     step = 1 if jobs % 2 == 0 else 0
     return tuple(

@@ -17,6 +17,7 @@ from senet.errors import SenetError
 from senet.experiments.twins import seeded
 from senet.networks.factory import said
 from senet.networks.foreign import create_foreign
+from senet.text import counted
 
 _ONE_TENSOR = "senet trains networks that return one tensor of scores, (images, classes)"
 
@@ -66,8 +67,8 @@ def same_for_all_seeds(name: str, *, classes: int, channels: int) -> bool:
     for generator, one, other in zip(("torch", "random", "numpy"), *left, strict=True):
         if one == other:
             raise SenetError(
-                f"{name} seeds {generator} itself and so starts from the same values whatever the seed is: "
-                "leave the seeding out, which senet does for each seed."
+                f"{name} seeds {generator} itself, so it has the same initial weights for every seed: "
+                "remove the seeding, since senet seeds it."
             )
     return True
 
@@ -87,7 +88,7 @@ def structure(model: nn.Module) -> str:
 def _check_parameters(name: str, model: nn.Module) -> None:
     parameters = list(model.parameters())
     if any(map(is_lazy, (*parameters, *model.buffers()))):
-        raise SenetError(f"{name} has lazy layers: have the factory run it once on an image.")
+        raise SenetError(f"{name} has lazy layers: let the factory run it once on an image.")
     if not any(each.requires_grad for each in parameters):
         raise SenetError(f"{name} has no parameter that requires a gradient: there is nothing to train.")
 
@@ -95,12 +96,12 @@ def _check_parameters(name: str, model: nn.Module) -> None:
 def _check_built_anew(name: str, first: nn.Module, again: nn.Module) -> None:
     shared = {id(each) for each in first.parameters()} & {id(each) for each in again.parameters()}
     if shared:
-        raise SenetError(f"{name} returns the same parameters each time: have it build a new network.")
+        raise SenetError(f"{name} returns the same parameters each time: let it build a new network.")
     pairs = zip(first.state_dict().items(), again.state_dict().items(), strict=False)
     if structure(first) != structure(again) or not all(_same(one, other) for (_, one), (_, other) in pairs):
         raise SenetError(
-            f"{name} made two different networks from one seed: draw initial values from torch, "
-            "numpy or random, without seeding these."
+            f"{name} built two different networks from one seed: draw initial values from torch, numpy or "
+            "random, without seeding these."
         )
 
 
@@ -130,9 +131,9 @@ def scores_of(
     channels, height, width = shape
     mode = "training" if training else "evaluation"
     raise SenetError(
-        f"{name} cannot run in {mode} on images of {height}×{width} pixels and {channels} "
-        f"channel{'s' if channels > 1 else ''}: {said(error)}. Another size is set with image_size "
-        "(--image-size), and a factory is told the channels by a keyword in_channels or in_chans."
+        f"{name} cannot run in {mode} on images of {height}×{width} pixels and "
+        f"{counted(channels, 'channel')}: {said(error)}. Another size is set with image_size "
+        "(--image-size), and a factory receives the channels as a keyword in_channels or in_chans."
     ) from error
 
 
@@ -153,7 +154,7 @@ def count_outputs(name: str, model: nn.Module, shape: tuple[int, int, int]) -> i
             f"a tensor of {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
         )
         raise SenetError(
-            f"{name} returns {returned} for 2 images, and one tensor of scores, (images, classes), is needed."
+            f"{name} must return one tensor of scores, (images, classes), not {returned} for 2 images."
         )
     return int(scores.shape[1])
 
@@ -162,16 +163,17 @@ def _check_scores(name: str, scores: Any, classes: int, training: bool) -> None:
     mode = "training" if training else "evaluation"
     if not isinstance(scores, Tensor):
         raise SenetError(
-            f"{name} returns a {type(scores).__name__} in {mode}, and {_ONE_TENSOR}: name a factory that "
+            f"{name} returns a {type(scores).__name__} in {mode}, but {_ONE_TENSOR}: name a factory that "
             "returns such a network."
         )
     if scores.shape == (2, classes):
         return
     if scores.dim() == 2 and len(scores) == 2:
         raise SenetError(
-            f"{name} puts out {scores.shape[1]} scores for each image, and the images have {classes} "
-            "classes: give the factory a keyword num_classes, and its last layer so many outputs."
+            f"{name} returns {counted(scores.shape[1], 'score')} per image, but the images have "
+            f"{counted(classes, 'class')}: give the factory a keyword num_classes that sets the outputs "
+            "of its last layer."
         )
     raise SenetError(
-        f"{name} returns a tensor of {tuple(scores.shape)} for 2 images in {mode}, and {_ONE_TENSOR}."
+        f"{name} returns a tensor of {tuple(scores.shape)} for 2 images in {mode}, but {_ONE_TENSOR}."
     )

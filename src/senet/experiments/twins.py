@@ -18,6 +18,7 @@ from senet.networks.factory import said
 from senet.networks.foreign import create_foreign, find_foreign, is_foreign
 from senet.networks.zoo import create_network, default_se, plain_name, twin_name
 from senet.randomness import seed_from
+from senet.text import counted
 
 _FIRST = 3
 """Places of SE that are named where there are more."""
@@ -95,7 +96,7 @@ def se_places(twin: nn.Module) -> str:
     names = [name for name, each in twin.named_modules() if isinstance(each, SqueezeExcitation)]
     hosts = [name.removesuffix(".se") for name in names]
     first = ", ".join(hosts[:_FIRST])
-    return f"{len(hosts)} place{'s' * (len(hosts) != 1)}: {first}{', …' * (len(hosts) > _FIRST)}"
+    return f"{counted(len(hosts), 'place')}: {first}{', …' * (len(hosts) > _FIRST)}"
 
 
 def _inserted(name: str, plain: nn.Module, se: SEConfig, shape: tuple[int, int, int] | None) -> nn.Module:
@@ -106,7 +107,7 @@ def _inserted(name: str, plain: nn.Module, se: SEConfig, shape: tuple[int, int, 
     try:
         twin = copy.deepcopy(plain)
     except Exception as error:
-        raise SenetError(f"{name} cannot be copied to put SE into it: {said(error)}.") from error
+        raise SenetError(f"{name} cannot be copied to add SE to it: {said(error)}.") from error
     example = None
     if shape is not None:
         scores_of(name, plain, shape, training=False)  # says what is wrong in the words of a training
@@ -114,7 +115,8 @@ def _inserted(name: str, plain: nn.Module, se: SEConfig, shape: tuple[int, int, 
         example = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).to(like)
     if not squeeze_excite(twin, se=se, example_input=example).sites:
         raise SenetError(
-            f"{name} already has channel attention wherever SE belongs: there is no plain network."
+            f"{name} already has channel attention wherever SE belongs, so there is no plain network to "
+            "compare with: name a network without it."
         )
     before, after = plain.state_dict().keys(), twin.state_dict().keys()
     assert before < after, f"the twin of {name} lacks {before - after}"

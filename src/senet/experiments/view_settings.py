@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self, get_args
 
 from senet.errors import SenetError, nearest
+from senet.text import counted
 from senet.training.recipe import Precision
 
 CROPS = (1, 5, 10)
@@ -33,52 +34,49 @@ class ViewSettings:
 
     image_size: tuple[int, ...] = _setting(
         (),
-        "sides in pixels of what the network sees, each of which gives a row, such as 224 320 (default: what "
+        "image sizes in pixels at the network's input, one row each, such as 224 320 (default: the size "
         "the weights were tested with)",
     )
     test_resize: tuple[int, ...] = _setting(
         (),
-        "shorter sides in pixels before cropping, one for each image size (default: in the proportion of the "
-        "weights' own, 256 for 224)",
+        "shorter sides in pixels to which images are resized before cropping, one for each image size "
+        "(default: in the proportion of the weights' own, 256 for 224)",
     )
     crops: int = _setting(
         1, "1: the centre; 5: the four corners and the centre; 10: these and their mirror images"
     )
     flip: bool = _setting(False, "average over each crop and its mirror image")
-    fuse: bool = _setting(False, "add a row of the probabilities averaged over all image sizes")
-    precision: Precision | None = _setting(
-        None, "arithmetic (default: what a run was tested with, else fp32)"
-    )
-    batch_size: int = _setting(0, "images per batch; 0 takes as many as a run tested with, 64 for others")
+    fuse: bool = _setting(False, "add a row with the probabilities averaged over all image sizes")
+    precision: Precision | None = _setting(None, "precision (default: that of the run, else fp32)")
+    batch_size: int = _setting(0, "images per batch; 0: as the run, or 64")
 
     def __post_init__(self) -> None:
         """Check every value."""
         for name in ("image_size", "test_resize"):
             values = getattr(self, name)
             if not isinstance(values, tuple) or any(type(each) is not int or each < 1 for each in values):
-                raise SenetError(f"{name} is {values!r}; each must be a whole number of at least 1.")
+                raise SenetError(f"{name} must be whole numbers of at least 1, not {values!r}.")
         if len(set(self.image_size)) < len(self.image_size):
-            raise SenetError(f"image_size is {self.image_size} and names one size twice: name each once.")
+            raise SenetError(f"image_size must name each size once, not {self.image_size}.")
         sizes = max(1, len(self.image_size))
         if self.test_resize and len(self.test_resize) != sizes:
             raise SenetError(
-                f"test_resize is {self.test_resize}; give one shorter side for each of {sizes} image sizes."
+                f"test_resize must have one shorter side for each of {counted(sizes, 'image size')}, not "
+                f"{self.test_resize}."
             )
         if self.crops not in CROPS:
-            raise SenetError(f"crops is {self.crops!r}; choose one of {', '.join(map(str, CROPS))}.")
+            raise SenetError(f"crops must be one of {', '.join(map(str, CROPS))}, not {self.crops!r}.")
         if self.crops == 10 and self.flip:
             raise SenetError(
-                "flip has no effect on ten crops, which contain the mirror images: leave it out."
+                "flip has no effect with ten crops, which contain the mirror images: leave it out."
             )
         if self.fuse and sizes < 2:
-            raise SenetError("fuse has no effect on one image size: name two or more.")
+            raise SenetError("fuse has no effect with a single image size: give two or more.")
         if self.precision not in (None, *get_args(Precision)):
             allowed = ", ".join(get_args(Precision))
-            raise SenetError(f"precision is {self.precision!r}; choose one of {allowed}.")
+            raise SenetError(f"precision must be one of {allowed}, not {self.precision!r}.")
         if type(self.batch_size) is not int or self.batch_size < 0:
-            raise SenetError(
-                f"batch_size is {self.batch_size!r}; it must be 0 (chosen) or a number of images."
-            )
+            raise SenetError(f"batch_size must be 0 (chosen) or a number of images, not {self.batch_size!r}.")
 
     @classmethod
     def of(cls, given: Self | Mapping[str, Any] | None) -> Self:
@@ -91,8 +89,8 @@ class ViewSettings:
             return given
         if given is not None and not isinstance(given, Mapping):
             raise SenetError(
-                f"views is of type {type(given).__name__}; give senet.ViewSettings or a mapping such as "
-                "{'image_size': (224, 320)}."
+                f"views must be senet.ViewSettings or a mapping such as {{'image_size': (224, 320)}}, not "
+                f"a value of type {type(given).__name__}."
             )
         known = {each.name for each in fields(cls)}
         values: dict[str, Any] = {

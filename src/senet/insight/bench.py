@@ -83,7 +83,7 @@ class BenchSettings:
             if value is not None:
                 positive(name, value)
         if not 0 < self.seconds < float("inf"):
-            raise SenetError(f"seconds is {self.seconds}; it must be more than 0, for example 60.")
+            raise SenetError(f"seconds must be above 0, for example 60, not {self.seconds}.")
 
     @property
     def size(self) -> int:
@@ -171,8 +171,8 @@ class _Measuring:
             for work in (step.train, step.infer):
                 seconds += first_use_seconds(work, self.device)
         self.notes.append(
-            f"The first use of the kernels took {seconds:.1f} s more than the next: they were compiled, or "
-            "read from the disk where they were compiled before. It is not in the times."
+            f"The first use of the kernels took {seconds:.1f} s longer than the next, because they were "
+            "compiled or loaded from the cache; the times below do not include it."
         )
         self.timings.append(
             Timing(
@@ -244,7 +244,7 @@ class _Measuring:
     def unfused_notes(self) -> list[str]:
         """Return a sentence for each reason why tails ran layer by layer."""
         return [
-            f"No fused kernel runs on maps of {', '.join(where)}: {reason}."
+            f"No fused kernel supports maps of {', '.join(where)}: {reason}."
             for reason, where in self.unfused.items()
         ]
 

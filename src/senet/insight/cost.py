@@ -58,12 +58,10 @@ def _image_shape(model: nn.Module, size: int | tuple[int, int, int] | None) -> t
     if size is None:
         size = getattr(spec, "input_size", None)
     if size is None:
-        raise SenetError(
-            f"The input size of a {type(model).__name__} is not known: give it, for example 224."
-        )
+        raise SenetError(f"The input size of a {type(model).__name__} is unknown: give it, for example 224.")
     shape = (getattr(spec, "in_channels", 3), size, size) if isinstance(size, int) else size
     if len(shape) != 3 or not all(isinstance(each, int) and each >= 1 for each in shape):
-        raise SenetError(f"The input size must be (channels, height, width) of at least 1, not {size}.")
+        raise SenetError(f"The input size must be (channels, height, width) of at least 1 each, not {size}.")
     return shape
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from senet.errors import SenetError
+from senet.text import counted
 
 _GIVE = "give for example a torch.utils.data.DataLoader that yields (images, labels)"
 
@@ -31,8 +32,8 @@ class LabelledImages:
             raise SenetError(f"A {type(loader).__name__} cannot be iterated over: {_GIVE}.")
         if hasattr(loader, "__next__"):
             raise SenetError(
-                f"A {type(loader).__name__} can be iterated over once only, and the images are needed again "
-                f"and again: {_GIVE}."
+                f"A {type(loader).__name__} can only be iterated over once, but the images are needed "
+                f"several times: {_GIVE}."
             )
         tensors = (each for each in model.parameters() if each.is_floating_point())
         first = next(tensors, torch.empty(0))
@@ -68,14 +69,14 @@ class LabelledImages:
             self._seen = seen
         if not torch.allclose(seen, self._seen, rtol=1e-9, atol=1e-6, equal_nan=True):
             raise SenetError(
-                f"The {type(self._loader).__name__} yields other images in every pass: leave out random "
+                f"The {type(self._loader).__name__} yields different images in every pass: leave out random "
                 "augmentation and drop_last, so that errors can be compared."
             )
 
 
 def _pair(batch: Any, index: int) -> tuple[Tensor, Tensor]:
     if not isinstance(batch, tuple | list) or len(batch) != 2:
-        what = f"{len(batch)} things" if isinstance(batch, tuple | list) else type(batch).__name__
+        what = f"{counted(len(batch), 'item')}" if isinstance(batch, tuple | list) else type(batch).__name__
         raise SenetError(f"Batch {index} is {what}, not a pair of images and labels: {_GIVE}.")
     images, labels = batch
     for each in (images, labels):

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from senet.insight.results_timing import Machine
+from senet.text import counted
 
 CPU_PACKAGES = ("torch", "numba", "timm")
 CUDA_PACKAGES = ("torch", "triton", "timm")
@@ -53,4 +54,4 @@ def _processor() -> str:
     if info.is_file():
         names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         name = names[0].partition(":")[2].strip() if names else name
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{name}, {counted(os.cpu_count() or 1, 'core')}"

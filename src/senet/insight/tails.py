@@ -21,6 +21,7 @@ from senet.kernels.dispatch import Choice, recording
 from senet.kernels.steps import Steps
 from senet.networks.network import Network
 from senet.networks.zoo import create_network
+from senet.text import counted
 
 Shape = tuple[int, int, int]
 
@@ -75,9 +76,9 @@ def _run_on_shapes(network: Network, images: Tensor) -> None:
         raise
     except ValueError as error:  # BatchNorm's, about one value in each channel
         raise SenetError(
-            f"{network.spec.name} cannot be trained on {len(images)} images of "
-            f"{images.shape[2]}×{images.shape[3]} pixels, which leave one value in a channel: "
-            "use more or larger images."
+            f"{network.spec.name} cannot be trained on {counted(len(images), 'image')} of "
+            f"{images.shape[2]}×{images.shape[3]} pixels, which leave a single value per channel: use "
+            "more or larger images."
         ) from error
 
 

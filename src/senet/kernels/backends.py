@@ -37,7 +37,7 @@ def missing(backend: str) -> str:
             passes_of(backend)
             _missing[backend] = ""
         except ImportError as error:
-            _missing[backend] = f"{backend} cannot be imported ({error}): pip install {backend}"
+            _missing[backend] = f"{backend} cannot be imported ({error}): run pip install {backend}"
     return _missing.get(backend, "")
 
 
@@ -69,10 +69,8 @@ def kernels(mode: str) -> Iterator[None]:
 
 def _checked(mode: str, what: str) -> str:
     if mode not in MODES:
-        raise SenetError(
-            f"{what} {mode!r} are not known: choose one of {', '.join(MODES)}.{nearest(mode, MODES)}"
-        )
+        raise SenetError(f"{what} must be one of {', '.join(MODES)}, not {mode!r}.{nearest(mode, MODES)}")
     return mode
 
 
-_modes = [_checked(os.environ.get("SENET_KERNELS", "auto"), "The kernels of SENET_KERNELS,")]
+_modes = [_checked(os.environ.get("SENET_KERNELS", "auto"), "SENET_KERNELS")]

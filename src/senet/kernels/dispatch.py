@@ -103,7 +103,7 @@ def choose(
     backend, reason = _compiled_backend(y)
     fewest = _FEWEST_VALUES[torch.is_grad_enabled(), steps.se]
     if backend == "numba" and wanted == "auto" and y.numel() < fewest:
-        return Choice("reference", "few values: the layers are as fast")
+        return Choice("reference", "too few values: the layers are as fast")
     if backend:
         return Choice(backend)
     return Choice("torch" if torch.compiler.is_compiling() else "reference", reason)
@@ -130,11 +130,11 @@ def _unfit(y: Tensor, shortcut: Tensor | None, steps: Steps, gate: str, of_batch
     if shortcut is not None and (
         shortcut.shape != y.shape or shortcut.dtype != y.dtype or shortcut.device != y.device
     ):
-        return "the shortcut has another shape, type or device"
+        return "the shortcut has a different shape, type or device"
     if steps.relu_first and gate == "tanh":
-        return "the tanh gate may be negative behind a ReLU"
+        return "the tanh gate may be negative before the ReLU"
     if of_batch and y.numel() == y.shape[1]:
-        return "one value in each channel"
+        return "one value per channel"
     return _watched()
 
 
@@ -144,7 +144,7 @@ def unreadable(y: Tensor, parameters: Iterable[Tensor | None]) -> str:
         if each is None:
             continue
         if each.device != y.device:
-            return f"a parameter is on {each.device}, the maps are on {y.device}"
+            return f"a parameter is on {each.device} but the input is on {y.device}"
         if type(y) is Tensor and type(each) not in (Tensor, Parameter):
             return f"a parameter is a {type(each).__name__}"
     return ""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from senet.errors import require_type
 from senet.kernels.dispatch import Ran, recording
 from senet.shown import Rows, Shown, Table
+from senet.text import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class KernelReport(Shown):
         return Table(
             head=("block", "steps", "input", "kernel", "why nothing faster"),
             lines=[(row.block, row.steps, _sizes(row), row.backend, row.reason) for row in self.rows],
-            notes=(f"{len(self.rows)} blocks: {counts or 'none'}",),
+            notes=(f"{counted(len(self.rows), 'block')}: {counts or 'none'}",),
         )
 
     def __str__(self) -> str:

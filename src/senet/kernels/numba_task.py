@@ -120,8 +120,8 @@ def _cached(compile_loop: Callable[..., Any], loop: Loop) -> Any:
         why = f" ({error})" if isinstance(error, OSError) else ""
         if os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first one says it
             warnings.warn(
-                f"Numba's cache cannot be used{why}, so the CPU kernels are compiled again in every process, "
-                "which takes some seconds: set NUMBA_CACHE_DIR to a writable folder.",
+                f"Numba's cache cannot be used{why}, so the CPU kernels are compiled again in every "
+                "process, which takes a few seconds: set NUMBA_CACHE_DIR to a writable folder.",
                 stacklevel=2,
             )
         return None

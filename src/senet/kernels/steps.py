@@ -42,8 +42,7 @@ class Steps(NamedTuple):
         order = _PLAIN if relu_first else _RESIDUAL
         if names != tuple(name for name in order if name in names) or not names:
             raise SenetError(
-                f"The steps {text!r} are no tail: choose some of 'bn se add relu', in this order, "
-                "or of 'bn relu se'."
+                f"steps must be some of 'bn se add relu' in this order, or 'bn relu se', not {text!r}."
             )
         return cls(
             "bn" in names, "se" in names, "add" in names, "relu" in names and not relu_first, relu_first

@@ -71,6 +71,6 @@ def _layers(spec: NetworkSpec) -> dict[str, nn.Module]:
             raise
         raise SenetError(
             f"{spec.name} with {spec.num_classes:,} classes and {spec.in_channels:,} input channels is "
-            "larger than this machine's memory: choose fewer."
+            "larger than this machine's memory: choose smaller numbers."
         ) from error
     return layers

@@ -53,8 +53,8 @@ def refuse_ignored(name: str, *, num_classes: int | None, in_channels: int | Non
     for value, keywords in ((num_classes, ("num_classes",)), (in_channels, CHANNEL_KEYWORDS)):
         if value is not None and not set(keywords) & set(told):
             raise SenetError(
-                f"{name} takes no keyword {' or '.join(keywords)}, so {value} would have no effect: leave it "
-                "out or add the keyword."
+                f"{name} takes no keyword {' or '.join(keywords)}, so {value} would have no effect: leave "
+                "it out or add the keyword."
             )
 
 
@@ -74,7 +74,7 @@ def _factory(name: str) -> Callable[..., Any]:
     module_name, _, path = name.partition(":")
     parts = path.split(".")
     if not all(part.isidentifier() for part in [*module_name.split("."), *parts]):
-        raise SenetError(f"{name!r} names no network: write {_FORM}.")
+        raise SenetError(f"{name!r} is not the name of a network: write {_FORM}.")
     factory: Any = _module(module_name)
     for part in parts:
         if not hasattr(factory, part):
@@ -83,12 +83,12 @@ def _factory(name: str) -> Callable[..., Any]:
         factory = getattr(factory, part)
     if isinstance(factory, nn.Module):
         raise SenetError(
-            f"{name} is a network already, and each training needs a new one: name a function or class that "
-            "makes it."
+            f"{name} is a network object, but each training needs a new one: name a function or class "
+            "that builds it."
         )
     if not callable(factory):
         raise SenetError(
-            f"{name} is a {type(factory).__name__}: name a function or class that makes a network."
+            f"{name} is a {type(factory).__name__}: name a function or class that builds a network."
         )
     return factory  # type: ignore[no-any-return]
 
@@ -139,7 +139,8 @@ def _module(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and f"{name}.".startswith(f"{error.name}."):
             raise SenetError(
-                f"There is no module {error.name!r} in this folder or installed: write {_FORM}."
+                f"There is no module {error.name!r} in this folder or among the installed packages: write "
+                f"{_FORM}."
             ) from error
         raise SenetError(f"{name} cannot be imported: {said(error)}.") from error
     except (Exception, SystemExit) as error:
@@ -157,7 +158,9 @@ def _made(
     options = _options(factory, num_classes=num_classes, in_channels=in_channels)
     if pretrained:
         if "pretrained" not in _keywords(factory)[0]:
-            raise SenetError(f"{name} has no keyword 'pretrained': leave it out, or load its weights in it.")
+            raise SenetError(
+                f"{name} has no keyword 'pretrained': leave it out, or let the factory load its weights."
+            )
         options["pretrained"] = True
     try:
         model = factory(**options)
@@ -167,5 +170,5 @@ def _made(
         shown = ", ".join(f"{key}={value}" for key, value in options.items())
         raise SenetError(f"{name}({shown}) failed: {said(error)}.") from error
     if not isinstance(model, nn.Module):
-        raise SenetError(f"{name} returned {type(model).__name__}, and it must return a torch.nn.Module.")
+        raise SenetError(f"{name} must return a torch.nn.Module, not {type(model).__name__}.")
     return model

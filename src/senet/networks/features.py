@@ -101,6 +101,6 @@ def _chosen(spec: NetworkSpec, found: list[Feature], indices: Sequence[int] | No
     ):
         strides = ", ".join(f"{index}: stride {feature.stride}" for index, feature in enumerate(found))
         raise SenetError(
-            f"out_indices {list(indices)!r} must choose among the features of {spec.name}: {strides}."
+            f"out_indices must be among the features of {spec.name}, {strides}, not {list(indices)!r}."
         )
     return tuple(found[index] for index in sorted({index % len(found) for index in indices}))

@@ -69,7 +69,7 @@ def find_foreign(name: str) -> Builder:
     # timm's names may end with a tag of the weights, behind a dot.
     if (network.split(".")[0] if package == "timm" else network) not in known:
         raise SenetError(
-            f"{package} has no network for classification called {network!r}.{nearest(network, known)}"
+            f"{package} has no classification network called {network!r}.{nearest(network, known)}"
         )
     return partial(_built, name, build)
 
@@ -113,7 +113,7 @@ def import_package(package: str) -> ModuleType:
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
         # torchvision beside a torch it was not built for, and all that import it.
         raise SenetError(
-            f"{package} cannot be imported ({said(error)}): install the version for this torch."
+            f"{package} cannot be imported ({said(error)}): install the version that fits this torch."
         ) from error
 
 
@@ -157,8 +157,8 @@ def _given(**options: int | None) -> dict[str, Any]:
 def _check_classes(name: str, classes: int | None, pretrained: bool) -> None:
     if pretrained and classes is not None:
         raise SenetError(
-            f"The released weights of {name} bring their own classes, and {classes} were asked for: leave "
-            "the number or pretrained out, or name a network of timm, which takes both."
+            f"The released weights of {name} have a fixed number of classes, so {classes} classes are not "
+            "possible: leave out the number or pretrained, or use a network of timm, which takes both."
         )
 
 
@@ -183,8 +183,8 @@ def _torchvision_names(_: ModuleType) -> list[str]:
 def _build_torchvision(name: str, classes: int | None, channels: int | None, pretrained: bool) -> nn.Module:
     if channels not in (None, 3):
         raise SenetError(
-            f"torchvision:{name} takes images of 3 channels, not {channels}: name a network of timm, "
-            "which takes any number, or a factory of your own."
+            f"torchvision:{name} takes images of 3 channels, not {channels}: use a network of timm, which "
+            "takes any number, or a factory of your own."
         )
     _check_classes(name, classes, pretrained)
     options = _given(num_classes=classes)

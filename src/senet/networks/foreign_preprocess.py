@@ -33,8 +33,8 @@ def foreign_preprocess(name: str, model: nn.Module) -> tuple[Preprocess, tuple[s
         side = int(model.in_size[0])  # type: ignore[index]
         return Preprocess(crop=side, resize=math.ceil(side / _IMAGENET_SHARE)), ()
     return Preprocess(), (
-        f"{name} does not tell its preprocessing: the centre 224 of 256 pixels with ImageNet's mean and std "
-        "was taken.",
+        f"{name} does not define its preprocessing: the centre 224 of 256 pixels with ImageNet's mean and "
+        "std is used.",
     )
 
 
@@ -42,10 +42,16 @@ def _of_timm(name: str, model: nn.Module) -> tuple[Preprocess, tuple[str, ...]]:
     config: dict[str, Any] = importlib.import_module("timm.data").resolve_model_data_config(model)
     channels, height, width = config["input_size"]
     if height != width:
-        raise SenetError(f"{name} takes images of {height}×{width} pixels, and senet evaluates squares only.")
+        raise SenetError(
+            f"{name} takes images of {height}×{width} pixels, but senet only evaluates "
+            "square ones: "
+            "choose another network."
+        )
     notes: tuple[str, ...] = ()
     if config.get("crop_mode", "center") != "center":
-        notes = (f"timm tests {name} with crop mode {config['crop_mode']!r}; here the centre is cut out.",)
+        notes = (
+            f"timm evaluates {name} with crop mode {config['crop_mode']!r}; senet uses the centre crop.",
+        )
     preprocess = Preprocess(
         crop=height,
         resize=math.floor(height / config["crop_pct"]),

@@ -97,9 +97,9 @@ class ShuffleNetSpec(NetworkSpec):
         # The pooled input is a part of what the first unit of a stage puts out.
         if not is_divisible or any(after <= before for before, after in pairwise(channels)):
             raise SenetError(
-                f"{self.name} cannot have {self.groups} groups with a stem of {self.stem_channels} channels "
-                f"and stages of {', '.join(map(str, self.widths))}: choose a multiple of {self.groups} for "
-                f"the stem and growing multiples of {4 * self.groups} for the stages."
+                f"{self.name} cannot have {self.groups} groups with a stem of {self.stem_channels} "
+                f"channels and stages of {', '.join(map(str, self.widths))}: choose a multiple of "
+                f"{self.groups} for the stem and increasing multiples of {4 * self.groups} for the stages."
             )
 
     @property

@@ -108,7 +108,7 @@ class Network(CostedModule):
                 cost, output = cost_of(layer, output)
             except NoPixelLeftError as error:
                 raise NoPixelLeftError(
-                    f"An input of {shape[1]}×{shape[2]} pixels leaves no pixel at {name} of "
+                    f"An input of {shape[1]}×{shape[2]} pixels is reduced to nothing at {name} of "
                     f"{self.spec.name}; {self._smallest_sentence()}"
                 ) from error
             total += cost
@@ -119,7 +119,7 @@ class Network(CostedModule):
             return  # torch.fx reads the network: there are no images
         if x.dim() != 4 or x.shape[1] != self.in_channels:
             raise SenetError(
-                f"This {self.spec.name} takes images as (N, {self.in_channels}, height, width), "
+                f"This {self.spec.name} expects images of shape (N, {self.in_channels}, height, width), "
                 f"not a tensor of shape {tuple(x.shape)}."
             )
         if x.shape[2] < self.smallest_input or x.shape[3] < self.smallest_input:
@@ -130,7 +130,7 @@ class Network(CostedModule):
 
     def _smallest_sentence(self) -> str:
         side = self.smallest_input
-        return f"the smallest it can see are {side}×{side}: use larger images."
+        return f"the smallest possible are {side}×{side}: use larger images."
 
     def _find_smallest_input(self) -> int:
         # Height and width shrink independently, and a larger one never leaves less: bisection finds it.

@@ -82,25 +82,30 @@ class Preprocess:
         for name in ("crop", "resize", "channels"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise SenetError(f"{name} of the preprocessing must be a whole number from 1, not {value!r}.")
+                raise SenetError(
+                    f"{name} of the preprocessing must be a whole number of at least 1, not {value!r}."
+                )
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise SenetError(
-                    f"{name} of the preprocessing is {getattr(self, name)!r}; choose {' or '.join(allowed)}."
+                    f"{name} of the preprocessing must be {' or '.join(allowed)}, not "
+                    f"{getattr(self, name)!r}."
                 )
         if self.resize < self.crop:
             raise SenetError(
-                f"A shorter side of {self.resize} pixels leaves no square of {self.crop}: resize to more."
+                f"resize of the preprocessing must be at least the crop, {self.crop}, not {self.resize}."
             )
         for name in ("mean", "std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             if len(getattr(self, name)) != self.channels:
                 raise SenetError(
-                    f"{name} of the preprocessing needs a number for each of the {self.channels} channels, "
-                    f"not {getattr(self, name)!r}."
+                    f"{name} of the preprocessing must have one number for each of the {self.channels} "
+                    f"channels, not {getattr(self, name)!r}."
                 )
             if not all(isinstance(each, int | float) and math.isfinite(each) for each in getattr(self, name)):
-                raise SenetError(f"{name} of the preprocessing must be numbers, not {getattr(self, name)!r}.")
+                raise SenetError(
+                    f"{name} of the preprocessing must be finite numbers, not {getattr(self, name)!r}."
+                )
         if min(self.std) <= 0:
             raise SenetError(f"std of the preprocessing must be above 0, not {self.std!r}.")
         if self.levels is not None:
@@ -114,8 +119,8 @@ class Preprocess:
         others = (self.interpolation, self.channel_order, self.scale)
         if self.transform == "senet" and others != ("bilinear", "RGB", "0..1"):
             raise SenetError(
-                "The transform 'senet' is bilinear, RGB and 0..1: choose the transform 'torchvision' for "
-                f"{', '.join(others)}."
+                "The transform 'senet' only supports bilinear, RGB and 0..1: choose the transform "
+                f"'torchvision' for {', '.join(others)}."
             )
 
     @classmethod
@@ -162,8 +167,8 @@ class Preprocess:
 
         if self.channels not in (1, 3):
             raise SenetError(
-                f"Pictures have 1 or 3 channels and this network takes {self.channels}: make its input "
-                "yourself."
+                f"Image files have 1 or 3 channels, but this network takes {self.channels}: prepare its "
+                "input yourself."
             )
         if self.transform == "senet":
             return Views(size=self.crop, channels=self.channels, crop="resized", resize=self.resize)
@@ -214,7 +219,7 @@ class Preprocess:
         view = self.view
         pictures: Sequence[Any] = images if isinstance(images, list | tuple) else [images]
         if not pictures:
-            raise SenetError("An empty list has no images to make ready.")
+            raise SenetError("images must have at least one image, not an empty list.")
         opened = (open_picture(picture, view, self.levels) for picture in pictures)
         return self.normalised(torch.from_numpy(np.stack([view(image, CENTRE) for image in opened])))
 

@@ -38,7 +38,7 @@ class Provenance:
 
     def __post_init__(self) -> None:
         if self.batch < 1:
-            raise SchemaError(f"provenance.batch is {self.batch}, where a number from 1 belongs")
+            raise SchemaError(f"provenance.batch must be at least 1, not {self.batch}")
 
     @classmethod
     def from_values(cls, values: Any, source: str) -> Provenance:
@@ -56,8 +56,8 @@ class Provenance:
         except SenetError as error:
             reason = str(error).rstrip(".")
             raise SenetError(
-                f"What {source} tells about its training cannot be understood ({reason}): it was changed, or "
-                "another version of senet wrote it."
+                f"The training information in {source} is invalid ({reason}): it was edited, or written "
+                "by another version of senet."
             ) from error
         return built
 

@@ -53,16 +53,16 @@ class NetworkSpec(ABC):
         for stage in se.stages or ():
             if stage not in self.stages:
                 raise SenetError(
-                    f"{self.name} has no stage {stage} that could get SE: "
-                    f"choose from {', '.join(map(str, self.stages))}."
+                    f"SE stages of {self.name} must be among {', '.join(map(str, self.stages))}, not {stage}."
                 )
         if se.placement not in self.placements:
             raise SenetError(
-                f"{self.name} has no SE placement {se.placement!r}: choose from {', '.join(self.placements)}."
+                f"SE placement in {self.name} must be one of {', '.join(self.placements)}, not "
+                f"{se.placement!r}."
             )
         if se.units not in self.units:
             raise SenetError(
-                f"{self.name} cannot give SE to the units {se.units!r}: choose from {', '.join(self.units)}."
+                f"SE units in {self.name} must be one of {', '.join(self.units)}, not {se.units!r}."
             )
 
     @property

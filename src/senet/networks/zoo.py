@@ -158,8 +158,8 @@ def network_spec(name: str) -> NetworkSpec:
     spec = _PLAIN.get(name) or _TWINS.get(name)
     if spec is None:
         raise SenetError(
-            f"There is no network called {name!r}.{nearest(name, list_models())} "
-            "`senet.list_models()` names them all."
+            f"There is no network called {name!r}.{nearest(name, list_models())} `senet.list_models()` "
+            "lists them all."
         )
     return spec
 
@@ -232,7 +232,7 @@ def create_network(
 
     require_type("name", name, str, "one of senet.list_models()")
     if se is not None and not isinstance(se, SEConfig):
-        raise SenetError(f"se is {se!r}; give a senet.SEConfig, such as SEConfig(reduction=8).")
+        raise SenetError(f"se must be a senet.SEConfig, such as SEConfig(reduction=8), not {se!r}.")
     spec = network_spec(name)
     if features_only and num_classes is not None:
         raise SenetError(
@@ -241,7 +241,11 @@ def create_network(
     if out_indices is not None:
         require_type("out_indices", out_indices, Sequence, "a list of whole numbers")
     if out_indices is not None and not features_only:
-        raise SenetError(f"out_indices {list(out_indices)} need features_only=True.")
+        raise SenetError(
+            f"out_indices {list(out_indices)} has no effect without features_only=True: add "
+            "it, or leave "
+            "out_indices out."
+        )
     spec = replace(
         spec,
         num_classes=spec.num_classes if num_classes is None else num_classes,

@@ -25,7 +25,7 @@ from senet.report.by_class import (
     most_changed,
     most_confused,
 )
-from senet.text import shortened, signed
+from senet.text import counted, shortened, signed
 
 MOST_CLASSES_DRAWN = 20
 MOST_CLASSES_IN_MATRIX = 30
@@ -159,7 +159,7 @@ def _off_diagonal(count: int) -> list[tuple[int, int]]:
 def _added_costs(comparison: Comparison) -> list[tuple[str, float, float, float]]:
     cost = comparison.cost
 
-    def counted(name: str, plain: int, se: int) -> tuple[str, float, float, float]:
+    def known(name: str, plain: int, se: int) -> tuple[str, float, float, float]:
         percent = 100 * (se / plain - 1)
         return name, percent, percent, percent
 
@@ -168,11 +168,11 @@ def _added_costs(comparison: Comparison) -> list[tuple[str, float, float, float]
         return name, 100 * (ratio.median - 1), 100 * (low - 1), 100 * (high - 1)
 
     return [
-        counted("parameters", cost.plain.parameters, cost.se.parameters),
-        counted("multiply-adds", cost.plain.multiply_adds, cost.se.multiply_adds),
+        known("parameters", cost.plain.parameters, cost.se.parameters),
+        known("multiply-adds", cost.plain.multiply_adds, cost.se.multiply_adds),
         timed("training time", cost.training_time_ratio),
         timed("inference time", cost.inference_time_ratio),
-        counted("peak memory", cost.plain.peak_memory_bytes, cost.se.peak_memory_bytes),
+        known("peak memory", cost.plain.peak_memory_bytes, cost.se.peak_memory_bytes),
     ]
 
 
@@ -181,9 +181,9 @@ def _about_data(data: DataSummary) -> str:
     low, high = min(data.train_counts), max(data.train_counts)
     each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     return (
-        f"{len(data.classes):,} classes, {sum(data.train_counts):,} training images ({each} per class) "
-        f"and {len(data.test_labels):,} test images at {data.image_size} × {data.image_size} pixels, "
-        f"{colours}."
+        f"{counted(len(data.classes), 'class')}, {counted(sum(data.train_counts), 'training image')} "
+        f"({each} per class) and {counted(len(data.test_labels), 'test image')} at {data.image_size} × "
+        f"{data.image_size} pixels, {colours}."
     )
 
 

@@ -16,7 +16,7 @@ from senet.insight.results import Comparison, EpochMetrics, Interval, TrainingRu
 from senet.insight.results_rows import last_errors, percent
 from senet.report.by_class import ClassError
 from senet.report.svg import INK, LINE, MUTED, PLAIN, SE, SURFACE, drawing, inline, new_figure
-from senet.text import shortened, signed
+from senet.text import counted, shortened, signed
 
 Counts = NDArray[np.int64]
 
@@ -149,7 +149,10 @@ def confusion(counts: Counts, classes: Sequence[str], variant: Variant, most: in
     figure = _matrix(shades, texts, classes, lambda _: _COLOUR[variant])
     mistakes = int(counts[off_diagonal].sum())
     return inline(
-        figure, f"confusion-{variant}", title, f"{mistakes} mistakes in {int(counts.sum())} predictions."
+        figure,
+        f"confusion-{variant}",
+        title,
+        f"{counted(mistakes, 'mistake')} in {counted(int(counts.sum()), 'prediction')}.",
     )
 
 
@@ -161,7 +164,7 @@ def confusion_change(change: Counts, classes: Sequence[str]) -> str:
     texts = np.array([[signed(value, 0) if value else "" for value in row] for row in change])
     figure = _matrix(shades, texts, classes, lambda shade: SE if shade > 0 else PLAIN)
     gained = int(np.trace(change))
-    description = f"SE gave {signed(gained, 0)} correct predictions compared with plain, over all seeds."
+    description = f"With SE, the number of correct predictions changed by {signed(gained, 0)} over all seeds."
     return inline(figure, "confusion-change", "Change from plain to SE", description)
 
 
@@ -209,7 +212,7 @@ def _frame_late(axes: Axes, curves: Sequence[Sequence[float]]) -> None:
     top = max(late) if epochs >= 10 and high > 1.5 * max(late) else high
     axes.set_ylim(max(0.0, low - 0.08 * (top - low)), top + 0.08 * (top - low) or 1)
     if top < high:
-        note = f"{high:.3g} at first, outside the frame"
+        note = f"{high:.3g} at first (outside the plot)"
         corner = {"ha": "right", "va": "top", "color": MUTED, "fontsize": 11}
         axes.text(0.98, 0.98, note, corner, transform=axes.transAxes)
 

@@ -44,9 +44,11 @@ def read_results(path: Path) -> Comparison:
     try:
         text = path.read_bytes().decode()
     except OSError as error:
-        raise SenetError(f"{path} cannot be read ({error.strerror}): name a results.json.") from error
+        raise SenetError(
+            f"{path} cannot be read ({error.strerror}): check the path of results.json."
+        ) from error
     except UnicodeDecodeError as error:
-        raise SenetError(f"{path} is not text: name a results.json written by senet.") from error
+        raise SenetError(f"{path} is not text: give a results.json written by senet.") from error
     try:
         return from_json(text)
     except SenetError as error:
@@ -72,14 +74,15 @@ def from_json(text: str) -> Comparison:
         content = parse_json(text)
     except SchemaError as error:
         raise SenetError(
-            f"The results cannot be read, perhaps cut short while copying ({error}): copy the file again."
+            f"The results cannot be read, perhaps because the file is truncated ({error}): copy the file "
+            "again."
         ) from error
     if not isinstance(content, dict) or "schema_version" not in content:
-        raise SenetError("This JSON has no 'schema_version': name a results.json written by senet.")
+        raise SenetError("The JSON has no 'schema_version': give a results.json written by senet.")
     version = content["schema_version"]
     if version != SCHEMA_VERSION:
         raise SenetError(
-            f"The results have format version {shown(version)} and this senet reads version "
+            f"The results have format version {shown(version)}, but this senet reads version "
             f"{SCHEMA_VERSION}: use the senet version named in the file under 'versions'."
         )
     if isinstance(content.get("verdict"), dict):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from senet.insight.results import Comparison
 from senet.insight.results_rows import HEADER, Cell, Row
+from senet.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,25 +18,25 @@ def notes(comparison: Comparison) -> list[str]:
     """Return the sentences without which the small print of the table cannot be read."""
     cost, seeds = comparison.cost, len(comparison.seeds)
     training, inference = cost.training_time_ratio.count, cost.inference_time_ratio.count
-    pairs = f"{training} pairs"
+    pairs = f"{counted(training, 'pair')} of runs"
     if training != inference:
-        pairs = f"{training} pairs for training and {inference} for inference"
+        pairs = f"{counted(training, 'pair')} of runs for training and {inference} for inference"
     interval = f"{100 * comparison.top1.confidence:.6g} % interval over {comparison.top1.over}"
-    after_last = "Errors: after the last epoch"
+    after_last = "Errors: after the final epoch"
     if seeds > 1:
-        after_last += f", mean ± standard deviation over {seeds} seeds"
+        after_last += f", mean ± standard deviation over {counted(seeds, 'seed')}"
     found = [f"{after_last}; the difference with its {interval}."]
     if comparison.sampling_error is not None:
-        images = f"{len(comparison.data.test_labels):,} test images"
+        images = f"{counted(len(comparison.data.test_labels), 'test image')}"
         found.append(
-            f"The interval covers other seeds on these same {images}; the sampling error of the images, "
-            f"± {comparison.sampling_error:.2f} points (95 %), comes on top."
+            f"The interval covers other seeds on these same {images}; the sampling error of the test "
+            f"images, ± {comparison.sampling_error:.2f} points (95 %), comes in addition."
         )
     if comparison.looks:
         found.append(_about_looks(comparison.looks))
     ranges = "middle 60 % of the measurements"
     if cost.training_time_ratio.low is not None:
-        ranges += "; time differences with their 95 % interval, none measurable where that includes zero"
+        ranges += "; time differences with their 95 % interval, “none measurable” if it includes zero"
     found.append(
         f"Speed: both networks timed in turns, {pairs}, batch size {cost.batch_size}, on {cost.device}; "
         f"medians, with the range of the {ranges}."

@@ -48,10 +48,10 @@ def read_csv(path: Path) -> list[Timing]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SenetError(f"{path} cannot be read ({error}): name a CSV file of timings.") from error
+        raise SenetError(f"{path} cannot be read ({error}): give a CSV file of timings.") from error
     reader = csv.DictReader(io.StringIO(text), strict=True)
     if tuple(reader.fieldnames or ()) != COLUMNS:
-        raise SenetError(f"{path} is no CSV file of timings: its columns must be {', '.join(COLUMNS)}.")
+        raise SenetError(f"{path} is not a CSV file of timings: its columns must be {', '.join(COLUMNS)}.")
     timings = []
     try:
         for row in reader:
@@ -85,7 +85,7 @@ def _cells(timing: Timing) -> dict[str, object]:
 
 def _timing(row: dict[str, str]) -> Timing:
     if None in row or None in row.values():
-        raise ValueError("it has another number of cells than columns")
+        raise ValueError("it has a different number of cells than columns")
     if row["mode"] not in _MODES:
         raise ValueError(f"the mode is {row['mode']!r}, not {' or '.join(_MODES)}")
     return Timing(

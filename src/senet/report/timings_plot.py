@@ -46,7 +46,7 @@ _SETTINGS: dict[Any, Any] = {
 def check_plot_path(path: Path) -> None:
     """Raise `SenetError` unless the chart can be drawn in the format that ``path`` ends in."""
     if path.suffix.lower() not in FORMATS:
-        raise SenetError(f"The chart {path} ends in {path.suffix!r}: name a file that ends in .svg or .png.")
+        raise SenetError(f"The chart must be a file that ends in .svg or .png, not {path}.")
 
 
 def write_plot(timings: Sequence[Timing], path: Path, title: str) -> None:

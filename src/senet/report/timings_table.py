@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from senet.insight.results import Spread
 from senet.insight.results_rows import significant
 from senet.insight.results_timing import Timing
+from senet.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,7 +76,7 @@ def conclusion(timings: Iterable[Timing]) -> str:
         if row is not None and row.ratio is not None:
             sentences.append(
                 f"{what} with SE takes {row.ratio.median:.2f} times as long as without "
-                f"({range_text(row)}, {row.ratio.count} rounds)."
+                f"({range_text(row)}, {counted(row.ratio.count, 'round')})."
             )
     return " ".join(sentences)
 
@@ -90,4 +91,4 @@ def _title(timing: Timing) -> str:
 
 
 def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
+    return counted(count, "image")

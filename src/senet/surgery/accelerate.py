@@ -9,6 +9,7 @@ from senet.surgery.fused_block import fuse
 from senet.surgery.report import AccelerationReport
 from senet.surgery.survey import Survey
 from senet.surgery.wrapped import refuse_wrapped
+from senet.text import counted
 
 
 def accelerate(model: nn.Module) -> AccelerationReport:
@@ -52,8 +53,10 @@ def accelerate(model: nn.Module) -> AccelerationReport:
 
 def _nothing(report: AccelerationReport) -> str:
     reasons = "; ".join(f"{count} × {reason}" for reason, count in report.reasons.items())
-    looked = f"{len(report.rows)} BatchNorms and SE blocks{f' ({reasons})' if reasons else ''}"
+    blocks = counted(len(report.rows), "BatchNorm or SE block", "BatchNorms and SE blocks")
+    looked = f"{blocks}{f' ({reasons})' if reasons else ''}"
     return (
-        f"senet.accelerate found nothing to take in {report.model}, where it looked at {looked}. It takes a "
-        "BatchNorm with SE, a sum or a ReLU behind it, and SE blocks, in forwards that torch.fx can read."
+        f"senet.accelerate found nothing to fuse in {report.model}; it checked {looked}. It fuses a "
+        "BatchNorm followed by SE, a sum or a ReLU, and SE blocks, in forward methods that torch.fx can "
+        "trace."
     )

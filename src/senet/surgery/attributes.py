@@ -72,7 +72,7 @@ def watched(block: nn.Module) -> Iterator[Reads]:
                     kinds[kind] = _watching(kind, reads)
                 module.__class__ = kinds[kind]
             except TypeError as error:
-                raise Untraceable(f"{kind.__name__} cannot be watched ({error})") from error
+                raise Untraceable(f"{kind.__name__} cannot be traced ({error})") from error
             before.append((module, kind))
         yield reads
     finally:

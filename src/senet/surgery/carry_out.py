@@ -112,15 +112,15 @@ def _require_run(flat: FlatGraph, hosts: Sequence[Host]) -> None:
         ran = again.calls(f"{host.name}.{NAME}")
         if ran != expected:
             raise SenetError(
-                f"{type(flat.model.get_submodule(host.name)).__name__} {host.name!r} runs its children by "
-                f"itself, so that a block on it would run {ran} times instead of {expected}: leave it out "
-                "with where=."
+                f"{type(flat.model.get_submodule(host.name)).__name__} {host.name!r} calls its children "
+                f"itself, so a block on it would run {ran} times instead of {expected}: leave it out with "
+                "where=."
             )
     kept = [node.target for node in again.nodes if node.op == "call_module" and node.target not in new]
     if kept != [node.target for node in flat.nodes if node.op == "call_module"]:
         raise SenetError(
-            f"{type(flat.model).__name__} runs other layers once SE is in it: it looks at its own modules. "
-            "Leave those units out with where=."
+            f"{type(flat.model).__name__} runs different layers once SE is inserted, because its forward "
+            "inspects its own modules: leave those units out with where=."
         )
 
 

@@ -121,8 +121,9 @@ def fold(model: nn.Module, example: Tensor) -> nn.Module:
     pairs = _pairs(copied, example)
     if not pairs:
         raise SenetError(
-            f"Nothing of this {type(model).__name__} can be folded: no BatchNorm follows a 2-d convolution "
-            "by way of senet's blocks. Build it with senet.create_model, or call senet.accelerate first."
+            f"Nothing in this {type(model).__name__} can be folded: no BatchNorm follows a 2-d "
+            "convolution in senet's blocks. Build it with senet.create_model, or call senet.accelerate "
+            "first."
         )
     for conv, bn, includes_relu in pairs:
         _replace(copied, names[id(conv)], FoldedConvolution(conv, bn, includes_relu=includes_relu))

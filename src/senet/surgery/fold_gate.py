@@ -62,7 +62,7 @@ def refusal(place: Place, gate: Tensor) -> str:
     behind_relu = [gate[part.start : part.stop] for part in place.parts if part.behind_relu]
     negative = sum(int((each < 0).sum()) for each in behind_relu)
     if negative:
-        return f"{negative} of its mean gates are negative, which a ReLU in front of it would cut off"
+        return f"{negative} of its mean gates are negative, which a ReLU before it would cut off"
     return ""
 
 

@@ -45,15 +45,15 @@ def norm_act(bn: _BatchNorm) -> NormAct:
     kind: Any = type(bn)
     children = dict(bn.named_children())
     if f"{kind.__module__}.{kind.__name__}" != _NAME or sorted(children) != [_ACT, _DROP]:
-        raise Untraceable(f"{kind.__name__} is no BatchNorm that the kernels know")
+        raise Untraceable(f"{kind.__name__} is not a BatchNorm that the kernels support")
     if any(map(is_touched, bn.modules())):
-        raise Untraceable("a hook on BatchNorm or a forward of its own")
+        raise Untraceable("BatchNorm has a hook or its own forward")
     for name, allowed in ((_DROP, (nn.Identity,)), (_ACT, (nn.Identity, nn.ReLU))):
         if type(children[name]) not in allowed:
-            raise Untraceable(f"{kind.__name__} goes on with {type(children[name]).__name__}")
+            raise Untraceable(f"{kind.__name__} continues with {type(children[name]).__name__}")
     act: Any = type(children[_ACT])
     if not _normalises(kind, act):
-        raise Untraceable(f"this version of {kind.__name__} does not normalise as PyTorch's")
+        raise Untraceable(f"this version of {kind.__name__} normalises differently from PyTorch")
     kinds = tuple((name, type(each)) for name, each in bn.named_modules())
     return NormAct(kind.forward, _ACT if act is nn.ReLU else "", kinds)
 

@@ -76,11 +76,11 @@ class ForeignSE(NamedTuple):
     def unfused(self, y: Tensor) -> str:
         """Return why no kernel weighs ``y``, (N, C, *spatial), as the module does, or an empty text."""
         if not self.layers.conditions.hold(self.layer):
-            return "SE is not as it was when it was accelerated"
+            return "SE has changed since it was accelerated"
         fc1 = module_at(self.layer, self.layers.fc1)
         channels = fc1.in_features if isinstance(fc1, nn.Linear) else fc1.in_channels  # type: ignore[union-attr]
         if y.dim() != 4 or y.shape[1] != channels:
-            return "SE weighs another number of channels"
+            return "SE has another number of channels"
         return unreadable(y, self.excitation()[:4])
 
 
@@ -99,22 +99,22 @@ def se_layers(module: nn.Module) -> SELayers:
     """
     layers = {name: each for name, each in module.named_modules() if _has_tensors(each)}
     if len(layers) != 2 or not all(map(_is_matrix, layers.values())):
-        raise Untraceable("it has other layers than the two fully connected ones of an SE block")
+        raise Untraceable("it has other layers besides the two fully connected ones of an SE block")
     if is_touched(module) or any(map(is_touched, module.modules())):
-        raise Untraceable("a hook on SE or a forward of its own")
+        raise Untraceable("SE has a hook or its own forward")
     traced = trace(module, inlined=None)
     names = [str(node.target) for node in traced.graph.nodes if node.target in layers]
     if len(traced.arguments) != 1 or sorted(names) != sorted(layers) or not _weighs_input(traced.graph):
-        raise Untraceable("it does not weigh its input by what its two layers return")
+        raise Untraceable("it does not multiply its input by the output of its two layers")
     w1, w2 = (_matrix(layers[name])[0] for name in names)
     if w1.shape != w2.shape[::-1]:
-        raise Untraceable("its second layer does not bring back the channels of its first")
+        raise Untraceable("its second layer does not restore the channels of its first")
     key = repr((type(module), module, traced.graph.python_code("self").src, traced.conditions.values))
     if key not in _seen:
         _seen[key] = _functions(module, *names)
     functions = _seen[key]
     if functions is None:
-        raise Untraceable("it does not give the numbers of an SE block")
+        raise Untraceable("it computes something else than an SE block")
     inner = tuple((path_of(name), type(each)) for name, each in module.named_modules() if name)
     conditions = Conditions(
         traced.conditions.values, traced.conditions.children, (((), type(module)),), inner

@@ -61,7 +61,7 @@ def why_not(block: nn.Module) -> str:
     ]
     if hasattr(kind, "__deepcopy__"):
         own.append("__deepcopy__")
-    return f"{kind.__name__} has a {own[0]} of its own" if own else ""
+    return f"{kind.__name__} has its own {own[0]}" if own else ""
 
 
 def _fused_class(kind: type, versions: tuple[Version, ...], inlined: frozenset[str]) -> type:

@@ -74,9 +74,9 @@ def find_places(model: nn.Module, example: Tensor) -> dict[str, Place]:
 
 def _unfit_block(block: SqueezeExcitation, model: nn.Module) -> str:
     if block.config.squeeze == "none":
-        return "it has a gate for each pixel"
+        return "it has one gate per pixel"
     if has_forward_of_its_own(block) or type(block).forward is not SqueezeExcitation.forward:
-        return "it has a forward of its own"
+        return "it has its own forward"
     if has_hooks(block):
         return "it has a hook"
     owners = [parent for parent in model.modules() for child in parent._modules.values() if child is block]
@@ -122,7 +122,7 @@ class _Record(TorchFunctionMode):
             return result
         name = getattr(func, "__name__", str(func))
         if name in _CONCATENATIONS and (kwargs or {}).get("dim", args[1] if len(args) > 1 else 0) != 1:
-            name = "a concatenation of something else than channels"
+            name = "a concatenation along another dimension than channels"
         sources = tuple(self.use(given, name))
         for each in made:
             self._write(_Value(each, name, sources))
@@ -196,7 +196,7 @@ def _place(
     if name.rpartition(".")[2] == NAME and position_of(host) == "after relu":
         users = record.returned[block].users
         if not users or set(users) - {"relu", "relu_"}:
-            return Place(block=name, reason="no ReLU of the model's own follows it")
+            return Place(block=name, reason="it is not followed by a ReLU module of the model")
     try:
         parts = _parts(calls[0], 0, block.channels, False, record, names)
         for part in parts:
@@ -213,7 +213,7 @@ def _parts(
 ) -> list[Part]:
     """Return the layers that put out ``value``, whose channels are ``start`` to ``stop`` of the gate."""
     if len(value.users) != 1:
-        raise _Refused(f"the output of {_name(value, names)} goes elsewhere as well")
+        raise _Refused(f"the output of {_name(value, names)} is also used elsewhere")
     if value.layer is not None:
         if channels_of(value.layer) != stop - start:
             raise _Refused(f"{names[value.layer]} has another number of channels")
@@ -227,7 +227,7 @@ def _parts(
             parts += _parts(each, start, end, behind_relu, record, names)
             start = end
         return parts
-    raise _Refused(f"it weighs the output of {value.made_by}, into which no weights can be folded")
+    raise _Refused(f"it multiplies the output of {value.made_by}, into which no weights can be folded")
 
 
 def _name(value: _Value, names: dict[nn.Module, str]) -> str:

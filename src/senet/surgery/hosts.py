@@ -50,7 +50,7 @@ class HostFinder:
         """
         chain = self._chain(end)
         if used_once and any(len(self.kinds.users(node)) > 1 for node in chain):
-            return "what its branch returns is used elsewhere too"
+            return "the output of its branch is also used elsewhere"
         last = chain[-1]
         host = self._module_behind(last)
         if host is None and self.kinds.is_relu(last):
@@ -65,7 +65,7 @@ class HostFinder:
         if self.flat.layer(node) is None:
             return f"its branch begins with the function {self.kinds.name(node)}, not with a module"
         if not node.args or node.args[0] not in self.kinds.maps:
-            return "its first layer takes its input by name"
+            return "its first layer takes its input as a keyword"
         return self._checked(Host(str(node.target), "before", node.args[0]))  # type: ignore[arg-type]
 
     def of_module(self, name: str) -> Host | str:
@@ -76,7 +76,7 @@ class HostFinder:
         for node, modules in self.flat.outputs.items():
             if name in modules:
                 return self.behind(node)
-        return "the reading of the model does not see it called"
+        return "tracing the model does not show a call to it"
 
     def _module_behind(self, node: Node) -> Host | None:
         """Return a module that returns ``node``, if there is one."""
@@ -117,15 +117,15 @@ class HostFinder:
         if self.flat.layer(source) is None:
             return self._nothing(relu)
         if len(self.kinds.users(source)) > 1:
-            return "what goes into its ReLU is used elsewhere too"
+            return "the input of its ReLU is also used elsewhere"
         return self._checked(Host(str(source.target), "after relu", relu))
 
     def _checked(self, host: Host) -> Host | str:
         module = self.flat.model.get_submodule(host.name)
         if hasattr(module, NAME) and attached_block(module) is None:
-            return f"{host.name} has an attribute {NAME!r} already, which the block would need"
+            return f"{host.name} already has an attribute {NAME!r}, which the block needs"
         if host.position != "before" and isinstance(module, nn.Linear | nn.Flatten):
-            return f"{host.name} puts out no maps with the channels in the second place"
+            return f"the output of {host.name} does not have channels as its second dimension"
         return host
 
     def _may_host(self, name: str) -> bool:
@@ -145,6 +145,6 @@ class HostFinder:
         layer = self.flat.layer(node)
         what = f"the function {name}" if layer is None else f"{node.target}, which is called several times"
         return (
-            f"what SE would weigh comes from {what} in {scope or 'the model'}, where no module ends: "
-            f"make it a module of its own"
+            f"the input of SE would come from {what} in {scope or 'the model'}, which is not the output "
+            "of a module: make it a module"
         )

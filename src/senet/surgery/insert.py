@@ -129,7 +129,7 @@ class _Choices:
         """Return why these blocks cannot sit there, or an empty text."""
         behind_relu = candidate.host is not None and candidate.host.position == "after relu"
         if behind_relu and self.se is not None and self.se.gate == "tanh":
-            return "gates of tanh may be negative, and its ReLU, which no module runs, would come after them"
+            return "gates of tanh may be negative, and its ReLU, which is not a module, would follow them"
         return ""
 
     def described(self) -> str:
@@ -155,26 +155,27 @@ def _choices(
     reduction = positive("reduction", reduction)
     if se is not None:
         if not isinstance(se, SEConfig):
-            raise SenetError(f"se is {se!r}; give a senet.SEConfig, such as SEConfig(reduction=8).")
+            raise SenetError(f"se must be a senet.SEConfig, such as SEConfig(reduction=8), not {se!r}.")
         if (reduction, kind, placement, stages, start) != (16, "se", "standard", None, "identity"):
             raise SenetError(
-                "se= holds all choices of the SE blocks: give either it or reduction, kind, placement, "
-                "stages and start."
+                "se= contains all SE settings: give either se or reduction, kind, placement, stages and "
+                "start."
             )
         if se.units != "standard":
             raise SenetError(
-                f"units {se.units!r} is a choice of senet's own networks: name the units with where= instead."
+                f"units {se.units!r} only applies to senet's own networks: name the units with where= "
+                "instead."
             )
         reduction, placement, stages, start = se.reduction, se.placement, se.stages, se.start
     if not uses_reduction(kind) and reduction != 16:
         raise SenetError(f"reduction={reduction} has no effect on {kind}, which has no hidden layer.")
     if placement not in RESIDUAL_PLACEMENTS:
         raise SenetError(
-            f"placement {placement!r} is not known: choose one of {', '.join(RESIDUAL_PLACEMENTS)}."
-            f"{nearest(str(placement), RESIDUAL_PLACEMENTS)}"
+            f"placement must be one of {', '.join(RESIDUAL_PLACEMENTS)}, not "
+            f"{placement!r}.{nearest(str(placement), RESIDUAL_PLACEMENTS)}"
         )
     if start not in ("identity", "random"):
-        raise SenetError(f"start {start!r} is not known: choose identity or random.")
+        raise SenetError(f"start must be identity or random, not {start!r}.")
     # SEConfig says what stages may be.
     stages = SEConfig(stages=tuple(stages) if isinstance(stages, list | range) else stages).stages  # type: ignore[arg-type]
     return _Choices(kind=kind, reduction=reduction, placement=placement, stages=stages, start=start, se=se)
@@ -199,10 +200,10 @@ def _plan(finder: SiteFinder, choices: _Choices, where: Where | None) -> _Plan:
             if not callable(where) or where(site):
                 chosen.append((candidate, site))
                 continue
-            reason = "where= leaves it out"
+            reason = "excluded by where="
         skipped.append(Skipped(name=candidate.unit.name, kind=candidate.unit.kind, reason=reason))
     unread = [
-        Skipped(name=name, kind="", reason=f"its forward cannot be read: {why}")
+        Skipped(name=name, kind="", reason=f"its forward cannot be traced: {why}")
         for name, why in finder.flat.unread.items()
     ]
     return _Plan(chosen, (*skipped, *unread))
@@ -211,9 +212,9 @@ def _plan(finder: SiteFinder, choices: _Choices, where: Where | None) -> _Plan:
 def _names(where: object) -> list[str]:
     names = [where] if isinstance(where, str) else where
     if not isinstance(names, list | tuple | set) or not all(isinstance(each, str) for each in names):
-        raise SenetError(f"where takes names, or a function of a site, not {where!r}.")
+        raise SenetError(f"where must be names, or a function of a site, not {where!r}.")
     if not names:
-        raise SenetError("where names nothing: leave it out for all units.")
+        raise SenetError("where must name at least one unit, not an empty list: leave it out for all units.")
     return list(names)
 
 
@@ -224,9 +225,9 @@ def _refuse_reduction(choices: _Choices, candidates: list[Candidate]) -> None:
     narrowest = min(chosen, key=lambda each: each.channels)
     if choices.reduction > narrowest.channels:
         raise SenetError(
-            f"The reduction {choices.reduction} is larger than the {narrowest.channels} channels of "
-            f"{narrowest.unit.name or 'the model'}: choose one of at most {narrowest.channels}, or leave "
-            "that unit out with where= or stages=."
+            f"reduction must be at most {narrowest.channels}, the channels of "
+            f"{narrowest.unit.name or 'the model'}, not {choices.reduction}: choose a smaller one, or "
+            "leave that unit out with where= or stages=."
         )
 
 

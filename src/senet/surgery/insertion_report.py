@@ -124,16 +124,16 @@ class InsertionReport(Shown):
     def _totals(self) -> list[str]:
         if not self.sites:
             had = counted(self._had_se(), "place")
-            return [f"{self.model}: nothing to do, {had} with channel attention already."]
+            return [f"{self.model}: nothing to do, {had} already with channel attention."]
         verb = "would be added" if self.dry_run else "added"
         block = "SE" + self.block.removeprefix("se") if self.block.split()[0] == "se" else self.block
         where = f"{block} {verb} at {counted(len(self.sites), 'place')}"
         work = "" if self.multiply_adds is None else f" and {self.multiply_adds:,} multiply-adds per image"
-        totals = [f"{self.model}: {where}: {self.parameters:,} parameters{work} more."]
+        totals = [f"{self.model}: {where} (+{counted(self.parameters, 'parameter')}{work})."]
         if self.skipped:
-            totals.append(f"{len(self.skipped)} skipped.")
+            totals.append(f"Skipped: {len(self.skipped)}.")
         if self.output_change is not None:
-            totals.append(f"Largest change of the output on the example: {self.output_change:.3g}.")
+            totals.append(f"Largest change of the output for the example: {self.output_change:.3g}.")
         if self.optimizer:
             totals.append(self.optimizer)
         return totals
@@ -154,4 +154,4 @@ def _line(site: Site) -> tuple[str, ...]:
     )
 
 
-_WHERE: dict[Position, str] = {"after": "behind", "before": "before", "after relu": "behind ReLU of"}
+_WHERE: dict[Position, str] = {"after": "after", "before": "before", "after relu": "after ReLU of"}

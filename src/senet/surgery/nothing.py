@@ -9,8 +9,9 @@ from senet.surgery.flat_graph import FlatGraph
 from senet.surgery.insertion_report import ALREADY, InsertionReport
 
 _RULE = (
-    "SE goes to the end of a branch that is summed or concatenated with its input, behind a concatenation of "
-    "branches, or in a network with neither behind a convolution's non-linearity; where= takes any module"
+    "SE goes to the end of a branch that is added to or concatenated with its input, after a "
+    "concatenation of branches, or otherwise after the non-linearity of a convolution; where= accepts "
+    "any module"
 )
 
 
@@ -19,7 +20,7 @@ def refuse_nothing(report: InsertionReport, flat: FlatGraph, *, example_given: b
     if report.sites:
         return
     if not any(isinstance(each, _ConvNd) for each in flat.model.modules()):
-        raise SenetError(f"{report.model} has no convolution, whose channels SE could weigh.")
+        raise SenetError(f"{report.model} has no convolution whose channels SE could rescale.")
     reasons = report.reasons
     if flat.unread:
         name, why = next(iter(flat.unread.items()))
@@ -28,9 +29,9 @@ def refuse_nothing(report: InsertionReport, flat: FlatGraph, *, example_given: b
         advice = (
             "name the modules that get SE with where="
             if example_given
-            else "give example_input=, an input of the model, which then runs to show where its maps flow"
+            else "give example_input=, an input of the model, to run it and see how data flows"
         )
-        raise SenetError(f"The forward of {part} ({kind}) cannot be followed: {why}; {advice}.")
+        raise SenetError(f"The forward of {part} ({kind}) cannot be traced: {why}; {advice}.")
     if ALREADY in reasons:
         return
     listed = "; ".join(f"{count} × {reason}" for reason, count in reasons.items())

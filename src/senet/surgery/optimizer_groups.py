@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from senet.errors import SenetError
+from senet.text import counted
 
 
 class OptimizerGroups:
@@ -25,7 +26,7 @@ class OptimizerGroups:
 
     def __init__(self, optimizer: Optimizer, model: nn.Module) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise SenetError(f"optimizer takes a torch.optim.Optimizer, not {type(optimizer).__name__}.")
+            raise SenetError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}.")
         self.optimizer = optimizer
         self.groups = {
             id(parameter): index
@@ -34,7 +35,8 @@ class OptimizerGroups:
         }
         if not any(id(each) in self.groups for each in model.parameters()):
             raise SenetError(
-                "The optimizer holds no parameter of the model: build it from this model's parameters first."
+                "The optimizer has none of the model's parameters: build it from this model's parameters "
+                "first."
             )
         self.everywhere = list(model.parameters())
 
@@ -68,4 +70,4 @@ class OptimizerGroups:
 def told(counts: Mapping[int, int]) -> str:
     """Return in words which groups got how many parameters."""
     listed = ", ".join(f"{count} to group {index}" for index, count in sorted(counts.items()))
-    return f"The optimizer got {sum(counts.values())} tensors more: {listed}."
+    return f"Added to the optimizer: {counted(sum(counts.values()), 'tensor')}, {listed}."

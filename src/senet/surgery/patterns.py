@@ -111,7 +111,7 @@ def _complete(place: Place, kinds: Mapping[Node, str], block: nn.Module, taken: 
     """Let a tail of one layer go on as far as it can, without what other tails have taken."""
     start = place.nodes[0]
     if len(start.args) != 1 or start.kwargs or not isinstance(start.args[0], Node):
-        place.stop = "it is called with more than its input"
+        place.stop = "it takes more than one input"
         return
     passed: list[Node] = []
     while True:
@@ -157,14 +157,14 @@ def _sits_behind_sum(place: Place, follower: Node, block: nn.Module) -> str:
     """Return why the layer behind a sum is no part of the tail, a block on it coming last, or no reason."""
     module = called_by(follower, block)
     sits = module is not None and "add" in place.steps and position_of(module) is not None
-    return "SE sits on the layer behind the sum" if sits else ""
+    return "SE follows the sum" if sits else ""
 
 
 def _end(place: Place, last: Node, kinds: Mapping[Node, str]) -> None:
     """Say why the tail ends with ``last``, which has no user or several."""
     users = [kinds[user] for user in last.users]
     if users:
-        place.stop = "its output is used in several places"
+        place.stop = "its output is used more than once"
         place.is_cut = any(kind in _followers(place) for kind in users)
 
 
@@ -199,16 +199,16 @@ def _unfit(place: Place, last: Node, follower: Node, kind: str) -> str:
     """Return why ``follower``, of a fitting kind, cannot be part of the tail, or an empty text."""
     if kind == "add":
         if not isinstance(_other_operand(follower, last), Node):
-            return "the sum adds no second branch"
+            return "the sum has no second branch"
         if is_in_place(follower) and follower.args[0] is not last:
             return "the sum is written into the shortcut"
     elif follower.args[0] is not last or (kind == "se" and follower.kwargs):
-        return "what stands behind it takes more than its output"
+        return "the layer after it uses more than its output"
     watched = {place.y, place.shortcut} - {None}
     node = last.next
     while node is not follower:
         if watched & set(node.all_input_nodes):
-            return "its input is used before the tail ends"
+            return "its input is also used before the fused layers end"
         node = node.next
     return ""
 
@@ -232,8 +232,8 @@ def _why_no_more(follower: Node, block: nn.Module) -> tuple[str, bool]:
     module = called_by(follower, block)
     if module is None:
         name = follower.target if isinstance(follower.target, str) else follower.target.__name__
-        return f"{name} stands behind it", False
+        return f"{name} follows it", False
     name = type(module).__name__
     if name.startswith(("DropPath", "StochasticDepth")):
-        return f"stochastic depth ({name}) stands behind it", True
-    return f"{name} stands behind it", sounds_like_se(module)
+        return f"stochastic depth ({name}) follows it", True
+    return f"{name} follows it", sounds_like_se(module)

@@ -88,8 +88,8 @@ def run(model: nn.Module, example_input: Any) -> Any:
     except Exception as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise SenetError(
-            f"{type(model).__name__} does not run on the example_input "
-            f"({_described(example_input)}): {type(error).__name__}: {first}"
+            f"{type(model).__name__} cannot run on the example_input ({_described(example_input)}): "
+            f"{type(error).__name__}: {first}"
         ) from error
 
 
@@ -117,7 +117,7 @@ _UNMOVED_NAMES = (
     "reshapeas",
     "einsum",
 )
-_UNSEEN = "something in it computes past PyTorch's own functions (a scripted, compiled or custom one)"
+_UNSEEN = "part of it computes outside PyTorch's own functions (scripted, compiled or custom code)"
 
 
 class _Recorder(TorchFunctionMode):

@@ -30,8 +30,8 @@ def remove(model: nn.Module, *, optimizer: Optimizer | None = None) -> tuple[str
     hosts = list(attached(model))
     if not hosts:
         raise SenetError(
-            f"This {type(model).__name__} has no block that senet.squeeze_excite put in: there is nothing to "
-            "remove."
+            f"This {type(model).__name__} has no block inserted by senet.squeeze_excite: there is nothing "
+            "to remove."
         )
     gone = {id(each) for _, host in hosts for each in detach(host).parameters()}
     if optimizer is not None:

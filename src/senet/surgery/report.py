@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from senet.shown import Rows, Shown, Table
+from senet.text import counted
 
 
 @dataclass(frozen=True, order=True, kw_only=True)
@@ -80,12 +81,12 @@ class AccelerationReport(Shown):
         return self.table().text()
 
     def _totals(self) -> list[str]:
-        totals = [f"{self.model}: {len(self.taken)} places taken{_list(self.steps)}"]
+        totals = [f"{self.model}: {counted(len(self.taken), 'place')} fused{_list(self.steps)}"]
         if self.left:
             totals.append(f"{len(self.left)} left{_list(self.reasons)}")
         if self.fused_before:
             nothing = "" if self.taken else "Nothing new: "
-            totals.append(f"{nothing}{self.fused_before} layers ran fused already")
+            totals.append(f"{nothing}{counted(self.fused_before, 'layer')} already fused")
         return totals
 
 

@@ -45,7 +45,7 @@ def unfit(layer: nn.Module, model: nn.Module, *, runs: Mapping[nn.Module, int]) 
         runs: how often each layer runs in a forward of ``model``.
     """
     if not _has_known_forward(layer):
-        return f"is a {type(layer).__name__} with a forward of its own"
+        return f"is a {type(layer).__name__} with its own forward"
     if is_parametrized(layer) or not {"weight", "bias"} <= set(layer._parameters):
         return "computes its weights from others"
     if has_other_hooks(layer) if attached_block(layer) is not None else has_hooks(layer):

@@ -17,8 +17,9 @@ from senet.surgery.flat_graph import FlatGraph
 from senet.surgery.hosts import Host, HostFinder
 from senet.surgery.insertion_report import ALREADY
 from senet.surgery.units import Unit, UnitFinder
+from senet.text import counted
 
-_ELSEWHERE = "where= leaves it out"
+_ELSEWHERE = "excluded by where="
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ class SiteFinder:
         if isinstance(host, str):
             return Candidate(unit=unit, stage=stage, reason=unit.reason or host)
         channels = self.kinds.channels(host.node)
-        untold = "" if channels else "nothing tells its number of channels: give example_input"
+        untold = "" if channels else "its number of channels is unknown: give example_input"
         return Candidate(
             unit=unit,
             host=host,
@@ -106,14 +107,14 @@ class SiteFinder:
         if self.placement == "standard" or unit.shape == "named":
             return self.hosts.behind(unit.end, used_once=unit.shape == "residual")
         if unit.shape not in ("residual", "concatenated"):
-            return f"the placement {self.placement!r} is one of units with a sum"
+            return f"the placement {self.placement!r} only exists in units with a sum"
         places = {"pre": self._before_branch, "post": self._behind_sum, "identity": self._on_shortcut}
         return places.get(self.placement, self._behind_conv3x3)(unit)
 
     def _before_branch(self, unit: Unit) -> Host | str:
         first = [each for each in unit.branch if unit.fork in self.kinds.sources(each)]
         if len(first) != 1:
-            return f"its branch begins with {len(first)} layers, not with one"
+            return f"its branch begins with {counted(len(first), 'layer')}, not with one"
         return self.hosts.in_front_of(first[0])
 
     def _behind_sum(self, unit: Unit) -> Host | str:
@@ -124,7 +125,7 @@ class SiteFinder:
 
     def _on_shortcut(self, unit: Unit) -> Host | str:
         if not unit.shortcut:
-            return "its shortcut is the identity, where no module ends on which SE could sit"
+            return "its shortcut is the identity, which is not the output of a module that SE could follow"
         return self.hosts.behind(unit.shortcut[-1], used_once=True)
 
     def _behind_conv3x3(self, unit: Unit) -> Host | str:
@@ -155,7 +156,7 @@ class SiteFinder:
         places, calls = len(nodes.get(host.name, {host.node})), self._calls(host.name)
         if places == calls:
             return candidate
-        reason = f"{host.name} is called {calls} times, {places} of them where SE belongs"
+        reason = f"{host.name} is called {counted(calls, 'time')}, but SE belongs at {places} of these calls"
         return replace(candidate, reason=reason)
 
     def _calls(self, name: str) -> int:
@@ -190,8 +191,8 @@ class SiteFinder:
         if not name or name not in modules:
             known = dict.fromkeys(each for candidate in self.candidates for each in _names(candidate))
             raise SenetError(
-                f"where={name!r} matches nothing in this {type(self.flat.model).__name__}: give names of its "
-                f"units or modules, with * for any letters.{nearest(name, [*known, *modules])}"
+                f"where={name!r} matches nothing in this {type(self.flat.model).__name__}: give names of "
+                f"its units or modules, with * as a wildcard.{nearest(name, [*known, *modules])}"
             )
         host = self.hosts.of_module(name)
         if isinstance(host, str):
@@ -205,8 +206,8 @@ class SiteFinder:
         there = sorted({each.stage for each in self.candidates if each.stage is not None})
         for stage in stages:
             if stage not in there:
-                listed = ", ".join(map(str, there)) or "none whose number can be told"
-                raise SenetError(f"stages names {stage}; the stages of this model are {listed}.")
+                listed = ", ".join(map(str, there)) or "none with a known number"
+                raise SenetError(f"stages must be among the stages of this model, {listed}, not {stage}.")
         listed = ", ".join(map(str, stages))
         return [
             each

@@ -17,7 +17,7 @@ def subclass(kind: type, members: dict[str, Any]) -> type:
     """
     told = inspect.getattr_static(kind, "__init_subclass__")
     if type(kind) not in (type, ABCMeta) or told is not inspect.getattr_static(object, "__init_subclass__"):
-        raise Untraceable(f"{kind.__name__} keeps an eye on its subclasses")
+        raise Untraceable(f"{kind.__name__} tracks its subclasses")
     named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
     made: type = type(kind)(kind.__name__, (kind,), named | members)
     return made

@@ -143,13 +143,13 @@ class Survey:
             reason = self.readings.get(module)
             if isinstance(reason, str) and reason:
                 return f"{type(module).__name__}: {reason}"
-        return "no forward that could be read calls it"
+        return "no traceable forward calls it"
 
 
 def _row(block: str, layers: list[str], place: Place) -> AccelerationRow:
     reason = place.stop if place.is_cut or not place.is_worth_it else ""
     if not place.is_worth_it and not reason:
-        reason = "nothing to fuse behind it"
+        reason = "nothing to fuse after it"
     return AccelerationRow(
         block=block,
         layers=", ".join(dict.fromkeys(layers)),

@@ -26,7 +26,7 @@ from senet.surgery.conditions import Conditions, Path, children_of, path_of
 from senet.surgery.type_questions import answered
 from senet.surgery.unseen import Untraceable, nothing_unseen
 
-_OTHER_STATE = "part of its forward runs under torch.no_grad, autocast or the like"
+_OTHER_STATE = "part of its forward runs under torch.no_grad, autocast or a similar context"
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class _Tracer(Tracer):
         return super().create_node(kind, *args, **kwargs)
 
     def get_fresh_qualname(self, prefix: str) -> str:
-        raise Untraceable("its forward uses a tensor that is no parameter and no buffer")
+        raise Untraceable("its forward uses a tensor that is neither a parameter nor a buffer")
 
 
 _IN_PLACE = (
@@ -148,7 +148,7 @@ class _StandIn(Proxy):
 
     def kind(self) -> type:
         if self.node.op != "placeholder":
-            raise Untraceable("its forward asks which type a result has")
+            raise Untraceable("its forward checks the type of an intermediate result")
         self.tracer.asked[str(self.node.target)] = True
         return self.tracer.argument
 
@@ -173,7 +173,7 @@ class _NothingApart(TorchFunctionMode):
             name = getattr(func, "__name__", str(func))
             if name == "_set_grad_enabled":
                 raise Untraceable(_OTHER_STATE)
-            raise Untraceable(f"its forward calls {name} on nothing that it was given")
+            raise Untraceable(f"its forward calls {name} without using any of its inputs")
         return func(*args, **kwargs)
 
 
@@ -221,7 +221,7 @@ def place_of(error: Exception) -> str:
     told = str(error).strip().splitlines()
     text = told[0] if told else type(error).__name__
     if isinstance(error, torch.fx.proxy.TraceError) and "control flow" in text:
-        text = "a branch depends on its values"
+        text = "a branch depends on tensor values"
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

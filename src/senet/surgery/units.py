@@ -15,9 +15,10 @@ from senet.surgery.foreign_se import sounds_like_se
 from senet.surgery.insertion_report import ALREADY
 from senet.surgery.kinds_of_nodes import Kinds
 from senet.surgery.regions import Region, Regions
+from senet.text import counted
 
 Shape = Literal["residual", "concatenated", "inception", "convolution", "no sum", "named"]
-_LONG = "a long skip connection: its branch makes the maps larger again"
+_LONG = "a long skip connection: its branch upsamples"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,11 @@ class UnitFinder:
         if any(map(kinds.is_upsampling, region.nodes)):
             reason = _LONG
         elif works[other] == works[end]:
-            reason = f"both sides of its sum run {works[end]} layers: which is the shortcut cannot be told"
+            reason = (
+                f"both inputs of its sum come from {counted(works[end], 'layer')}: it is not "
+                "clear which "
+                "is the shortcut"
+            )
         return Unit(
             name=self.flat.scopes[region.join],
             shape="residual",
@@ -130,7 +135,7 @@ class UnitFinder:
         if unit.reason:
             return unit
         if any(other.join in region.nodes for other, _ in residual if other.join is not None):
-            return _refused(unit, "a long skip connection: its branch is made of whole units")
+            return _refused(unit, "a long skip connection: its branch consists of whole units")
         return self._unless_has_se(unit, region.nodes)
 
     def _unless_has_se(self, unit: Unit, nodes: Iterable[Node]) -> Unit:
@@ -207,7 +212,7 @@ class UnitFinder:
                 continue
             region = self.regions.region(node, sources)
             if region is not None and any(map(self.kinds.is_convolution, region.nodes)):
-                reason = f"its branches meet in {self.kinds.name(node)}, which is no sum that is known"
+                reason = f"its branches meet in {self.kinds.name(node)}, which is not a known sum"
                 yield Unit(name=self.flat.scopes[node], shape="no sum", kind="unit", end=node, reason=reason)
 
     def _convolutions(self) -> Iterator[Unit]:
@@ -218,7 +223,7 @@ class UnitFinder:
             end, reason = self._non_linearity(node)
             layer = self.flat.layer(node)
             if isinstance(layer, _ConvNd) and 1 < layer.groups == layer.in_channels:
-                reason = "a depthwise convolution: SE belongs behind the pointwise one that follows"
+                reason = "a depthwise convolution: SE belongs after the pointwise one that follows"
             name = str(node.target) if layer is not None else self.flat.scopes[node]
             unit = Unit(name=name, shape="convolution", kind="convolution", end=end, reason=reason)
             yield unit if reason else self._unless_has_se(unit, (end,))
@@ -245,7 +250,7 @@ class UnitFinder:
             if like is None or name in known or name not in ends or isinstance(module, nn.Sequential):
                 continue
             nodes = [each for each in self.flat.nodes if _is_within(self.flat.scopes.get(each, ""), name)]
-            reason = ALREADY if self.has_se(nodes) else "no sum: nothing is added to what it returns"
+            reason = ALREADY if self.has_se(nodes) else "no sum: nothing is added to its output"
             yield Unit(name=name, shape="no sum", kind=like.kind, end=ends[name], reason=reason)
 
     def _work(self, nodes: Iterable[Node]) -> int:

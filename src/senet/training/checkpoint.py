@@ -64,8 +64,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], Path] | None:
             problems.append(f"{candidate} cannot be read ({error.strerror})")
     if problems:
         raise SenetError(
-            f"No checkpoint can be read: {'; '.join(problems)}. "
-            f"Delete the folder {path.parent} to start afresh."
+            f"No checkpoint can be read: {'; '.join(problems)}. Delete the folder {path.parent} to start "
+            "over."
         )
     return None
 
@@ -78,13 +78,13 @@ def checked_training(state: dict[str, Any], source: Path) -> dict[str, Any]:
     """
     if state.get("format") not in READABLE:
         raise SenetError(
-            f"{source} was written by another version of senet, which this one cannot read: use that "
-            "version, or name a new folder with --out."
+            f"{source} was written by another version of senet, which this version cannot read: use that "
+            "version, or choose another folder with --out."
         )
     try:
         Schema(extensible=(_Training,)).build(_Training, state, "checkpoint")
     except SchemaError as error:
-        raise SenetError(f"{source} cannot be used ({error}): name a new folder with --out.") from error
+        raise SenetError(f"{source} cannot be used ({error}): choose another folder with --out.") from error
     return state
 
 
@@ -103,10 +103,10 @@ class _Progress:
 
     def __post_init__(self) -> None:
         if min(self.epoch, self.batch, self.step, *self.predictions, 0) < 0:
-            raise SchemaError("checkpoint.position holds a number below 0")
+            raise SchemaError("checkpoint.position contains a negative number")
         if [row.epoch for row in self.history] != list(range(1, self.epoch + 1)):
             raise SchemaError(
-                f"checkpoint.position stands after epoch {self.epoch}, and its history is of other epochs"
+                f"checkpoint.position is after epoch {self.epoch}, but its history covers other epochs"
             )
 
 
@@ -144,7 +144,7 @@ class _Training:
 def _read(path: Path) -> dict[str, Any]:
     state = load_plain(path)
     if not isinstance(state, dict):
-        raise DamagedError(f"holds a {type(state).__name__}, which is no checkpoint")
+        raise DamagedError(f"contains a {type(state).__name__}, which is not a checkpoint")
     digests = state.pop(DIGESTS, None)
     if digests is not None or state.get("format") == FORMAT:
         check_digests(state, digests)

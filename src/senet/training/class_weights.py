@@ -10,6 +10,7 @@ from torch import Tensor
 
 from senet.data.source import Indices
 from senet.errors import SenetError, nearest
+from senet.text import counted
 from senet.training.recipe_rules import AUTO
 
 
@@ -40,8 +41,8 @@ def class_weights(setting: Sequence[str], labels: Indices, classes: Sequence[str
         empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
         if empty:
             raise SenetError(
-                f"The class {empty[0]!r} has no training images, so class_weights auto cannot weigh it: "
-                "give the weights of classes by name, or leave that class out."
+                f"The class {empty[0]!r} has no training images, so class_weights auto cannot weight it: "
+                "give the weights by class name, or leave out that class."
             )
         weights = 1.0 / counts
     else:
@@ -57,17 +58,17 @@ def _from_map(setting: Sequence[str], classes: Sequence[str]) -> np.ndarray[tupl
         name, _, number = text.rpartition("=")
         if name not in classes:
             raise SenetError(
-                f"class_weights names {name!r}, and there is no such class: the images have "
-                f"{len(classes)} classes, {_some(classes)}.{nearest(name, classes)}"
+                f"class_weights names {name!r}, but the images have {counted(len(classes), 'class')}: "
+                f"{_some(classes)}.{nearest(name, classes)}"
             )
         weights[list(classes).index(name)] = float(number)
     if (weights == weights[0]).all():
         raise SenetError(
             f"class_weights {' '.join(setting)} gives every class the same weight, which has no effect: "
-            "give classes different weights, or leave it out."
+            "give different weights, or leave it out."
         )
     return weights
 
 
 def _some(classes: Sequence[str], most: int = 5) -> str:
-    return ", ".join(classes[:most]) + (" and so on" if len(classes) > most else "")
+    return ", ".join(classes[:most]) + (" and more" if len(classes) > most else "")

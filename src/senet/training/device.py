@@ -7,6 +7,7 @@ import os
 import torch
 
 from senet.errors import SenetError
+from senet.text import counted
 from senet.training.processes import started_by_torchrun
 
 
@@ -27,10 +28,12 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
         return torch.device("cpu")
     kind, _, number = name.partition(":")
     if kind != "cuda" or (number and not number.isdigit()):
-        raise SenetError(f"The device is {name!r}; choose auto, cpu, cuda or cuda:NUMBER.")
+        raise SenetError(f"device must be auto, cpu, cuda or cuda:NUMBER, not {name!r}.")
     if int(number or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count() or "no"
-        raise SenetError(f"The device is {name!r} but torch finds {found} CUDA devices: use --device cpu.")
+        raise SenetError(
+            f"device is {name!r}, but torch finds "
+            f"{counted(torch.cuda.device_count(), 'CUDA device')}: use --device cpu."
+        )
     torch.cuda.set_device(name)
     return torch.device(name)
 
@@ -40,4 +43,4 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
-    return f"cpu, {threads} thread{'s' if threads > 1 else ''}"
+    return f"cpu, {counted(threads, 'thread')}"

@@ -118,7 +118,7 @@ def not_finite_value(model: nn.Module) -> str:
         if name.endswith("running_var"):
             good &= each >= 0
         if not bool(good.all()):
-            return f"{name} holds {each[~good].flatten()[0].item():g}"
+            return f"{name} contains {each[~good].flatten()[0].item():g}"
     return ""
 
 
@@ -127,8 +127,8 @@ def refuse_not_finite(model: nn.Module, name: str) -> None:
     found = not_finite_value(model)
     if found:
         raise SenetError(
-            f"{name} cannot be tested: {found}, so that its answers mean nothing; take weights of a training "
-            "that did not diverge, or load the file again."
+            f"{name} cannot be evaluated: {found}, so its predictions are meaningless; use weights from a "
+            "training that did not diverge, or load the file again."
         )
 
 

@@ -26,46 +26,47 @@ class Execution:
         SenetError: a value is out of range, or a log needs a package that is not installed.
     """
 
-    compile: bool = _setting(False, "compile the network with torch.compile: slow to start, then faster")
+    compile: bool = _setting(False, "compile the network with torch.compile (slow to start, then faster)")
     recompute: bool = _setting(
-        False, "keep few activations and compute them again in the backward pass (gradient checkpointing)"
+        False, "recompute activations in the backward pass to save memory (gradient checkpointing)"
     )
     shard: bool = _setting(
-        False, "share weights, gradients and momentum out among the processes of torchrun (FSDP2)"
+        False, "shard weights, gradients and momentum over the processes of torchrun (FSDP2)"
     )
-    channels_last: bool = _setting(True, "keep the channels of a pixel side by side in memory")
+    channels_last: bool = _setting(True, "use the channels_last memory format")
     checkpoint_seconds: float = _setting(
-        300.0, "seconds between two checkpoints within an epoch; the end of every epoch is always saved"
+        300.0, "seconds between checkpoints within an epoch; the end of each epoch is always saved"
     )
     timeout_seconds: float = _setting(
-        600.0, "seconds for which the processes of torchrun wait for one that does not answer"
+        600.0, "seconds after which the processes of torchrun give up waiting for one that does not respond"
     )
     log: tuple[LogName, ...] | None = _setting(
-        None, "where every step is logged, one or more of them (default: csv, and tensorboard if installed)"
+        None, "logs to write at every step, one or more (default: csv, and tensorboard if installed)"
     )
-    log_steps: int = _setting(50, "training steps from one that is logged to the next")
+    log_steps: int = _setting(50, "training steps between logged steps")
     cache_gb: float | None = _setting(
         None,
-        "gigabytes of streamed shards to keep on the disk, those opened last (default: what is free there)",
+        "gigabytes of disk space for the cache of streamed shards; the least recently used are deleted "
+        "first (default: the free space)",
     )
     max_unreadable: float | None = _setting(
         None,
-        "damaged images that are left out and named: a number of them, or a share such as 0.05; more end the "
-        "command (default: 1 %, or 3 of few)",
+        "unreadable images to skip (they are listed): a number, or a share such as 0.05; more than that "
+        "ends the command (default: 1 %, or 3 for small datasets)",
     )
 
     def __post_init__(self) -> None:
         """Check the numbers and the logs."""
         if self.cache_gb is not None and not self.cache_gb > 0:
-            raise SenetError(f"cache_gb is {self.cache_gb}; it must be above 0.")
+            raise SenetError(f"cache_gb must be above 0, not {self.cache_gb}.")
         if not self.checkpoint_seconds >= 0:
-            raise SenetError(f"checkpoint_seconds is {self.checkpoint_seconds}; it must be 0 or above.")
+            raise SenetError(f"checkpoint_seconds must be 0 or more, not {self.checkpoint_seconds}.")
         if not 1 <= self.timeout_seconds <= 86_400:
             raise SenetError(
-                f"timeout_seconds is {self.timeout_seconds}; it must lie between 1 second and a day (86400)."
+                f"timeout_seconds must be from 1 second to a day (86400), not {self.timeout_seconds}."
             )
         if self.log_steps < 1:
-            raise SenetError(f"log_steps is {self.log_steps}; it must be 1 or above.")
+            raise SenetError(f"log_steps must be a whole number of at least 1, not {self.log_steps}.")
         _check_max_unreadable(self.max_unreadable)
         refuse_missing(self.log or ())
 
@@ -77,8 +78,8 @@ class Execution:
         """
         if self.shard and count == 1:
             raise SenetError(
-                "shard has no effect in a training of one process: leave it out, or start several with "
-                "torchrun."
+                "shard has no effect with a single process: leave it out, or start several processes "
+                "with torchrun."
             )
 
 
@@ -89,5 +90,5 @@ def _check_max_unreadable(most: Any) -> None:
     is_number = isinstance(most, int | float) and not isinstance(most, bool)
     if not (is_number and (0 <= most < 1 or most == math.inf or (most >= 1 and most == int(most)))):
         raise SenetError(
-            f"max_unreadable is {most!r}; it must be a number of images such as 5, or a share such as 0.05."
+            f"max_unreadable must be a number of images such as 5, or a share such as 0.05, not {most!r}."
         )

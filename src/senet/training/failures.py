@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from senet.errors import SenetError
+from senet.text import counted
 from senet.training.recipe import FittedRecipe
 
 # The CPU's allocator has no error class of its own, and oneDNN, which runs convolutions there, only says what
@@ -64,10 +65,15 @@ def out_of_memory(
         device: that is too small.
         processes: how many share every batch.
     """
-    what = f"The memory of {device} does not hold a step of {images} images (batch_size {recipe.batch_size}"
+    what = (
+        f"A training step with {counted(images, 'image')} does not fit into the memory of {device} "
+        f"(batch_size {recipe.batch_size}"
+    )
     what += f", accumulate {recipe.accumulate})" if recipe.accumulate > 1 else ")"
     if fits == 0:
-        return SenetError(f"{what}, nor even of two: choose a smaller image size or network, or recompute.")
+        return SenetError(
+            f"{what}, not even with two: choose a smaller image size or network, or use recompute."
+        )
     smaller = fits or max(1, images // 2)
     found = f"{smaller} would fit" if fits else f"{smaller} may fit"
     batch = smaller * recipe.accumulate * processes
@@ -76,7 +82,7 @@ def out_of_memory(
     share = images * recipe.accumulate
     accumulate = _dividing(math.gcd(recipe.batch_size, share), at_least=-(-share // smaller))
     if accumulate is not None:
-        advice += f", or with accumulate {accumulate}, which takes the same steps in smaller parts"
+        advice += f", or with accumulate {accumulate}, which computes the same steps in smaller parts"
     return SenetError(f"{what}; {found}: {advice}.")
 
 
@@ -98,8 +104,8 @@ def not_finite(
         kept: where the last good checkpoint is, if there is one.
         rate: the recipe's learning rate.
     """
-    last = f"the last good checkpoint is kept in {kept}" if kept.exists() else "no checkpoint was written yet"
+    last = f"the last good checkpoint is {kept}" if kept.exists() else "no checkpoint was written yet"
     return SenetError(
-        f"{what} became {value} at step {step} (epoch {epoch}) of {kept.parent}; {last}. Try a lower "
-        f"learning rate than {rate} or a longer warm-up, in a new folder."
+        f"{what} became {value} at step {step} (epoch {epoch}) in {kept.parent}; {last}. Try a learning "
+        f"rate below {rate} or a longer warm-up, in a new folder."
     )

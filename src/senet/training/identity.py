@@ -28,16 +28,16 @@ def refuse_other_training(stored: Mapping[str, Any], wanted: Mapping[str, Any], 
     different = differences(stored, wanted, "there", "here")
     if not differences({**stored, "images": None}, {**wanted, "images": None}, "", "") and different:
         raise SenetError(
-            f"The images are not those that the folder {folder} was started with: their content, names, "
-            "labels or split changed. Put them back as they were, or name a new folder with --out."
+            f"The images are not those that the training in {folder} started with: their content, names, "
+            "labels or split have changed. Restore them, or choose another folder with --out."
         )
     if not different:
         return
     recipes = _recipes_of_two_lengths(stored, wanted)
     if recipes is None:
         raise SenetError(
-            f"The folder {folder} holds another training ({different}): "
-            "name a new folder with --out, or delete this one."
+            f"The folder {folder} contains another training ({different}): choose another folder with "
+            "--out, or delete this one."
         )
     obstacle = _obstacle(*recipes)
     if obstacle:

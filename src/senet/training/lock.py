@@ -41,8 +41,8 @@ def lock_folder(folder: Path, *, patience_seconds: float = 10.0, needed: bool = 
             _lock(stream, folder, patience_seconds)
         except OSError as error:
             raise SenetError(
-                f"The folder {folder} cannot be locked ({error.strerror}), so two runs could work in it at "
-                "once: name a folder that you may write to, on a file system with locks, with --out."
+                f"The folder {folder} cannot be locked ({error.strerror}), so two runs could write to it "
+                "at once: choose a writable folder on a file system with file locking, with --out."
             ) from error
         yield
 
@@ -58,6 +58,7 @@ def _lock(stream: TextIO, folder: Path, patience_seconds: float) -> None:
         except BlockingIOError as error:
             if time.monotonic() > deadline:
                 raise SenetError(
-                    f"Another senet process is using {folder}: wait for it, or choose another with --out."
+                    f"Another senet process is using {folder}: wait for it to end, or choose another "
+                    "folder with --out."
                 ) from error
             time.sleep(0.2)

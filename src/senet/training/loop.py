@@ -315,7 +315,7 @@ class _Loop:
         """Save and stop, all processes together."""
         self.save()
         where = self.position.describe(self.recipe.epochs, len(self.images.train))
-        raise TrainingInterrupted(f"Stopped in {self.folder} {where}; everything up to there is saved.")
+        raise TrainingInterrupted(f"Stopped in {self.folder} {where}; everything up to that point is saved.")
 
     def not_finite(self, what: str, value: float | str, step: int) -> SenetError:
         """Return the error for a training that has diverged."""

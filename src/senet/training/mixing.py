@@ -12,6 +12,7 @@ from torch import Tensor
 
 from senet.errors import SenetError
 from senet.randomness import seed_from
+from senet.text import counted
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,11 +50,11 @@ class Mixing:
     def __init__(self, *, mixup: float = 0.0, cutmix: float = 0.0, seed: int, repeats: int = 1) -> None:
         for name, value in (("mixup", mixup), ("cutmix", cutmix)):
             if not 0 <= value < math.inf:
-                raise SenetError(f"{name} is {value}, and it must be 0 (off) or above.")
+                raise SenetError(f"{name} must be 0 (off) or above, not {value}.")
         if mixup == 0 and cutmix == 0:
-            raise SenetError("Neither mixup nor cutmix is above 0: there is nothing to mix.")
+            raise SenetError("mixup and cutmix are both 0: there is nothing to mix.")
         if repeats < 1:
-            raise SenetError(f"repeats is {repeats}, and an image must come once at least.")
+            raise SenetError(f"repeats must be a whole number of at least 1, not {repeats}.")
         self.mixup, self.cutmix, self.seed, self.repeats = mixup, cutmix, seed, repeats
 
     def __call__(
@@ -96,8 +97,9 @@ class Mixing:
         groups = max(count - start, 0) // group
         if groups == 0:
             raise SenetError(
-                f"One process has {count} images at a time, too few for MixUp and CutMix to find a pair "
-                f"among them: take larger batches, or cut them into fewer parts, for {group} images or more."
+                f"MixUp and CutMix cannot form a pair from the {counted(count, 'image')} that a process gets "
+                "at a time: use larger batches, or fewer parts (--accumulate), so that "
+                f"it gets at least {group}."
             )
         return _Pairs(start, groups * self.repeats, (first + start) // 2)
 

@@ -133,8 +133,8 @@ def recompute(model: nn.Module, enable: bool) -> None:
     switch = getattr(model, "set_grad_checkpointing", None)
     if switch is None:
         raise SenetError(
-            f"{type(model).__name__} has no set_grad_checkpointing, as senet's and timm's networks have: "
-            "give it one, or leave out recompute."
+            "recompute needs a network with set_grad_checkpointing, as senet's and timm's have, but "
+            f"{type(model).__name__} has none: add it, or leave out recompute."
         )
     switch(enable)
 

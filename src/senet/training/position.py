@@ -74,7 +74,7 @@ class Position:
     def describe(self, epochs: int, batches: int) -> str:
         """Return where it stands as text, of so many epochs of so many batches."""
         if self.epoch >= epochs:
-            return f"after the last of {epochs} epochs"
+            return f"after the last of {counted(epochs, 'epoch')}"
         return f"in epoch {self.epoch + 1} of {epochs}, after batch {self.batch} of {batches}"
 
     def result(self) -> TrainingResult:

@@ -112,7 +112,7 @@ def join_processes(timeout_seconds: float) -> Iterator[Processes]:
         return
     if not torch.distributed.is_available():
         raise SenetError(
-            "This build of PyTorch cannot train with several processes: start one, without torchrun."
+            "This build of PyTorch cannot train with several processes: start one process, without torchrun."
         )
     with ends_with_parent(), _joined(timeout_seconds):
         try:
@@ -162,8 +162,8 @@ def lost_processes_explained() -> Iterator[None]:
         if not any(sign in text for sign in _SIGNS_OF_LOSS) or not torch.distributed.is_initialized():
             raise
         raise SenetError(
-            f"Another process of this training ended or did not answer ({_first_line(error)}): what was "
-            "saved is kept, and the same command resumes from there."
+            f"Another process of this training ended or did not respond ({_first_line(error)}): saved "
+            "work is kept, and the same command resumes from there."
         ) from error
 
 

@@ -38,103 +38,108 @@ class Recipe:
     """
 
     epochs: int | None = _setting(
-        None, "passes over the training images (default: chosen by their number and the network)"
+        None, "passes over the training images (default: chosen from their number and the network)"
     )
     batch_size: int | None = _setting(
-        None, "images per training step, over all processes (default: chosen by the number of images)"
+        None, "images per training step, over all processes (default: chosen from the number of images)"
     )
     accumulate: int = _setting(
-        1, "parts into which a batch is cut, whose gradients are added up: the same step in less memory"
+        1, "micro-batches per training step whose gradients are accumulated: the same step in less memory"
     )
     learning_rate: float | None = _setting(
         None,
-        "highest learning rate of SGD (default: in proportion to the batch size; lower with --weights or "
+        "peak learning rate of SGD (default: proportional to the batch size; lower with --weights or "
         "without BatchNorm)",
     )
-    momentum: float = _setting(0.9, "momentum of SGD: share of the last step kept")
+    momentum: float = _setting(0.9, "momentum factor of SGD")
     nesterov: bool = _setting(False, "use Nesterov momentum")
     weight_decay: float | None = _setting(
-        None, "L2 penalty on the parameters (default: 0.0005; 0.0001 with --weights)"
+        None, "weight decay, as an L2 penalty (default: 0.0005; 0.0001 with --weights)"
     )
-    decay_norm: bool = _setting(True, "let the L2 penalty act on biases and normalisation layers as well")
-    clip_norm: float = _setting(
-        0.0, "largest norm the gradient of all parameters may have before it is scaled down; 0 turns it off"
-    )
+    decay_norm: bool = _setting(True, "apply weight decay to biases and normalisation layers as well")
+    clip_norm: float = _setting(0.0, "clip the gradient norm over all parameters to this value; 0: off")
     schedule: Schedule = _setting(
-        "cosine", "how the learning rate falls: to zero along a cosine, or in steps"
+        "cosine", "how the learning rate falls: along a cosine to zero, or in steps"
     )
     step_epochs: tuple[int, ...] = _setting(
         (),
-        "with --schedule step: epochs after which the rate is multiplied by the step factor "
+        "with --schedule step: epochs after which the learning rate is multiplied by the step factor "
         "(default: after 30, 60 and 90 % of the epochs, as in the paper)",
     )
     step_factor: float | None = _setting(
-        None, "with --schedule step: what the rate is multiplied by (default: 0.1)"
+        None, "with --schedule step: factor applied to the learning rate (default: 0.1)"
     )
     warmup_epochs: float | None = _setting(
-        None, "epochs in which the rate rises from zero (default: a tenth of the epochs, at most 5)"
+        None, "epochs of linear learning-rate warm-up from zero (default: a tenth of the epochs, at most 5)"
     )
-    label_smoothing: float = _setting(0.0, "share of the target spread over all classes")
+    label_smoothing: float = _setting(0.0, "label smoothing: share of the target spread over all classes")
     ema_decay: float = _setting(
-        0.0, "decay of the moving average of the weights that is tested; 0 turns it off"
+        0.0, "decay of the exponential moving average (EMA) of the weights, which is what is tested; 0: off"
     )
     freeze_norm_epochs: int = _setting(
-        0, "last epochs in which BatchNorm's parameters and statistics stay as they are, as for SENet-154"
+        0, "last epochs in which BatchNorm's parameters and statistics are frozen, as for SENet-154"
     )
     sync_norm: bool = _setting(
-        False, "let BatchNorm see the images of all processes, as if one process had the whole batch"
+        False, "synchronise BatchNorm over all processes, as if one process had the whole batch"
     )
-    image_size: int = _setting(0, "side in pixels of what the network sees; 0 chooses by the images")
+    image_size: int = _setting(0, "image side in pixels at the network's input; 0: chosen from the images")
     crop: Crop = _setting(
         "auto",
-        "training crop: pad by 4 pixels and crop (small images), or a random area and aspect ratio resized; "
-        "auto chooses by the images",
+        "training crop: pad by 4 pixels and crop (small images), or a random area and aspect ratio "
+        "resized; auto: chosen from the images",
     )
     start_size: int = _setting(
         0,
-        "side in pixels of the first epoch's training images, which then grow to the image size; 0: off",
+        "image side in pixels in the first epoch, which then grows to the image size (progressive "
+        "resizing); 0: off",
     )
     grow_epochs: int = _setting(
-        0, "with --start-size: epochs until training images have their full size (0: three quarters of all)"
+        0, "with --start-size: epochs until training images reach full size; 0: three quarters of all epochs"
     )
     test_resize: int = _setting(
         0,
-        "shorter side in pixels of test images before their centre is cut out "
-        "(0: 256 for 224, 352 for 299, in this proportion for other sizes; small images are used whole)",
+        "shorter side in pixels to which test images are resized before the centre crop; 0: in the "
+        "proportion of 256 for 224 (352 for 299), small images are used whole",
     )
     least_area: float = _setting(
-        0.08, "smallest share of an image's area that a random crop keeps, with --crop resized"
+        0.08, "with --crop resized: smallest share of the image area that a random crop keeps"
     )
-    flip: bool = _setting(True, "mirror training images at random")
-    erasing: float = _setting(0.0, "probability of blanking a random square of a training image")
+    flip: bool = _setting(True, "flip training images horizontally at random")
+    erasing: float = _setting(
+        0.0, "random erasing: probability of blanking a random rectangle of a training image"
+    )
     cutout: int = _setting(
         0,
-        "side in pixels of a square of every training image that is filled with the mean colour, "
-        "its centre anywhere in the image; 0 turns it off, CIFAR-10 takes 16 and CIFAR-100 takes 8",
+        "Cutout: side in pixels of a square, centred anywhere in each training image, that is filled "
+        "with the mean colour; 0: off, CIFAR-10 uses 16 and CIFAR-100 uses 8",
     )
-    rotation: float = _setting(0.0, "largest angle in degrees by which a training image is turned")
+    rotation: float = _setting(0.0, "largest angle in degrees by which training images are rotated")
     jitter: int = _setting(
-        0, "largest grey level that is added to each pixel and channel at random, as for the released models"
+        0,
+        "largest grey level of the random noise added to each pixel and channel, as for the released models",
     )
-    randaugment: int = _setting(
-        0, "strength of RandAugment's operations on training images, 1 to 10; 0 turns it off"
-    )
-    randaugment_layers: int = _setting(2, "operations that RandAugment applies one after the other")
+    randaugment: int = _setting(0, "strength of RandAugment on training images, 1 to 10; 0: off")
+    randaugment_layers: int = _setting(2, "operations that RandAugment applies in a row")
     mixup: float = _setting(
-        0.0, "MixUp: both parameters of the beta distribution that two images' shares are drawn from; 0: off"
+        0.0, "MixUp: alpha of the beta distribution that mixing weights are drawn from; 0: off"
     )
     cutmix: float = _setting(
-        0.0, "CutMix: as for MixUp, for the area replaced by another image's; with both, each batch takes one"
+        0.0,
+        "CutMix: alpha, as for MixUp, for the area that is replaced by another image; 0: off; with "
+        "both, each batch uses one of them",
     )
-    repeats: int = _setting(1, "how often an image comes in a batch, augmented anew each time")
+    repeats: int = _setting(
+        1, "repeated augmentation: copies of each image in a batch, each augmented differently"
+    )
     sampling: Sampling = _setting(
-        "shuffle", "every image once per epoch, or balanced: every class equally often"
+        "shuffle", "shuffle: each image once per epoch; balanced: each class equally often"
     )
     class_weights: tuple[str, ...] = _setting(
-        (), "weight of each class in the loss: auto (rare classes weigh more), or as in cat=2 dog=0.5"
+        (), "class weights in the loss: auto (rare classes weigh more), or as in cat=2 dog=0.5"
     )
     precision: Precision = _setting(
-        "fp32", "arithmetic of forward and backward; bf16 and fp16 use autocast, fp16 scales the loss"
+        "fp32",
+        "precision of forward and backward pass; bf16 and fp16 use autocast, fp16 also scales the loss",
     )
 
     def __post_init__(self) -> None:
@@ -157,5 +162,5 @@ class FittedRecipe(Recipe):
         """Check that nothing is left open, and every value."""
         for name in CHOSEN:
             if getattr(self, name) is None:
-                raise SenetError(f"{name} is not chosen: give it, or have `choose` choose it.")
+                raise SenetError(f"{name} is not chosen: give it, or let `choose` choose it.")
         super().__post_init__()

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from senet.errors import SenetError, nearest
+from senet.text import counted
 from senet.training.recipe import Recipe
 
 # Counted in epochs, so that they shrink and grow with the number of epochs.
@@ -57,11 +58,11 @@ def _scale_epochs(values: dict[str, Any], changes: Mapping[str, Any]) -> list[st
     told = []
     for name, value in scaled.items():
         if name not in changes and value != values[name]:
-            told.append(f"{name} {_shown(values[name])} became {_shown(value)}")
+            told.append(f"{name} changes from {_shown(values[name])} to {_shown(value)}")
             values[name] = value
     if not told:
         return []
-    return [f"With {after} epochs instead of the recipe's {before}, {', '.join(told)}."]
+    return [f"With {counted(after, 'epoch')} instead of the recipe's {before}, {', '.join(told)}."]
 
 
 def _drop_steps(values: dict[str, Any], changes: Mapping[str, Any]) -> list[str]:
@@ -75,8 +76,8 @@ def _scale_rate(values: dict[str, Any], batch: Any) -> list[str]:
         return []
     values["learning_rate"] = float(f"{rate * batch / usual:.3g}")
     return [
-        f"The recipe's learning rate {rate:g} is for batches of {usual}: for {batch} it became "
-        f"{values['learning_rate']:g}, in proportion, as Goyal et al. (2017) scale it."
+        f"The recipe's learning rate {rate:g} is for a batch size of {usual}: for {batch} it is scaled in "
+        f"proportion to {values['learning_rate']:g} (Goyal et al., 2017)."
     ]
 
 

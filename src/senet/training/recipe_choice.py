@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from senet.text import counted
 from senet.training.recipe import FittedRecipe, Recipe
 
 # He et al. (2016) train CIFAR's networks at 0.1 for batches of 128; Goyal et al. (2017) change the rate in
@@ -62,7 +63,7 @@ def largest_size(situation: Situation) -> tuple[int, str]:
     if not situation.full_size:
         for fewer, size in SIZES_OF_FEW.items():
             if situation.images < fewer:
-                return size, f"for {situation.images:,} photographs and no weights"
+                return size, f"for {counted(situation.images, 'image')} without pretrained weights"
     return LARGEST_SIZE, ""
 
 
@@ -85,7 +86,9 @@ def choose(recipe: Recipe, situation: Situation) -> tuple[FittedRecipe, tuple[st
             values[name], text = rule(values, situation)
             told.append(text)
     if values["batch_size"] > situation.images and situation.images % values["accumulate"] == 0:
-        told.append(f"batches of all {situation.images:,} images, not of {values['batch_size']:,}")
+        told.append(
+            f"one batch of all {counted(situation.images, 'image')} instead of {values['batch_size']:,}"
+        )
         values["batch_size"] = situation.images
     return FittedRecipe(**values), tuple(told)
 
@@ -97,8 +100,8 @@ def _epochs(values: dict[str, Any], situation: Situation) -> tuple[int, str]:
     if situation.pretrained:
         wanted, least = wanted * FINE_TUNING_SHARE, LEAST_FINE_TUNING_EPOCHS
     epochs = max(least, min(MOST_EPOCHS, round(wanted)))
-    start = "from weights" if situation.pretrained else "from random values"
-    return epochs, f"{epochs} epochs (for {situation.images:,} images and {start})"
+    start = "from pretrained weights" if situation.pretrained else "from random initialisation"
+    return epochs, f"{counted(epochs, 'epoch')} (for {counted(situation.images, 'image')}, {start})"
 
 
 def _batch_size(values: dict[str, Any], situation: Situation) -> tuple[int, str]:
@@ -106,23 +109,23 @@ def _batch_size(values: dict[str, Any], situation: Situation) -> tuple[int, str]
     batch = SMALL_BATCH if images < FEW_IMAGES else BATCH if images < MANY_IMAGES else LARGE_BATCH
     pieces = values["accumulate"]
     batch = min(math.ceil(batch / pieces) * pieces, max(images // pieces, 1) * pieces)
-    return batch, f"batch size {batch} (for {images:,} images)"
+    return batch, f"batch size {batch} (for {counted(images, 'image')})"
 
 
 def _learning_rate(values: dict[str, Any], situation: Situation) -> tuple[float, str]:
     batch = min(values["batch_size"], situation.images, LARGEST_SCALED_BATCH)
-    rate, why = RATE, f"for batches of {batch:,}"
+    rate, why = RATE, f"for batch size {batch:,}"
     if not situation.normalised:
-        rate, why = RATE_WITHOUT_NORM, f"{why} and no BatchNorm"
+        rate, why = RATE_WITHOUT_NORM, f"{why}, no BatchNorm"
     if situation.pretrained:
-        rate, why = min(rate, FINE_TUNING_RATE), f"{why} and from weights"
+        rate, why = min(rate, FINE_TUNING_RATE), f"{why}, pretrained weights"
     rate = float(f"{rate * batch / RATE_BATCH:.3g}")
     return rate, f"learning rate {rate:g} ({why})"
 
 
 def _warmup_epochs(values: dict[str, Any], situation: Situation) -> tuple[float, str]:
     epochs = min(round(WARMUP_SHARE * values["epochs"], 2), MOST_WARMUP_EPOCHS)
-    return epochs, f"warm-up of {epochs:g} epochs"
+    return epochs, f"warm-up over {epochs:g} epoch{'' if epochs == 1 else 's'}"
 
 
 def _weight_decay(values: dict[str, Any], situation: Situation) -> tuple[float, str]:

@@ -107,20 +107,18 @@ def read_recipe_file(name: str | Path) -> RecipeFile:
         text = path.read_text(encoding="utf-8")
         content = tomllib.loads(text)
     except OSError as error:
-        raise SenetError(
-            f"The recipe {path} cannot be read ({error.strerror}): name another file."
-        ) from error
+        raise SenetError(f"The recipe {path} cannot be read ({error.strerror}): check the path.") from error
     except (ValueError, RecursionError) as error:  # TOML's errors and those of the encoding are ValueErrors
         reason = " ".join(str(error).split())[:160]
         raise SenetError(
-            f"The recipe {path} is not TOML ({reason}): write lines such as learning_rate = 0.6."
+            f"The recipe {path} is not valid TOML ({reason}): write lines such as learning_rate = 0.6."
         ) from error
     settings = {each.name for each in fields(Recipe)}
     for key in content:
         if key not in settings and key not in _TEXTS:
             raise SenetError(
-                f"The recipe {path} sets {shown(key)}, which is not a training setting: "
-                f"'senet train --help' lists them.{nearest(key, settings)}"
+                f"The recipe {path} sets {shown(key)}, which is not a training setting: 'senet train "
+                f"--help' lists them.{nearest(key, settings)}"
             )
     file = RecipeFile(
         name=path.stem if path.parent == FOLDER else str(path),
@@ -145,21 +143,21 @@ def _find(name: str | Path) -> Path:
     if path.is_file():
         return path
     raise SenetError(
-        f"There is no recipe {str(name)!r}: choose one of {', '.join(names)}, or name a TOML file."
-        f"{nearest(str(name), names)}"
+        f"There is no recipe {str(name)!r}: choose one of {', '.join(names)}, or name a TOML "
+        f"file.{nearest(str(name), names)}"
     )
 
 
 def _text(content: Mapping[str, Any], key: str, path: Path) -> str:
     value = content.get(key, "")
     if not isinstance(value, str):
-        raise SenetError(f"{key} in the recipe {path} is {shown(value)}; it must be text.")
+        raise SenetError(f"{key} in the recipe {path} must be a string, not {shown(value)}.")
     return value
 
 
 def _sentences(value: Any, path: Path) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise SenetError(f"{_LIMITS} in the recipe {path} is {shown(value)}; it must be a list of texts.")
+        raise SenetError(f"{_LIMITS} in the recipe {path} must be a list of strings, not {shown(value)}.")
     return tuple(value)
 
 
@@ -171,12 +169,13 @@ def _sourced(key: str, entry: Any, path: Path) -> SourcedValue:
     if unknown or "value" not in entry:
         problem = f"has {shown(unknown[0])}" if unknown else "has no value"
         raise SenetError(
-            f"[{key}] in the recipe {path} {problem}; it takes value, and if you like source and status."
+            f"[{key}] in the recipe {path} {problem}: it must have value, and may have source and status."
         )
     source, status = (_text(entry, name, path) for name in ("source", "status"))
     if status and status not in STATUSES:
         raise SenetError(
-            f"The status of {key} in the recipe {path} is {shown(status)}; choose {', '.join(STATUSES)}."
+            f"The status of {key} in the recipe {path} must be one of {', '.join(STATUSES)}, not "
+            f"{shown(status)}."
         )
     return SourcedValue(value=_typed(key, entry["value"], path), source=source, status=status)
 

@@ -122,7 +122,7 @@ class Keeper:
         refuse_other_training(state["identity"], self.identity, self.folder)
         if source != self.path:
             self.progress.note(
-                f"{self.path} is missing or damaged: resuming from {source.name}, the one before it."
+                f"{self.path} is missing or damaged: resuming from {source.name}, the previous checkpoint."
             )
         position = Position(**state["position"])
         if position.predictions and extends(state["identity"], self.identity):
@@ -141,7 +141,7 @@ class Keeper:
             # torch's own checks of names, shapes and kinds.
             reason = " ".join(str(error).split())[:160]
             raise SenetError(
-                f"{source} does not fit this network and recipe ({reason}): name a new folder with --out."
+                f"{source} does not fit this network and recipe ({reason}): choose another folder with --out."
             ) from error
         return position
 
@@ -149,11 +149,13 @@ class Keeper:
         """Say what going on in another way than before changes."""
         if processes != self.processes.count:
             self.progress.note(
-                f"{self.folder} was started with {processes} process{'es' if processes > 1 else ''} and goes "
-                f"on with {self.processes.count}: images, their order and the learning rate stay; what "
-                "dropout draws, BatchNorm's statistics without sync_norm, and rounding differ."
+                f"{self.folder} was started with {counted(processes, 'process')} and continues with "
+                f"{self.processes.count}: images, their order and the learning rate are the same; "
+                "dropout, BatchNorm's statistics (without sync_norm) and rounding differ."
             )
         elif threads != torch.get_num_threads():
             # Sums are split over threads: another number of them would round differently.
             torch.set_num_threads(threads)
-            self.progress.note(f"Resuming with {counted(threads, 'thread')}, as {self.folder} was started.")
+            self.progress.note(
+                f"Resuming with {counted(threads, 'thread')}, as {self.folder} was started with."
+            )

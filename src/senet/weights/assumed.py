@@ -15,8 +15,9 @@ from senet.weights.own import spec_name
 from senet.weights.packages import OWN
 
 _TENSORS_ONLY = (
-    "The file holds tensors only, so what none of them shows is as asked for: strides, activations, pools, "
-    "and the gate, squeeze and placement of SE (senet.save_weights writes them too)."
+    "The file contains only tensors, so everything that they do not show is assumed as requested: "
+    "strides, activations, pooling, and the gate, squeeze and placement of SE (senet.save_weights stores "
+    "these too)."
 )
 
 
@@ -41,8 +42,8 @@ def assumptions(
     if not forms and not look_alikes:
         return ()
     sentence = (
-        f"Only the call says that this is {spec_name(spec)}; the tensors of "
-        f"{' and of '.join(dict.fromkeys((*forms, *look_alikes)))} are the same in name and shape."
+        f"Only the requested name says that this is {spec_name(spec)}; the tensors of "
+        f"{' and of '.join(dict.fromkeys((*forms, *look_alikes)))} have the same names and shapes."
     )
     if forms:
         warnings.warn(f"{checkpoint.source}: {sentence}", stacklevel=4)

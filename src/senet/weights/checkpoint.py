@@ -66,6 +66,6 @@ def inserted_settings(metadata: Mapping[str, str], source: str) -> Mapping[str, 
         settings = None
     if not isinstance(settings, dict):
         raise SenetError(
-            f"The metadata of {source} does not tell how SE was inserted: write it again with 'senet insert'."
+            f"The metadata of {source} does not say how SE was inserted: write it again with 'senet insert'."
         )
     return settings

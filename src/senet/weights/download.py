@@ -37,10 +37,10 @@ def download(url: str, *, hashed: bool = True) -> Path:
     if path.is_file():
         return path
     address = urlsplit(url)
-    by_hand = f"or fetch {url} elsewhere and give its path as weights"
+    by_hand = f"or download {url} elsewhere and give its path as weights"
     if not reachable(url):
         raise SenetError(
-            f"{address.hostname} cannot be reached to fetch {name}: check the network, {by_hand}."
+            f"{address.hostname} cannot be reached to download {name}: check the network, {by_hand}."
         )
     wanted = _HASH.search(name) if hashed else None
     try:
@@ -48,12 +48,12 @@ def download(url: str, *, hashed: bool = True) -> Path:
         torch.hub.download_url_to_file(url, str(path), wanted[1] if wanted else None)
     except (OSError, http.client.HTTPException) as error:
         raise SenetError(
-            f"{name} could not be fetched from {address.hostname} ({reason_of(error)}): try again, {by_hand}."
+            f"{name} could not be downloaded from {address.hostname} ({reason_of(error)}): try again, "
+            f"{by_hand}."
         ) from error
     except RuntimeError as error:
         raise SenetError(
-            f"What {address.hostname} sent for {name} is not that file, its hash is another: try again, "
-            f"{by_hand}."
+            f"The download of {name} from {address.hostname} has a wrong checksum: try again, {by_hand}."
         ) from error
     return path
 

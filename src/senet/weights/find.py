@@ -28,8 +28,8 @@ def find_checkpoint(weights: str | Path, name: str) -> Checkpoint:
     if not isinstance(weights, str | PurePath) or not str(weights):
         kind = "empty" if isinstance(weights, str) else f"of type {type(weights).__name__}"
         raise SenetError(
-            f"weights is {kind}; give a path, owner/name on the Hugging Face Hub, or one of "
-            "senet.list_weights()."
+            "weights must be a path, owner/name on the Hugging Face Hub, or one of senet.list_weights(), "
+            f"not {kind}."
         )
     path = user_path(weights)
     if path.is_dir() and (isinstance(weights, PurePath) or release_of_tag(weights, name) is None):
@@ -50,8 +50,8 @@ def find_checkpoint(weights: str | Path, name: str) -> Checkpoint:
     tags = [*PACKAGE_TAGS, *list_weights(name)]
     shown = ", ".join(tags[:_MOST_SHOWN]) + (" or more of senet.list_weights" if tags[_MOST_SHOWN:] else "")
     raise SenetError(
-        f"There is no file {weights!r}, and it is neither owner/name on the Hugging Face Hub nor a released "
-        f"checkpoint of {name}: check the path, or choose one of {shown}.{nearest(weights, tags)}"
+        f"There is no file {weights!r}, and it is neither owner/name on the Hugging Face Hub nor a "
+        f"released checkpoint of {name}: check the path, or choose one of {shown}.{nearest(weights, tags)}"
     )
 
 
@@ -67,15 +67,15 @@ def run_checkpoint(folder: Path) -> Path:
     trainings = sorted(each.parent.name for each in folder.glob(f"*/{CHECKPOINT_NAME}"))
     if trainings:
         raise SenetError(
-            f"{folder} holds several trainings: name one of its folders {', '.join(trainings)}, such as "
-            f"{folder / trainings[-1]}."
+            f"{folder} contains several trainings: choose one of its folders {', '.join(trainings)}, such "
+            f"as {folder / trainings[-1]}."
         )
     files = sorted(each.name for each in folder.iterdir() if each.suffix in SUFFIXES and each.is_file())
     if files:
         shown = ", ".join(files[:_MOST_SHOWN])
-        raise SenetError(f"{folder} is a folder without {CHECKPOINT_NAME}: name a file in it ({shown}).")
+        raise SenetError(f"{folder} is a folder without {CHECKPOINT_NAME}: choose a file in it ({shown}).")
     raise SenetError(
-        f"{folder} is a folder without {CHECKPOINT_NAME} or another file of weights: name a run folder or "
+        f"{folder} is a folder without {CHECKPOINT_NAME} or another file of weights: give a run folder or "
         "a file of weights."
     )
 
@@ -91,7 +91,7 @@ def _of_folder(folder: Path) -> Checkpoint:
         path, checkpoint = earlier, read_checkpoint(earlier)
     if path.name == CHECKPOINT_NAME:
         return checkpoint
-    note = f"{folder / CHECKPOINT_NAME} is missing or damaged: {PREVIOUS_NAME} was taken."
+    note = f"{folder / CHECKPOINT_NAME} is missing or damaged: {PREVIOUS_NAME} is used instead."
     return replace(checkpoint, notes=(*checkpoint.notes, note))
 
 

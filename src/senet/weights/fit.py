@@ -12,6 +12,7 @@ from senet.blocks.se_config import SEConfig
 from senet.errors import SenetError
 from senet.networks.preprocess import WORDNET_ORDER, Preprocess
 from senet.networks.specs import NetworkSpec
+from senet.text import counted
 from senet.weights.checkpoint import Checkpoint
 from senet.weights.fold import fold_biases
 from senet.weights.naming import Naming
@@ -80,7 +81,7 @@ def fit(
         raise SenetError(f"{checkpoint.source} cannot be loaded: {naming.refusal}.")
     if not naming.form(spec):
         raise MisfitError(
-            f"{checkpoint.source} has weights of networks {naming.form_text}; {spec_name(spec)} does not"
+            f"{checkpoint.source} has weights of networks {naming.form_text}, unlike {spec_name(spec)}"
         )
     base, option_changes = _with_options(checkpoint, naming, spec)
     state, names, dropped = _renamed(checkpoint, naming, base)
@@ -158,8 +159,8 @@ def _renamed(
             dropped.append(theirs)
         elif ours in state:
             raise MisfitError(
-                f"{checkpoint.source} has two tensors for {ours}, {names[ours]} and {theirs}, so it is of "
-                "no single network"
+                f"{checkpoint.source} has two tensors for {ours}, {names[ours]} and {theirs}, so it does "
+                "not belong to a single network"
             )
         else:
             state[ours], names[ours] = tensor, theirs
@@ -173,17 +174,17 @@ def _fitted_se(
     blocks, source = se_blocks(state), checkpoint.source
     if spec.se is None:
         if blocks:
-            raise MisfitError(f"{source} has SE blocks, and the plain {spec.name} has none")
+            raise MisfitError(f"{source} has SE blocks, but the plain {spec.name} has none")
         return None, ()
     if not blocks:
         if chosen and spec.se.gate != "double_sigmoid":
             raise SenetError(
-                f"{source} has weights of the plain {spec.name}, and new SE blocks with the gate "
-                f"{spec.se.gate!r} would spoil them: ask for SEConfig(gate='double_sigmoid', "
-                "start='identity'), as senet.create_model does by itself where it is given weights and no se."
+                f"{source} has weights of the plain {spec.name}, which new SE blocks with the gate "
+                f"{spec.se.gate!r} would disturb: choose SEConfig(gate='double_sigmoid', "
+                "start='identity'), the default of senet.create_model when weights are given without se."
             )
         identity = replace(spec.se, gate="double_sigmoid", start="identity")
-        return identity, ("The SE blocks are new; every gate is exactly 1 until it is trained.",)
+        return identity, ("The SE blocks are new; every gate is exactly 1 until trained.",)
     told = checkpoint.spec.se if checkpoint.spec is not None else None
     # Of our own state dicts nothing tells what tensors do not show, so it is what was asked for.
     found = told or inferred_se(blocks, spec.se if naming is OWN else spec.default_se)
@@ -191,7 +192,7 @@ def _fitted_se(
         shown = ", ".join(f"{block.hidden} of {block.channels}" for block in list(blocks.values())[:3])
         sentence = f"{source} has SE blocks with hidden units ({shown}) that no usual setting gives"
         if naming is OWN:
-            raise SenetError(f"{sentence}: name the SEConfig that it was made with as se.")
+            raise SenetError(f"{sentence}: give the SEConfig that it was created with as se.")
         raise MisfitError(sentence)
     return agreed_se(
         spec.se,
@@ -211,7 +212,9 @@ def _folded(
     except SenetError as error:
         raise MisfitError(f"{source} does not fit: {str(error).rstrip('.')}") from error
     count = len(state) - len(folded)
-    changes = (f"{count} biases of convolutions are taken up by the BatchNorms behind them.",)
+    changes = (
+        f"{counted(count, 'convolution bias', 'convolution biases')} folded into the following BatchNorms.",
+    )
     return folded, changes if count else ()
 
 
@@ -230,8 +233,8 @@ def _refuse_not_finite(state: Mapping[str, Tensor], names: Mapping[str, str], so
     for key, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise SenetError(
-                f"{source} has values that are not finite in {names[key]}: its training diverged, or the "
-                "file is damaged, so take another one."
+                f"{source} has values that are not finite in {names[key]}: its training diverged or the "
+                "file is damaged, so use another file."
             )
 
 

@@ -36,7 +36,7 @@ def fold_biases(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tenso
         if mean is None:
             raise SenetError(
                 f"The bias {name}.bias cannot be folded: this network's {name} has none, and the weights "
-                "hold no running mean of a BatchNorm behind it; load them into a network with that bias."
+                "have no running mean of a following BatchNorm; load them into a network with that bias."
             )
         folded[f"{norm}.running_mean"] = mean - bias.to(mean)
     return folded

@@ -11,6 +11,7 @@ from typing import Any
 
 from senet.errors import SenetError
 from senet.networks.preprocess import WORDNET_ORDER, Preprocess
+from senet.text import counted
 from senet.weights.checkpoint import Checkpoint
 from senet.weights.download import reachable, reason_of
 from senet.weights.known import TIMM
@@ -39,14 +40,16 @@ def hub_checkpoint(repository: str) -> Checkpoint:
             checkpoint, the network is down, or as `read_checkpoint`.
     """
     if not is_repository(repository):
-        raise SenetError(f"{repository!r} is no repository of the Hugging Face Hub: give it as owner/name.")
+        raise SenetError(
+            f"{repository!r} is not the name of a repository on the Hugging Face Hub: give it as owner/name."
+        )
     try:
         import huggingface_hub.constants
         import huggingface_hub.errors
     except ImportError as error:
         raise SenetError(
-            f"{repository!r} is no file here; to look for it on the Hugging Face Hub, first run "
-            'pip install "senet[hub]".'
+            f"{repository!r} is not a file on this machine; to look for it on the Hugging Face Hub, first "
+            'run pip install "senet[hub]".'
         ) from error
     files = _files(huggingface_hub, repository)
     name = _weights_file(files, repository)
@@ -64,10 +67,14 @@ def _weights_file(files: list[str], repository: str) -> str:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise SenetError(f"{repository} on the Hugging Face Hub has no checkpoint that senet can read.")
+        raise SenetError(
+            f"{repository} on the Hugging Face Hub has no checkpoint that senet can read: "
+            "download it and "
+            "convert it to safetensors."
+        )
     raise SenetError(
-        f"{repository} on the Hugging Face Hub has {len(found)} checkpoints, {found[0]} and others: download "
-        "one of them and give its path as weights."
+        f"{repository} on the Hugging Face Hub has {counted(len(found), 'checkpoint')}, {found[0]} and "
+        "others: download one of them and give its path as weights."
     )
 
 
@@ -85,8 +92,8 @@ def _with_config(checkpoint: Checkpoint, path: Path, repository: str) -> Checkpo
         )
     except (ValueError, KeyError, TypeError) as error:
         raise SenetError(
-            f"{_CONFIG} of {repository} cannot be understood ({reason_of(error)}): download the checkpoint "
-            "alone and give its path as weights."
+            f"{_CONFIG} of {repository} is invalid ({reason_of(error)}): download only the checkpoint and "
+            "give its path as weights."
         ) from error
 
 
@@ -110,8 +117,8 @@ def _files(hub: ModuleType, repository: str) -> list[str]:
         cached = _cached(hub, repository)
         if not cached:
             raise SenetError(
-                f"{repository!r} is no file here, and the Hugging Face Hub cannot be reached: check the "
-                "spelling of the path, or the network."
+                f"{repository!r} is not a file on this machine, and the Hugging Face Hub cannot be "
+                "reached: check the spelling of the path, or the network."
             )
         return cached
     try:
@@ -143,15 +150,15 @@ def _fetched(hub: ModuleType, repository: str, name: str) -> Path:
 def _explained(hub: ModuleType, repository: str, error: Exception) -> SenetError:
     if isinstance(error, hub.errors.GatedRepoError):
         return SenetError(
-            f"{repository} needs permission: ask on huggingface.co/{repository}, then log in with "
-            "`hf auth login`."
+            f"{repository} is gated: request access at huggingface.co/{repository}, then log in with `hf "
+            "auth login`."
         )
     if isinstance(error, hub.errors.RepositoryNotFoundError):
         return SenetError(
-            f"{repository!r} is no file here, nor a repository of the Hugging Face Hub that you may see: "
-            "check the spelling, or log in with `hf auth login`."
+            f"{repository!r} is not a file on this machine, nor a repository on the Hugging Face Hub that "
+            "you can access: check the spelling, or log in with `hf auth login`."
         )
     return SenetError(
-        f"{repository!r} is no file here, and it could not be downloaded from the Hugging Face Hub "
-        f"({reason_of(error)}): check the network and try again."
+        f"{repository!r} is not a file on this machine, and could not be downloaded from the Hugging Face "
+        f"Hub ({reason_of(error)}): check the network and try again."
     )

@@ -17,7 +17,7 @@ from senet.weights.packages import OWN, naming_for, namings_of
 from senet.weights.se_of import se_blocks
 from senet.weights.shapes import MisfitError
 
-_ADVICE = "take a complete file of this network, or create the network that the file is of"
+_ADVICE = "use a complete file of this network, or create the network that the file belongs to"
 
 
 def fit_or_refuse(
@@ -57,8 +57,8 @@ def _refusal(
     name = spec_name(spec)
     if name in found and checkpoint.spec is None:
         return (
-            f"{checkpoint.source} has no classifier: say with num_classes how many classes a fresh one shall "
-            "have, or 0 to leave it out."
+            f"{checkpoint.source} has no classifier: set num_classes to the number of classes of a new "
+            "one, or to 0 for none."
         )
     if not found or name in found:
         return f"{misfit}: {_ADVICE}."
@@ -66,7 +66,7 @@ def _refusal(
     form = "" if naming.form(spec) else f" {naming.form_text},"
     advised = first if spec.se is None else twin_name(first)
     return (
-        f"{checkpoint.source} holds weights of {' or '.join(found)} ({packages}),{form} not of {name}: "
+        f"{checkpoint.source} has weights of {' or '.join(found)} ({packages}),{form} not of {name}: "
         f"create {advised!r} instead."
     )
 
@@ -105,14 +105,14 @@ def _refuse_other_name(checkpoint: Checkpoint, naming: Naming, spec: NetworkSpec
     if reference in LOOK_ALIKES.get(package, ()):
         like = LOOK_ALIKES[package][reference]
         raise SenetError(
-            f"{checkpoint.source} is of {package}'s {reference}, which has the tensors of {like.network} but "
-            f"{like.does}, as no senet network does: take another checkpoint."
+            f"{checkpoint.source} belongs to {package}'s {reference}, which has the tensors of "
+            f"{like.network} but {like.does}, which no senet network does: use another checkpoint."
         )
     network = KNOWN[package][reference]
     if plain_name(network) != spec.name:
         # Plain weights serve a twin as well, so whoever asked for SE is named the twin.
         fitting = network if spec.se is None else twin_name(network)
         raise SenetError(
-            f"{checkpoint.source} is of {package}'s {reference}, which is {network} here and not "
+            f"{checkpoint.source} belongs to {package}'s {reference}, which is {network} here, not "
             f"{spec_name(spec)}: create {fitting!r} instead."
         )

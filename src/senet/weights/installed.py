@@ -57,7 +57,7 @@ def _why_not(package: str) -> str:
         importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name == package:
-            return f"{package} is not installed; pip install {package} to have it measured too."
+            return f"{package} is not installed; run pip install {package} to measure it too."
         return f"{package} cannot be imported ({error})."
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
         # torchvision beside a torch it was not built for, and all that import it.

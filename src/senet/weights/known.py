@@ -112,7 +112,7 @@ class LookAlike(NamedTuple):
     does: str
 
 
-_BLURS = "blurs where it strides"
+_BLURS = "blurs before downsampling"
 _SHAKES = "scales its branches (ShakeDrop)"
 
 LOOK_ALIKES: dict[str, dict[str, LookAlike]] = {

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from senet.blocks.squeeze_excitation import SqueezeExcitation
 from senet.errors import SenetError
 from senet.networks.network import Network
+from senet.text import counted
 from senet.weights.checkpoint import Checkpoint
 from senet.weights.find import find_checkpoint
 from senet.weights.fit import Fitted, other_options
@@ -44,9 +45,9 @@ def load_weights(model: nn.Module, weights: str | Path) -> LoadReport:
     if different:
         name = different[0]
         raise SenetError(
-            f"{checkpoint.source} needs {name}={getattr(fitted.spec, name)!r} and this network has "
-            f"{getattr(network.spec, name)!r}: senet.create_model({spec_name(network.spec)!r}, weights=...) "
-            "builds it so."
+            f"{checkpoint.source} needs {name}={getattr(fitted.spec, name)!r}, but this network has "
+            f"{getattr(network.spec, name)!r}: build it with "
+            f"senet.create_model({spec_name(network.spec)!r}, weights=...)."
         )
     return fill(network, fitted, checkpoint)
 
@@ -62,12 +63,11 @@ def senet_network(model: nn.Module, function: str) -> Network:
         # torch.compile; DataParallel and its distributed kin.
         inner = getattr(inner, "_orig_mod", getattr(inner, "module", None))
     if not isinstance(inner, Network):
-        raise SenetError(
-            f"{function} takes a network of senet.create_model, not a {type(model).__name__}: build one."
-        )
+        raise SenetError(f"{function} needs a network of senet.create_model, not a {type(model).__name__}.")
     if any(tensor.is_meta for tensor in inner.state_dict().values()):
         raise SenetError(
-            f"{function} takes a network with memory, not one on the meta device: build it on another device."
+            f"{function} needs a network with allocated memory, not one on the meta device: build it on "
+            "another device."
         )
     return inner
 
@@ -137,13 +137,14 @@ def _transfer(network: Network, fitted: Fitted) -> _Transfer:
     if classifier is not None and f"{classifier}.weight" in new:
         there_are = f"has {there.num_classes}" if there.num_classes else "has no classifier"
         changes.append(
-            f"The classifier of {here.num_classes} classes is not the checkpoint's, which {there_are}."
+            f"The classifier for {counted(here.num_classes, 'class')} is new, because the checkpoint "
+            f"{there_are}."
         )
     if there.in_channels != here.in_channels:
         how = "summed" if here.in_channels == 1 else "repeated and scaled"
         changes.append(
-            f"The first convolution's weights for {there.in_channels} channels are {how} for images of "
-            f"{here.in_channels}."
+            f"The first convolution's weights for {counted(there.in_channels, 'channel')} are {how} for "
+            f"images with {here.in_channels}."
         )
     return _Transfer(values, tuple(new), tuple(changes))
 

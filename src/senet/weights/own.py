@@ -67,10 +67,10 @@ def to_metadata(
     name = spec_name(spec)
     base = network_spec(name)
     if type(base) is not type(spec):
-        raise SenetError(f"This {name} is not the network that senet knows under this name.")
+        raise SenetError(f"This {name} differs from the network that senet knows by that name.")
     if classes is not None and len(classes) != spec.num_classes:
         raise SenetError(
-            f"{len(classes)} names of classes were given for a network of {spec.num_classes} classes."
+            f"classes must have one name per output, {spec.num_classes} in all, not {len(classes)}."
         )
     changed = {
         each.name: _plain(getattr(spec, each.name))
@@ -153,8 +153,8 @@ def from_metadata(text: str, state: dict[str, Tensor], source: str) -> Checkpoin
         # Of the schema, of an unknown network, or of a setting of a newer senet.
         reason = str(error).rstrip(".")[:200]
         raise SenetError(
-            f"The metadata of {source} cannot be understood ({reason}): another version of senet wrote it, "
-            "or it was changed by hand, so take the file as that version wrote it."
+            f"The metadata of {source} is invalid ({reason}): it was written by another version of senet "
+            "or edited by hand, so use the original file."
         ) from error
 
 
@@ -217,26 +217,24 @@ def from_training(value: Mapping[str, Any], source: str, chosen: str | None = No
             changed it.
     """
     if chosen not in (None, "model", "average"):
-        raise SenetError(f"{source} holds nothing called {chosen!r}: choose 'model' or 'average'.")
+        raise SenetError(f"{source} has no entry {chosen!r}: choose 'model' or 'average'.")
     try:
         return _from_training(value, source, chosen)
     except SchemaError as error:
-        raise SenetError(
-            f"{source} cannot be used ({error}): take the checkpoint as it was written."
-        ) from error
+        raise SenetError(f"{source} cannot be used ({error}): use the original checkpoint.") from error
 
 
 def _from_training(value: Mapping[str, Any], source: str, chosen: str | None) -> Checkpoint:
     schema = Schema(extensible=(_Training, _Average, _Trained, _TestedAs, _Options))
     training: _Training = schema.build(_Training, dict(value), "checkpoint")
     if chosen == "average" and training.average is None:
-        raise SenetError(f"{source} has no moving average: leave '#average' out.")
+        raise SenetError(f"{source} has no moving average: leave out '#average'.")
     average = None if chosen == "model" else training.average
     notes = []
     if average:
         notes.append(
-            "The moving average of the weights was taken, which the training evaluated "
-            f"(weights={f'{source}#model'!r} takes the weights themselves)."
+            "The moving average of the weights is used, as in the training's own evaluation (use "
+            f"weights={f'{source}#model'!r} for the weights themselves)."
         )
     state, told = average.values if average else training.model, training.provenance
     known: dict[str, Any] = {"state": state, "source": source, "is_training": True, "provenance": told}
@@ -256,8 +254,8 @@ def _from_training(value: Mapping[str, Any], source: str, chosen: str | None) ->
     if told is None:
         known["preprocess"] = _preprocess_of(spec, trained.recipe)
         notes.append(
-            f"{source} is of an older senet and does not tell mean and std of its training images: set "
-            "model.preprocess to them."
+            f"{source} was written by an older senet and lacks the mean and std of its training images: "
+            "set model.preprocess to them."
         )
     return Checkpoint(**known, own=True, spec=spec, notes=tuple(notes))
 
@@ -273,14 +271,16 @@ def _refuse_unusable(preprocess: Preprocess) -> None:
     if not all(map(math.isfinite, (*preprocess.mean, *preprocess.std))):
         raise SchemaError("metadata.preprocess has a mean or std that is not finite")
     if preprocess.resize > _LARGEST_SIDE:
-        raise SchemaError(f"metadata.preprocess.resize is {preprocess.resize}, more than {_LARGEST_SIDE}")
+        raise SchemaError(
+            f"metadata.preprocess.resize must be at most {_LARGEST_SIDE}, not {preprocess.resize}"
+        )
 
 
 def _refuse_huge(spec: NetworkSpec) -> None:
     """Refuse a network that could not be built, before anybody tries."""
     depths = getattr(spec, "depths", ())
     if min(depths, default=1) < 1 or sum(depths) > _MOST_UNITS:
-        raise SchemaError(f"depths is {depths}, where up to {_MOST_UNITS} units belong")
+        raise SchemaError(f"depths must have at most {_MOST_UNITS} units, not {depths}")
     numbers = [each for value in asdict(spec).values() for each in _numbers(value)]
     if max(numbers, default=0) > _LARGEST_SIDE or min(numbers, default=0) < 0:
         raise SchemaError(f"{spec_name(spec)} has a size of {max(numbers, key=abs)}")

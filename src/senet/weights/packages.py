@@ -45,15 +45,15 @@ def _always(key_map: KeyMap) -> Callable[[NetworkSpec], KeyMap]:
     return lambda spec: key_map
 
 
-_IN_3X3: dict[str, Any] = {"form": _strides_in("3x3"), "form_text": "which stride in the 3x3 convolution"}
+_IN_3X3: dict[str, Any] = {"form": _strides_in("3x3"), "form_text": "with the stride in the 3x3 convolution"}
 _IN_1X1: dict[str, Any] = {
     "form": _strides_in("1x1"),
-    "form_text": "which stride in the first 1x1 convolution",
+    "form_text": "with the stride in the first 1x1 convolution",
 }
 _RELU_BEFORE_SE = (
-    "timm's legacy_seresnet18 and 34 have a ReLU between the last BatchNorm and SE, which no senet network "
-    "computes: give se_resnet18 or se_resnet34 the plain weights of torchvision or timm instead, whose gates "
-    "then start as identity"
+    "timm's legacy_seresnet18 and 34 have a ReLU between the last BatchNorm and SE, unlike any senet "
+    "network: give se_resnet18 or se_resnet34 the plain weights of torchvision or timm instead; their "
+    "gates then start at identity"
 )
 
 NAMINGS: tuple[Naming, ...] = (
@@ -232,7 +232,7 @@ NAMINGS: tuple[Naming, ...] = (
         has=(r"^conv_stem\.weight", r"^blocks\.0\.0\.conv_dw\.weight"),
         key_map=_always(mobile.from_timm),
         form=_has_relu6,
-        form_text="whose activation is ReLU6",
+        form_text="with ReLU6",
         preprocess=_HALF,
     ),
     Naming(
@@ -241,7 +241,7 @@ NAMINGS: tuple[Naming, ...] = (
         has=(r"^features\.stage1\.unit1\.dw_conv\.conv\.weight",),
         key_map=_always(mobile.from_pytorchcv),
         form=_has_relu,
-        form_text="whose activation is ReLU",
+        form_text="with ReLU",
     ),
     Naming(
         packages=(PYTORCHCV,),

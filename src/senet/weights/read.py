@@ -26,7 +26,7 @@ from senet.weights.own import (
 )
 from senet.weights.state_dicts import network_weights
 
-_ADVICE = "give a safetensors file or one that torch.save wrote, or download it again"
+_ADVICE = "give a safetensors file or one written by torch.save, or download it again"
 
 
 def read_checkpoint(path: Path, source: str | None = None, chosen: str | None = None) -> Checkpoint:
@@ -44,7 +44,7 @@ def read_checkpoint(path: Path, source: str | None = None, chosen: str | None = 
     """
     source = source or str(path)
     if path.is_dir():
-        raise SenetError(f"{source} is a folder: name a file of weights.")
+        raise SenetError(f"{source} is a folder: give a file of weights.")
     try:
         with path.open("rb") as file:
             head = file.read(512)
@@ -66,7 +66,7 @@ def _refuse_other_kinds(head: bytes, source: str) -> None:
             f"{source} is a web page, not a checkpoint: download the file itself, not the page about it."
         )
     if text.startswith(b"version https://git-lfs"):
-        raise SenetError(f"{source} only points to a file in git LFS: run `git lfs pull` to get that file.")
+        raise SenetError(f"{source} is only a Git LFS pointer: run `git lfs pull` to get the file itself.")
 
 
 def _read_safetensors(path: Path, source: str, chosen: str | None) -> Checkpoint:
@@ -112,7 +112,7 @@ def _read_pickle(path: Path, source: str, chosen: str | None) -> Checkpoint:
                 check_digests(value, digests)
     except UntrustedError as error:
         raise SenetError(
-            f"Loading {source} {error}: ask its author for the state dict alone, best as safetensors."
+            f"Loading {source} {error}: ask its author for the state dict alone, preferably as safetensors."
         ) from error
     except DamagedError as error:
         raise SenetError(f"{source} {error}: {_ADVICE}.") from error

@@ -229,9 +229,9 @@ def release_of_tag(tag: str, name: str) -> Release | None:
                     return release
         hint = nearest(name, dict.fromkeys(release.network for release in ours))
         raise SenetError(
-            f"{tag} has released no weights of {name}; senet.list_weights() names what there is.{hint}"
+            f"{tag} has no released weights of {name}; senet.list_weights() lists what there is.{hint}"
         )
     found = next((release for release in RELEASES if release.tag == tag), None)
     if found is not None and plain_name(found.network) != plain_name(name):
-        raise SenetError(f"{tag} has weights of {found.network}, not of {name}: create {found.network!r}.")
+        raise SenetError(f"{tag} has weights of {found.network!r}, not of {name}: create {found.network!r}.")
     return found

@@ -46,8 +46,9 @@ def save_weights(model: nn.Module, path: str | Path, *, classes: Sequence[str] |
         spec = replace(spec, num_classes=0)  # it has no classifier
     if any(attached(network)):
         raise SenetError(
-            "This network got SE from senet.squeeze_excite, which a file for senet.create_model cannot tell: "
-            "save its state dict, or build the network with SE by senet.create_model."
+            "SE was inserted into this network with senet.squeeze_excite, which a file for "
+            "senet.create_model cannot describe: save its state dict, or build the network with SE using "
+            "senet.create_model."
         )
     _refuse_fewer_blocks(network)
     if classes is None and network.classes is not None and len(network.classes) == spec.num_classes:
@@ -80,7 +81,8 @@ def save_inserted(
     for key, value in state.items():
         if not isinstance(value, Tensor):
             raise SenetError(
-                f"{name} keeps a {type(value).__name__} as {key!r}: a safetensors file holds tensors only."
+                f"{name} stores a {type(value).__name__} as {key!r}, but a safetensors file can only "
+                "contain tensors."
             )
     facts = {"model": name, **built, "squeeze_excite": settings, "senet": __version__}
     # A copy of each: layers may share a tensor, and the file holds each under its own key.
@@ -100,6 +102,6 @@ def _refuse_fewer_blocks(network: Network) -> None:
         blocks = sorted({key.partition(".se.")[0] for key in lacking})
         raise SenetError(
             f"save_weights cannot describe this {network.spec.se_name}, which lacks the SE blocks of "
-            f"{', '.join(blocks[:3])}{' and others' if len(blocks) > 3 else ''}: write all of it with "
-            "torch.save(model, path), or fold all blocks, which leaves the plain network."
+            f"{', '.join(blocks[:3])}{' and others' if len(blocks) > 3 else ''}: save the whole model "
+            "with torch.save(model, path), or fold all blocks, which leaves the plain network."
         )

@@ -84,8 +84,8 @@ def agreed_se(
         asked = ", ".join(f"{name}={getattr(wanted, name)!r}" for name in names)
         there = ", ".join(f"{name}={getattr(found, name)!r}" for name in names)
         raise SenetError(
-            f"SE with {asked} contradicts {source}, whose SE has {there}: ask for that, as "
-            "senet.create_model does by itself where it is given weights and no se."
+            f"SE with {asked} contradicts {source}, whose SE has {there}: request that instead, or leave "
+            "out se, and senet.create_model uses it."
         )
     return found, tuple(_sentence(name, getattr(found, name), origin) for name in names)
 
@@ -100,7 +100,7 @@ def _has_widths(se: SEConfig, blocks: Mapping[str, Block]) -> bool:
 def _sentence(name: str, value: object, origin: str) -> str:
     if name == "bias":
         how = "biases" if value else "no bias"
-        return f"The fully connected layers of SE have {how}, as {origin} has it."
+        return f"The fully connected layers of SE have {how}, as in {origin}."
     if name == "divisor":
-        return f"The hidden layers of SE are rounded to multiples of {value}, as {origin} has it."
-    return f"SE has {name}={value!r}, as {origin} has it."
+        return f"The hidden layers of SE are rounded to multiples of {value}, as in {origin}."
+    return f"SE has {name}={value!r}, as in {origin}."

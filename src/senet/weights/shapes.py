@@ -87,15 +87,17 @@ def checked_shapes(
             continue
         fitting = _reshaped(tensor, expected[key])
         if fitting is None:
-            wrong.append(f"{key} is {_text(tuple(tensor.shape))} where {_text(expected[key])} is expected")
+            wrong.append(
+                f"{key} has the shape {_text(tuple(tensor.shape))} instead of {_text(expected[key])}"
+            )
         elif not tensor.is_floating_point() and not key.endswith(COUNTER):
-            wrong.append(f"{key} has whole numbers of type {tensor.dtype}")
+            wrong.append(f"{key} contains integers ({tensor.dtype})")
         else:
             reshaped[key] = fitting
     problems = [
         *([f"it lacks {_listed([f'{key} {_text(expected[key])}' for key in missing])}"] if missing else []),
         *([_listed(wrong)] if wrong else []),
-        *([f"it has {_listed(unknown)} besides"] if unknown else []),
+        *([f"it also has {_listed(unknown)}"] if unknown else []),
     ]
     if problems:
         raise MisfitError(f"{source} does not fit {network}: {'; '.join(problems)}")

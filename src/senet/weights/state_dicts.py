@@ -33,7 +33,7 @@ _METRIC = re.compile(
 )
 _OPTIMISER = re.compile(r"(.*_)?(optim|scheduler|scaler).*")
 _CLASSIFIER = re.compile(r"(?:[\w.]*\.)?(?:head|heads|fc|linear|classifier|cls_head)\.(?:fc\.)?(weight|bias)")
-_AS_ASKED = "The weights under {!r} were taken, as asked for."
+_AS_ASKED = "The weights under {!r} are used, as requested."
 _DEEPEST = 6
 _NAMED = 3
 _LARGEST = 2**28
@@ -58,7 +58,7 @@ def network_weights(value: Any, source: str, chosen: str | None = None) -> Check
         held = f"a {type(value).__name__}"
         if isinstance(value, Mapping) and value:
             held = f"the keys {', '.join(repr(key)[:40] for key in list(value)[:4])}"
-        raise SenetError(f"{source} is not a checkpoint: it holds {held} and no tensors by name.")
+        raise SenetError(f"{source} is not a checkpoint: it contains {held} but no named tensors.")
     named = _named(found, chosen)
     taken = named or _usual(found, source, chosen)
     notes = [] if named else _told(found, taken, source)
@@ -67,8 +67,8 @@ def network_weights(value: Any, source: str, chosen: str | None = None) -> Check
     if chosen is not None and not named and _AS_ASKED.format(chosen) not in beside:
         names = [name for name in found if name]
         raise SenetError(
-            f"{source} holds nothing called {chosen!r}: choose {' or '.join(map(repr, names)) or 'no name'}."
-            f"{nearest(chosen, names)}"
+            f"{source} has no entry {chosen!r}: choose "
+            f"{' or '.join(map(repr, names)) or 'no name'}.{nearest(chosen, names)}"
         )
     state, converted = usable_tensors(state, source)
     return Checkpoint(
@@ -89,14 +89,14 @@ def usable_tensors(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, 
             try:
                 usable[key] = _converted(tensor)
             except (RuntimeError, NotImplementedError):
-                reason = f"is {kind}, which this torch cannot convert"
+                reason = f"is {kind}, which this version of torch cannot convert"
             converted.setdefault(kind, []).append(key)
         if reason is not None:
             raise SenetError(
                 f"{key} in {source} {reason}: save the state dict with ordinary tensors, such as float32."
             )
     notes = (
-        f"{_listed(keys)} {'was' if len(keys) == 1 else 'were'} stored as {kind} and became float32."
+        f"{_listed(keys)} {'was' if len(keys) == 1 else 'were'} converted from {kind} to float32."
         for kind, keys in converted.items()
     )
     return usable, tuple(notes)
@@ -133,8 +133,8 @@ def _usual(found: Mapping[str, Any], source: str, chosen: str | None) -> str:
 
 
 def _several(names: list[str], source: str, chosen: str | None) -> SenetError:
-    held = f"several networks, {_listed(names)}" if chosen is None else f"nothing called {chosen!r}"
-    return SenetError(f"{source} holds {held}: choose one, such as weights={f'{source}#{names[0]}'!r}.")
+    held = f"several networks, {_listed(names)}" if chosen is None else f"no entry {chosen!r}"
+    return SenetError(f"{source} contains {held}: choose one, such as weights={f'{source}#{names[0]}'!r}.")
 
 
 def _is_average(path: str) -> bool:
@@ -146,10 +146,10 @@ def _told(found: Mapping[str, Mapping[Any, Any]], taken: str, source: str) -> li
     others = [path for path in found if path not in ("", taken) and _has_weights(found[path])]
     if not others:
         return []
-    what = f"state dict {taken!r} was taken"
+    what = f"state dict {taken!r} is used"
     if _is_average(taken):
-        what = f"moving average {taken!r} was taken, which its training evaluated"
-    return [f"The {what}; the file also holds {_listed(others)} (weights={f'{source}#{others[0]}'!r})."]
+        what = f"moving average {taken!r} is used, as in its training's evaluation"
+    return [f"The {what}; the file also contains {_listed(others)} (weights={f'{source}#{others[0]}'!r})."]
 
 
 def _has_weights(state: Mapping[Any, Any]) -> bool:
@@ -184,12 +184,12 @@ def _network_part(
             outer = {key: each for key, each in outer.items() if _first(key) not in networks}
         classifier = _classifier(inner, outer)
         if classifier:
-            notes.append(f"The network's classifier is taken from {classifier[0].rpartition('.')[0]}.")
+            notes.append(f"The network's classifier is {classifier[0].rpartition('.')[0]}.")
         inner |= {f"fc.{_last(key)}": outer.pop(key) for key in classifier}
         left += outer
         state = inner
     if left:
-        notes.append(f"Left out, as outside the network: {_listed(left)}.")
+        notes.append(f"Ignored, as not part of the network: {_listed(left)}.")
     return state, notes
 
 
@@ -206,7 +206,7 @@ def _prefix(state: Mapping[str, Tensor], source: str, chosen: str | None) -> tup
     usual = [name for name in networks if name in _PREFIXES]
     if len(averages) == 1 and usual:
         return averages[0], (
-            f"The moving average {averages[0]!r} was taken; the file also holds {_listed(usual)} "
+            f"The moving average {averages[0]!r} is used; the file also contains {_listed(usual)} "
             f"(weights={f'{source}#{usual[0]}'!r})."
         )
     whole = [name for name in networks if name in _PREFIXES or _recognised(_inside(name, state))]
@@ -265,7 +265,7 @@ def _refusal(tensor: Tensor) -> str | None:
     if type(tensor) not in (Tensor, nn.Parameter):
         return f"is a {type(tensor).__module__}.{type(tensor).__name__}"
     if tensor.is_meta:
-        return "has no values, as it was saved from the meta device"
+        return "has no values, because it was saved from the meta device"
     if tensor.is_nested:
         return "is a nested tensor"
     if tensor.is_complex():

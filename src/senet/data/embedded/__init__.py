@@ -41,12 +41,12 @@ def open_embedded() -> ImageData:
         }
     return ImageData(
         name="Fashion-MNIST subset",
-        location="the images that come with senet",
+        location="the built-in Fashion-MNIST subset",
         train=parts["train"],
         test=parts["test"],
         classes=CLASSES,
         split=(
-            "The first 500 images of each class in Fashion-MNIST's training set and the first 100 in its "
+            "The first 500 images of each class of Fashion-MNIST's training set and the first 100 of its "
             f"test set: {len(parts['train']):,} training and {len(parts['test']):,} test images."
         ),
     )

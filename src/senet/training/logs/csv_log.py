@@ -73,7 +73,7 @@ def _open(start: Start, name: str, columns: tuple[str, ...]) -> AppendedFile:
     if isinstance(size, int) and path.exists() and path.stat().st_size >= size:
         return AppendedFile(path, size)
     if start.step:
-        start.note(f"{path} does not reach up to step {start.step}: it starts over with the step after it.")
+        start.note(f"{path} ends before step {start.step}: it starts over with the step after it.")
     header = _row(columns).encode()
     with written_whole(path, keep_previous=start.step > 0) as stream:
         stream.write(header)

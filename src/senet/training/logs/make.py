@@ -77,7 +77,7 @@ class Logs:
             except log.failures() as error:
                 self._state.update(log.state())
                 del self._logs[name]
-                self._note(f"Training continues without the log {name}, which failed: {_reason(error)}.")
+                self._note(f"The log {name} failed ({_reason(error)}); training continues without it.")
 
 
 def make_logs(
@@ -118,10 +118,10 @@ def make_logs(
         except kind.failures() as error:
             if step == 0:
                 raise SenetError(
-                    f"The log {name} cannot be used ({_reason(error)}): put that right, or leave {name} "
-                    "out of --log."
+                    f"The log {name} cannot be used ({_reason(error)}): fix that, or leave {name} out of "
+                    "--log."
                 ) from error
-            note(f"Training continues without the log {name}, which failed: {_reason(error)}.")
+            note(f"The log {name} failed ({_reason(error)}); training continues without it.")
     return Logs(logs, every=every, state=state, note=note)
 
 

@@ -29,7 +29,7 @@ def refuse_missing(names: Iterable[str]) -> None:
     for name in names:
         if name not in allowed:
             raise SenetError(
-                f"There is no log {name!r}; there are {', '.join(allowed)}.{nearest(name, allowed)}"
+                f"log must be one of {', '.join(allowed)}, not {name!r}.{nearest(name, allowed)}"
             )
         module, extra = _NEEDS.get(name, ("", ""))
         if module and find_spec(module) is None:
