@@ -35,7 +35,7 @@ def require_writable(path: Path) -> None:
         SenetError: a folder has that name, or its own folder is missing or must not be written to.
     """
     if path.is_dir() or not path.parent.is_dir():
-        raise SenetError(f"{path} cannot be written: name a file in a folder that exists.")
+        raise SenetError(f"{path} cannot be written: choose a file in an existing folder.")
     _require_permission(path.parent, path)
 
 
@@ -50,14 +50,14 @@ def require_folder(path: Path) -> None:
     except OSError as error:
         raise SenetError(_not_created(path, error)) from error
     if not present.is_dir():
-        raise SenetError(f"{present} is a file: name a folder with --out.")
+        raise SenetError(f"{present} is a file: choose a folder with --out.")
     _require_permission(present, path)
 
 
 def _require_permission(folder: Path, path: Path) -> None:
     as_now = os.access in os.supports_effective_ids
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=as_now):
-        raise SenetError(f"{path} cannot be written (no permission): choose a folder you may write to.")
+        raise SenetError(f"{path} cannot be written (no permission): choose a folder you can write to.")
 
 
 def previous_version(path: Path) -> Path:

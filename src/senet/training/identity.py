@@ -71,19 +71,20 @@ def _obstacle(done: FittedRecipe, wanted: FittedRecipe) -> str:
     before, after = (counted(each.epochs, "epoch", "epochs") for each in (done, wanted))
     if wanted.epochs < done.epochs:
         return (
-            f"is one of {before} and cannot be cut to {after}: give --epochs {done.epochs} or more, or name "
-            "a new folder with --out."
+            f"has {before} and cannot be shortened to {after}: give --epochs "
+            f"{done.epochs} or more, or choose "
+            "another folder with --out."
         )
     if done.schedule == "cosine":
         return (
             f"cannot be extended from {before} to {after}, because the cosine schedule depends on the number "
-            "of epochs: name a new folder with --out, where --schedule step with --step-epochs and "
+            "of epochs: choose another folder with --out, where --schedule step with --step-epochs and "
             "--warmup-epochs gives a training that can be extended."
         )
     options = _options_to_keep(done, wanted)
     return options and (
         f"can be extended from {before} to {after} only with the settings that it began with: add {options}, "
-        "or name a new folder with --out."
+        "or choose another folder with --out."
     )
 
 
