@@ -90,7 +90,9 @@ def _html_cell(cell: Cell) -> str:
 
 
 def _about_looks(looks: Sequence[int]) -> str:
-    kept = "all looks together claim a difference where there is none in at most 5 % of comparisons"
+    kept = (
+        "over all looks together, a difference that does not exist is claimed in at most 5 % of comparisons"
+    )
     if len(looks) == 1:
         return f"Seeds may be added later: the interval widens with every look, so that {kept}."
     numbers = f"{', '.join(map(str, looks[:-1]))} and {looks[-1]}"

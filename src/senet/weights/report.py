@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from senet.text import counted
 from senet.shown import Rows, Shown, Table
 
 _NAMED = 3
@@ -52,7 +53,7 @@ class LoadReport(Shown):
             if keys
         ]
         return Table(
-            title=(f"{self.network}: {self.loaded} tensors from {self.source} ({self.package}).",),
+            title=(f"{self.network}: {counted(self.loaded, 'tensor')} from {self.source} ({self.package}).",),
             head=("", "tensors", "names"),
             lines=lines,
             numbers=(1,),
