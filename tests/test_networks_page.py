@@ -32,8 +32,8 @@ def test_the_page_is_the_one_the_tool_makes() -> None:
 
 
 def test_every_network_is_on_it_with_all_it_costs() -> None:
-    costs = {cells[0].strip("`"): cells[1:] for cells in rows_below("What the networks cost")}
-    work = {cells[0].strip("`"): cells[1:] for cells in rows_below("The work, by kind")}
+    costs = {cells[0].strip("`"): cells[1:] for cells in rows_below("Cost of the networks")}
+    work = {cells[0].strip("`"): cells[1:] for cells in rows_below("Operations by kind")}
     assert list(costs) == list(work) == list_models()
     for name in ("se_resnet50", "senet154", "inception_v3", "shakeeven29_2x4x64d"):
         cost = senet.cost(name)
@@ -136,7 +136,7 @@ def test_table_8_names_what_senet_has_and_has_not() -> None:
 def test_every_row_of_other_packages_is_beside_ours() -> None:
     given = {f"{row['package']}: {row['model']}": row for row in read_rows("complexity.csv")}
     assert {": ".join(key) for key in PACKAGES} == set(given)
-    differing, equal = rows_below("Those that differ"), rows_below("Those that are equal")
+    differing, equal = rows_below("Networks that differ"), rows_below("Networks that are equal")
     assert sorted(cells[0] for cells in (*differing, *equal)) == sorted(given)
     for cells in differing:
         assert set(cells[2:5]) - {"0"}, cells

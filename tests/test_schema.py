@@ -60,17 +60,17 @@ def test_what_fits_is_built() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"name": 1}, "file.name is 1, where text belongs"),
-        ({"inner": {"kind": "c"}}, "file.inner.kind is 'c', where 'a' or 'b' belongs"),
-        ({"inner": {"kind": ["a"]}}, "file.inner.kind is ['a'], where 'a' or 'b' belongs"),
+        ({"name": 1}, "file.name must be text, not 1"),
+        ({"inner": {"kind": "c"}}, "file.inner.kind must be 'a' or 'b', not 'c'"),
+        ({"inner": {"kind": ["a"]}}, "file.inner.kind must be 'a' or 'b', not ['a']"),
         ({"inner": {}}, "file.inner.kind is missing"),
-        ({"inner": {"kind": "a", "share": True}}, "file.inner.share is True, where a number belongs"),
-        ({"pair": [1]}, "file.pair is [1], where a list of 2 belongs"),
-        ({"counts": [1, 2.5]}, "file.counts[1] is 2.5, where a whole number belongs"),
-        ({"counts": [2**70]}, "file.counts[0] is 1180591620717411303424, where a smaller number belongs"),
-        ({"more": {"a": {1: 2}}}, "file.more.a is 1, where text as key belongs"),
-        ({"more": []}, "file.more is [], where an object belongs"),
-        ({"name": b"x" * 100}, "file.name is b'" + "x" * 55 + "…, where text belongs"),
+        ({"inner": {"kind": "a", "share": True}}, "file.inner.share must be a number, not True"),
+        ({"pair": [1]}, "file.pair must be a list of 2, not [1]"),
+        ({"counts": [1, 2.5]}, "file.counts[1] must be a whole number, not 2.5"),
+        ({"counts": [2**70]}, "file.counts[0] must be a smaller number, not 1180591620717411303424"),
+        ({"more": {"a": {1: 2}}}, "file.more.a must be text as key, not 1"),
+        ({"more": []}, "file.more must be an object, not []"),
+        ({"name": b"x" * 100}, "file.name must be text, not b'" + "x" * 55 + "…"),
     ],
 )
 def test_what_does_not_fit_is_named_with_its_place(change: dict[str, Any], said: str) -> None:

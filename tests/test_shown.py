@@ -211,7 +211,7 @@ def job(left: int = 2, *, name: str = "seed0-se") -> JobReport:
 
 GRAVE = Finding(
     grave=True,
-    sentence="This network has not learned: its error is that of always answering “bees”.",
+    sentence="This network has not learned: its error is that of always predicting “bees”.",
     advice="Train longer.",
 )
 RESULTS: dict[str, Shown] = {
@@ -375,7 +375,7 @@ def test_rows_of_a_comparison_are_its_trainings() -> None:
 def test_a_trained_network() -> None:
     shown = trained(result=result(100), findings=(GRAVE,))
     assert repr(shown).split("\n") == [
-        "This network has not learned: its error is that of always answering “bees”.",
+        "This network has not learned: its error is that of always predicting “bees”.",
         "Test error after epoch 100: top-1 0.99 %, top-5 1.50 %",
         "epoch  learning rate  train loss  test loss  top-1 error  top-5 error  seconds",
         "    1            0.1         0.5        0.5      50.00 %       1.50 %      4.2",
@@ -385,7 +385,7 @@ def test_a_trained_network() -> None:
         "   98        0.00102         0.5        0.5       1.01 %       1.50 %      4.2",
         "   99        0.00101         0.5        0.5       1.00 %       1.50 %      4.2",
         "  100          0.001         0.5        0.5       0.99 %       1.50 %      4.2",
-        "Always answering the most frequent class: 45.80 %",
+        "Always predicting the most frequent class: 45.80 %",
         "Checkpoint and metrics: runs/photos",
     ]
     assert shown.to_rows() == shown.result.to_rows()

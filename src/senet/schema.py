@@ -178,7 +178,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _expect(holds: bool, what: str, value: Any, where: str) -> None:
     if not holds:
-        raise SchemaError(f"{where} is {shown(value)}, but must be {what}")
+        raise SchemaError(f"{where} must be {what}, not {shown(value)}")
 
 
 def _named(kind: Any) -> str:

@@ -146,7 +146,7 @@ def test_class_names_beside(tmp_path: Path) -> None:
         ("bee\ncow\n", "has images of 'ant', which .*the list of classes in"),
         ("bee\nant\nant\n", "the class 'ant' twice: give each class a"),
         ("bee\n\nant\n", "has a class without a name"),
-        ("bee\nant\ncow\n", "No image in a.tar belongs to 'cow'"),
+        ("bee\nant\ncow\n", "a.tar has no image of 'cow'"),
     ]:
         (tmp_path / "classes.txt").write_text(text)
         with pytest.raises(SenetError, match=said):
@@ -168,7 +168,7 @@ def test_samples_that_are_not_whole_are_refused(tmp_path: Path) -> None:
         r"label in 1\.json .* not a value of type list",
     )
     refused(tmp_path, {"1.png": picture, "1.json": b"{"}, r"1\.json in .* is not valid JSON")
-    refused(tmp_path, {"1.png": picture, "1.cls": b"\xff"}, r"1\.cls in .* is not text in UTF-8")
+    refused(tmp_path, {"1.png": picture, "1.cls": b"\xff"}, r"1\.cls in .* is not UTF-8 text")
     refused(tmp_path, {"1.cls": b"1"}, r"Sample 1 in .* has no picture")
     refused(tmp_path, {"1.png": picture, "1.jpg": picture, "1.cls": b"1"}, r"several pictures \(png, jpg\)")
     refused(tmp_path, {"1.png": picture, "1.PNG": picture, "1.cls": b"1"}, r"holds 1\.PNG twice")
@@ -197,7 +197,7 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(SenetError, match="continues after its end marker at byte"):
         opened(tmp_path)
     (tmp_path / "a.tar").write_bytes(whole + whole)
-    with pytest.raises(SenetError, match="several tar files in one"):
+    with pytest.raises(SenetError, match="several tar files were joined"):
         opened(tmp_path)
 
 

@@ -120,9 +120,9 @@ def test_the_example_of_the_documentation_is_let_be() -> None:
 @pytest.mark.parametrize(
     ("labels", "classes", "sentence"),
     [
-        (TWO, 2, "always answering “b” (45.78 %)"),
-        (TEN, 10, "always answering “a” (90.00 %)"),
-        (labels_of(900, 50, 50), 3, "always answering “a” (10.00 %)"),
+        (TWO, 2, "always predicting “b” (45.78 %)"),
+        (TEN, 10, "always predicting “a” (90.00 %)"),
+        (labels_of(900, 50, 50), 3, "always predicting “a” (10.00 %)"),
     ],
 )
 def test_answers_that_do_not_depend_on_the_images(labels: list[int], classes: int, sentence: str) -> None:
@@ -206,7 +206,7 @@ def test_seeds_that_differ_as_seeds_do_have_not_failed() -> None:
 def test_little_was_learned() -> None:
     labels = labels_of(*(10 * (1000,)))
     found, verdict = examined(labels, guesses(labels, 0.85, 0), guesses(labels, 0.85, 1))
-    assert not verdict and "only a little below that of always answering" in found[0].sentence
+    assert not verdict and "only a little below that of always predicting" in found[0].sentence
 
 
 def test_most_classes_are_never_answered() -> None:

@@ -173,7 +173,7 @@ def test_an_identity_comes_back_from_json_and_another_version_is_a_sentence() ->
         ({"recipe": {**asdict(recipe), "dreams": 3}}, r"identity\.recipe\.dreams is unknown to this senet"),
         ({"recipe": {**asdict(recipe), "epochs": 0}}, "epochs is 0"),
         ({"se": {**asdict(se), "gate": "swish"}}, r"identity\.se\.gate is 'swish'"),
-        ({"model": 3}, r"identity\.model is 3, where text belongs"),
+        ({"model": 3}, r"identity\.model must be text, not 3"),
     ):
         with pytest.raises(SenetError, match=rf"^x cannot be used \(.*{said}.*: take the senet"):
             read_experiment(identity | change, Path("x"))

@@ -151,7 +151,7 @@ def test_other_functions_have_no_place() -> None:
 
 
 def test_a_layer_that_is_used_elsewhere_too_gets_nothing() -> None:
-    with pytest.raises(SenetError, match="bn is called 2 times, 1 of them where SE belongs"):
+    with pytest.raises(SenetError, match="bn is called 2 times, but SE belongs at 1 of these calls"):
         senet.squeeze_excite(NormTwice())
 
 

@@ -104,7 +104,7 @@ def test_no_error_is_reported_from_scores_that_mean_nothing(
     assert not_finite_value(model) == said
     photos = small_photos(tmp_path / "photos")
     preprocess = Preprocess(crop=8, resize=8).with_channels(1)
-    with pytest.raises(SenetError, match=f"Sequential cannot be tested: {re.escape(said)}"):
+    with pytest.raises(SenetError, match=f"Sequential cannot be evaluated: {re.escape(said)}"):
         senet.evaluate(model, photos, preprocess=preprocess, workers=0)
 
 

@@ -83,14 +83,14 @@ TEN: dict[str, Any] = {"schedule": "step", "epochs": 10}
     ("done", "wanted", "said"),
     [
         (STEP, STEP | {"epochs": 5, "step_epochs": (1, 3)}, ""),
-        (STEP, STEP | {"epochs": 2}, "is one of 3 epochs and cannot be cut to 2 epochs: give --epochs 3 or"),
+        (STEP, STEP | {"epochs": 2}, "has 3 epochs and cannot be shortened to 2 epochs: give --epochs 3 or"),
         (
             {},
             {"epochs": 5},
-            r"cannot be extended from 3 epochs to 5 epochs, because the cosine.*: name a new",
+            r"cannot be extended from 3 epochs to 5 epochs, because the cosine.*: choose another",
         ),
         (STEP, STEP | {"epochs": 5, "warmup_epochs": 0.3}, r"began with: add --warmup-epochs 0\.5, or"),
-        (TEN, TEN | {"epochs": 20}, "add --step-epochs 3 6 9, or name a new folder with --out"),
+        (TEN, TEN | {"epochs": 20}, "add --step-epochs 3 6 9, or choose another folder with --out"),
         (TEN, TEN | {"epochs": 20, "step_epochs": (5, 15)}, "add --step-epochs 3 6 9 15, or"),
         (STEP | {"freeze_norm_epochs": 1}, STEP | {"epochs": 5}, "add --freeze-norm-epochs 3, or"),
         (STEP, STEP | {"epochs": 5, "freeze_norm_epochs": 3}, "add --freeze-norm-epochs 2, or"),
@@ -100,8 +100,12 @@ TEN: dict[str, Any] = {"schedule": "step", "epochs": 10}
             TEN | {"epochs": 12},
             "add --warmup-epochs 1.0 --step-epochs 3 6 9, or",
         ),
-        (STEP, STEP | {"epochs": 5, "momentum": 0.8}, r"holds another training \(recipe\.epochs is 3 there"),
-        (STEP, STEP | {"warmup_epochs": 0.3}, r"holds another training \(recipe\.warmup_epochs is 0\.5"),
+        (
+            STEP,
+            STEP | {"epochs": 5, "momentum": 0.8},
+            r"contains another training \(recipe\.epochs is 3 there",
+        ),
+        (STEP, STEP | {"warmup_epochs": 0.3}, r"contains another training \(recipe\.warmup_epochs is 0\.5"),
     ],
 )
 def test_what_keeps_a_training_from_being_extended_is_said(
@@ -121,5 +125,5 @@ def test_another_training_is_not_extended(changed: dict[str, Any]) -> None:
     stored, asked = kept(small_recipe(**STEP)), identity(small_recipe(**STEP, epochs=5))
     for one, other in ((stored | changed, asked), (stored, asked | changed)):
         assert not extends(one, other)
-        with pytest.raises(SenetError, match="x holds another training"):
+        with pytest.raises(SenetError, match="x contains another training"):
             refuse_other_training(one, other, Path("x"))

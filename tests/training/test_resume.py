@@ -113,7 +113,7 @@ def test_an_extended_training_ends_with_the_bits_of_a_long_one(
         load_checkpoint(parts / CHECKPOINT_NAME)[0]["position"]["predictions"]
     )  # type: ignore[index]
     notes = Notes()
-    with pytest.raises(SenetError, match="cannot be cut to 2 epochs"):
+    with pytest.raises(SenetError, match="cannot be shortened to 2 epochs"):
         train(parts, replace(short, epochs=2, freeze_norm_epochs=0))
     for step in (2, 5):
         with pytest.raises(TrainingInterrupted):

@@ -53,7 +53,7 @@ class EvaluationJob:
 
     def facts(self, part: str, sights: Sequence[Views]) -> dict[str, str]:
         """Return what a user wants to know before it starts: label to text."""
-        cuts = ", ".join(f"{each.size} pixels of {each.resize}" for each in sights)
+        cuts = ", ".join(f"{each.size} of {each.resize} pixels" for each in sights)
         crops = self.settings.positions
         looked = f"{counted(crops, 'crop')}{' and mirrored' if self.settings.mirrored else ''}"
         return {
@@ -61,7 +61,7 @@ class EvaluationJob:
             "weights": self.subject.source,
             "images": part,
             "crop": f"{cuts}, {looked}",
-            "values": self.subject.view.describe(),
+            "preprocessing": self.subject.view.describe(),
             "device": f"{describe_device(self.device)}, {self.precision}",
         }
 

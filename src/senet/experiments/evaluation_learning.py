@@ -13,7 +13,7 @@ ADVICE = "Check that the weights, the class order and the preprocessing belong t
 
 
 def constant_of(labels: Sequence[int], outputs: int) -> ConstantAnswer:
-    """Return what always answering the most frequent of ``labels`` comes to.
+    """Return what always predicting the most frequent of ``labels`` comes to.
 
     Args:
         labels: right output for each image.

@@ -128,7 +128,7 @@ class EvaluationReport(Shown):
         images: name of each image.
         rows: one for each size, then the one of all sizes together where that was asked for.
         unreadable: ``(name, reason)`` of every image that was skipped.
-        constant: what always answering the most frequent class comes to.
+        constant: what always predicting the most frequent class comes to.
         warnings: sentences that have to be said before the errors are.
         notes: sentences on what is not as usual, or assumed.
         command: that repeats it.
@@ -159,7 +159,7 @@ class EvaluationReport(Shown):
     @property
     def beside(self) -> str:
         """What to hold the errors against, as a sentence."""
-        return f"Always answering “{self.names[self.constant.label]}”: {self.constant.error:.2f} %"
+        return f"Always predicting “{self.names[self.constant.label]}”: {self.constant.error:.2f} %"
 
     def to_rows(self) -> Rows:
         """Return one row for each of `rows`, with what was evaluated."""

@@ -57,7 +57,7 @@ class View:
         own = self.preprocess
         numbers = f"mean {_listed(own.mean)}, std {_listed(own.std)}"
         if own.transform == "senet":
-            return f"bilinear, {numbers} as in its training"
+            return f"bilinear, {numbers}, as in training"
         return f"{own.interpolation}, {own.channel_order} from {own.scale.replace('..', ' to ')}, {numbers}"
 
 

@@ -79,7 +79,7 @@ def examine(
         trainings: all of them.
         labels: right class index of each test image.
         classes: names of the classes.
-        constant: what always answering one class comes to.
+        constant: what always predicting one class comes to.
     """
     test = TestImages(np.asarray(labels, dtype=np.int64), classes, constant)
     if len(set(labels)) == 1:
@@ -205,7 +205,7 @@ def _no_better(networks: Sequence[_Network], test: TestImages) -> Iterable[Findi
         for each in running
         if each not in lost + level and each.error(test) > LITTLE * test.constant.error
     ]
-    answer = f"always answering {test.name(test.constant.label)} ({test.constant.error:.2f} %)"
+    answer = f"always predicting {test.name(test.constant.label)} ({test.constant.error:.2f} %)"
     if lost:
         yield Finding(
             grave=True,

@@ -40,7 +40,7 @@ class TrainedNetwork(Shown):
         unreadable: ``(name, reason)`` of every image that was skipped.
         findings: what must be said before the result, such as that nothing was learned.
         warnings: sentences about the images, likewise.
-        constant: what always answering the most frequent class comes to.
+        constant: what always predicting the most frequent class comes to.
         folder: with checkpoint, metrics and settings.
     """
 
@@ -64,7 +64,7 @@ class TrainedNetwork(Shown):
     def notes(self) -> tuple[str, str]:
         """What to hold the errors against, and where the training lies, as sentences."""
         return (
-            f"Always answering the most frequent class: {self.constant.error:.2f} %",
+            f"Always predicting the most frequent class: {self.constant.error:.2f} %",
             f"Checkpoint and metrics: {self.folder}",
         )
 

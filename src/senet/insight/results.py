@@ -203,7 +203,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class ConstantAnswer:
-    """What always answering one class comes to: its index, and the error in percent."""
+    """What always predicting one class comes to: its index, and the error in percent."""
 
     label: int
     error: float
@@ -268,7 +268,7 @@ class DataSummary:
     warnings: tuple[str, ...] = ()
 
     def constant_answer(self) -> ConstantAnswer:
-        """Return what always answering the most frequent training class comes to."""
+        """Return what always predicting the most frequent training class comes to."""
         return constant_answer(self.test_labels, self.train_counts)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from senet.text import counted
 from senet.shown import Rows, Shown, Table
+from senet.text import counted
 
 _NAMED = 3
 

@@ -77,7 +77,7 @@ def test_what_is_not_installed_is_named(
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(SenetError, match=r"log must .*not 'tensorbord'\. Did you mean 'tensorboard'\?"):
         Execution(log=("tensorbord",))  # type: ignore[arg-type]
-    with pytest.raises(SenetError, match="log_steps is 0"):
+    with pytest.raises(SenetError, match=r"log_steps must be .*, not 0"):
         Execution(log_steps=0)
     assert Execution(log=()).log == () and Execution().log is None
 
