@@ -34,7 +34,7 @@ def attach(host: nn.Module, block: nn.Module, position: Position = "after") -> N
         block: takes and returns maps of one shape.
         position: see `Position`.
     """
-    assert not hasattr(host, NAME), f"{type(host).__name__} has an attribute {NAME} already"
+    assert not hasattr(host, NAME), f"{type(host).__name__} already has an attribute {NAME}"
     host.add_module(NAME, block)
     hooks: Any = host._forward_pre_hooks if position == "before" else host._forward_hooks
     hooks[_KEY] = _HOOKS[position]

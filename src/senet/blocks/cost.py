@@ -27,7 +27,8 @@ from senet.errors import SenetError
 from senet.shown import Rows, Shown, Table
 
 CONVENTION = (
-    "One multiply-add per weight and output position; biases, normalisation and non-linearities not counted."
+    "One multiply-add per weight and output position; biases, normalisation and non-linearities are not "
+    "counted."
 )
 """The convention in one line, for whoever reads the numbers."""
 
@@ -200,7 +201,7 @@ def _leaf(module: nn.Module, shape: Shape) -> tuple[Cost, Shape]:
         return Cost(), (math.prod(shape),)
     if isinstance(module, _SHAPE_KEEPING):
         return Cost(), shape
-    raise UnknownLayerError(f"senet has no rule for the cost of a {type(module).__name__}.")
+    raise UnknownLayerError(f"senet has no cost rule for a {type(module).__name__}.")
 
 
 def _convolution(module: nn.Conv2d, shape: Shape) -> tuple[Cost, Shape]:
@@ -253,7 +254,9 @@ def _window_output(
         if ceil and (output - 1) * stride >= size + padding:
             output -= 1
         if output < 1:
-            raise NoPixelLeftError(f"A {shape[1]}×{shape[2]} map leaves no pixel after {module}.")
+            raise NoPixelLeftError(
+                f"A {shape[1]}×{shape[2]} map is too small for {module}: use larger images."
+            )
         sizes.append(output)
     return sizes[0], sizes[1]
 
@@ -265,7 +268,7 @@ def _pair(value: object) -> tuple[int, int]:
         first, second = value
         if isinstance(first, int) and isinstance(second, int):
             return first, second
-    raise UnknownLayerError(f"senet has no rule for the cost of a layer with the setting {value!r}.")
+    raise UnknownLayerError(f"senet has no cost rule for a layer with the setting {value!r}.")
 
 
 def _require_channels(module: nn.Module, expected: int, shape: Shape) -> None:

@@ -22,7 +22,7 @@ def require_kind(kind: str) -> None:
     allowed = get_args(Kind)
     if kind not in allowed:
         raise SenetError(
-            f"kind {kind!r} is not known: choose one of {', '.join(allowed)}.{nearest(str(kind), allowed)}"
+            f"kind must be one of {', '.join(allowed)}, not {kind!r}.{nearest(str(kind), allowed)}"
         )
 
 

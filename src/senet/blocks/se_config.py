@@ -56,7 +56,7 @@ class SEConfig:
         default="avg",
         metadata={
             "help": "how a channel's map becomes one number: its mean or its maximum; none leaves the maps "
-            "as they are, so that each pixel has a gate of its own (NoSqueeze, Table 16)"
+            "as they are, so that each pixel has its own gate (NoSqueeze, Table 16)"
         },
     )
     activation: Activation = field(
@@ -69,10 +69,11 @@ class SEConfig:
             "the sigmoid, 1 where the excitation is 0"
         },
     )
-    bias: bool = field(default=True, metadata={"help": "give the two fully connected layers a bias"})
-    min_hidden: int = field(default=4, metadata={"help": "the hidden layer never has fewer units than this"})
+    bias: bool = field(default=True, metadata={"help": "use biases in the two fully connected layers"})
+    min_hidden: int = field(default=4, metadata={"help": "smallest number of units of the hidden layer"})
     divisor: int = field(
-        default=1, metadata={"help": "round the hidden layer to the nearest multiple of this number"}
+        default=1,
+        metadata={"help": "round the width of the hidden layer to the nearest multiple of this number"},
     )
     start: Start = field(
         default="random",
@@ -111,8 +112,8 @@ class SEConfig:
             raise SenetError(f"bias must be true or false, not {self.bias!r}.")
         if self.start == "identity" and self.gate != "double_sigmoid":
             raise SenetError(
-                f"start 'identity' needs the gate 'double_sigmoid', which is 1 for every input when the "
-                f"excitation is 0; the gate is {self.gate!r}."
+                "start 'identity' needs the gate 'double_sigmoid', which is 1 for every input if the "
+                f"excitation is 0, not {self.gate!r}."
             )
         if self.stages is not None:
             object.__setattr__(self, "stages", _checked_stages(self.stages))
@@ -131,16 +132,15 @@ class SEConfig:
         channels = positive("channels", channels)
         if self.reduction > channels:
             raise SenetError(
-                f"The reduction {self.reduction} is larger than the {channels} channels it would reduce: "
-                f"choose a reduction of at most {channels}."
+                f"reduction must be at most the number of channels, {channels}, not {self.reduction}."
             )
         nearest_multiple = (2 * (channels // self.reduction) + self.divisor) // (2 * self.divisor)
         smallest_multiple = -(-self.min_hidden // self.divisor)
         hidden = max(nearest_multiple, smallest_multiple) * self.divisor
         if hidden * channels > MOST_WEIGHTS:
             raise SenetError(
-                f"A hidden layer of {hidden:,} units for {channels:,} channels is larger than any memory: "
-                f"choose a smaller min_hidden (now {self.min_hidden:,}) or divisor (now {self.divisor:,})."
+                f"A hidden layer of {hidden:,} units for {channels:,} channels exceeds any memory: choose "
+                f"a smaller min_hidden (now {self.min_hidden:,}) or divisor (now {self.divisor:,})."
             )
         return hidden
 
@@ -164,7 +164,7 @@ def positive(name: str, value: Any) -> int:
 def _require_one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in allowed:
         hint = nearest(value, allowed) if isinstance(value, str) else ""
-        raise SenetError(f"{name} {value!r} is not known: choose one of {', '.join(allowed)}.{hint}")
+        raise SenetError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.{hint}")
 
 
 def _checked_stages(stages: Any) -> tuple[int, ...]:
@@ -176,5 +176,5 @@ def _checked_stages(stages: Any) -> tuple[int, ...]:
         )
     stages = [positive("Each of the stages", stage) for stage in stages]
     if len(set(stages)) < len(stages):
-        raise SenetError(f"stages names a stage twice in {tuple(stages)}: name each one once.")
+        raise SenetError(f"stages must name each stage once, not {tuple(stages)}.")
     return tuple(sorted(stages))

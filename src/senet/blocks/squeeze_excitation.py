@@ -35,8 +35,8 @@ def has_forward_of_its_own(layer: nn.Module) -> bool:
 
 def _unfused_layer(x: Tensor, layer: nn.Linear) -> str:
     if type(layer).forward is not nn.Linear.forward or has_forward_of_its_own(layer):
-        return f"{type(layer).__name__} in SE is no Linear"
-    return "a hook on a layer of SE" if has_hooks(layer) else unreadable(x, (layer.weight, layer.bias))
+        return f"{type(layer).__name__} in SE is not a Linear"
+    return "a layer of SE has a hook" if has_hooks(layer) else unreadable(x, (layer.weight, layer.bias))
 
 
 class SqueezeExcitation(CostedModule):
@@ -182,9 +182,9 @@ class SqueezeExcitation(CostedModule):
         if self.gate is not GATES[config.gate] or self.activation is not ACTIVATIONS[config.activation]:
             return "the gate or the activation was replaced"
         if has_forward_of_its_own(self) or type(self).forward is not SqueezeExcitation.forward:
-            return "SE has a forward of its own"
+            return "SE has its own forward"
         if x.shape[1] != self.channels:
-            return "SE weighs another number of channels"
+            return "SE has another number of channels"
         return _unfused_layer(x, self.fc1) or _unfused_layer(x, self.fc2)
 
     def cost(self, shape: Shape) -> tuple[Cost, Shape]:
@@ -220,8 +220,9 @@ class SqueezeExcitation(CostedModule):
     def _check(self, x: Tensor) -> None:
         if x.dim() < 2 or x.shape[1] != self.channels:
             raise SenetError(
-                f"This SE block weighs {self.channels} channels and takes (N, {self.channels}, ...), "
-                f"not a tensor of shape {tuple(x.shape)}."
+                f"This SE block expects input of shape (N, {self.channels}, ...), not {tuple(x.shape)}."
             )
         if 0 in x.shape[2:]:
-            raise SenetError(f"SE cannot squeeze maps without pixels, shape {tuple(x.shape)}.")
+            raise SenetError(
+                f"SE needs maps with at least one pixel, not an input of shape {tuple(x.shape)}."
+            )

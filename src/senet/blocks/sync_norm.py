@@ -84,8 +84,8 @@ def synchronise(model: nn.Module, device: torch.device) -> list[tuple[_BatchNorm
         if type(module) not in _EXACT_KINDS:
             unsynchronise(changed)
             raise SenetError(
-                f"The layer {name} is a {type(module).__name__}, which senet cannot make see the images of "
-                "all processes: use the package's own conversion, or leave out sync_norm."
+                f"The layer {name} is a {type(module).__name__}, which senet cannot synchronise over "
+                "processes: use the package's own conversion, or leave out sync_norm."
             )
         changed.append((module, type(module)))
         # The layer itself stays, with its hooks, its state and whatever refers to it.

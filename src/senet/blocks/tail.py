@@ -204,11 +204,11 @@ def _unlike_bn(
 ) -> str:
     if bn is not None:
         if type(bn).forward not in (*NORM_FORWARDS, norm_forward) or has_forward_of_its_own(bn):
-            return f"{type(bn).__name__} is no BatchNorm of PyTorch's"
+            return f"{type(bn).__name__} is not PyTorch's BatchNorm"
         if bn.num_features != y.shape[1]:
             return "BatchNorm has another number of channels"
         if has_hooks(bn) and (host is None or has_other_hooks(bn)):
-            return "a hook on BatchNorm"
+            return "BatchNorm has a hook"
         return unreadable(y, (bn.weight, bn.bias, bn.running_mean, bn.running_var))
     return ""
 
@@ -216,14 +216,14 @@ def _unlike_bn(
 def _unlike_relu(relu: nn.Module | None, host: nn.Module | None) -> str:
     if relu is not None:
         if type(relu) is not nn.ReLU:
-            return f"{type(relu).__name__} is no ReLU"
+            return f"{type(relu).__name__} is not a ReLU"
         if has_hooks(relu) and (host is None or has_other_hooks(relu)):
-            return "a hook on ReLU"
+            return "ReLU has a hook"
     return ""
 
 
 def _unlike_se(y: Tensor, se: Excites | None) -> str:
-    return "" if se is None else ("a hook on SE" if has_hooks(se.layer) else se.unfused(y))
+    return "" if se is None else ("SE has a hook" if has_hooks(se.layer) else se.unfused(y))
 
 
 def _batch_norm(bn: _BatchNorm | None, of_batch: bool) -> BatchNorm:

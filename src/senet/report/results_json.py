@@ -137,7 +137,7 @@ def _defects(comparison: Comparison) -> Iterator[str]:
     if lengths != {images}:
         yield "answers that do not match the test images"
     if any(not 0 <= each.top1_error <= 100 for run in runs for each in run.history):
-        yield "an error that is no percentage"
+        yield "an error that is not a percentage"
     if abs(_last_difference(comparison) - comparison.top1.difference) > 1e-6:
         yield "a difference that does not match the errors"
     if not all(c.thumbnail.startswith("data:image/") for c in changed):

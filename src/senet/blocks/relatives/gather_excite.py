@@ -83,8 +83,8 @@ class GatherExcite(CostedModule):
             raise SenetError(f"extent must be 2, 4 or 8, not {extent!r}.")
         if not learned and start == "identity":
             raise SenetError(
-                "start 'identity' needs parameters that leave it, and gather-excite with learned=False has "
-                "none: choose learned=True or start 'random'."
+                "start 'identity' needs parameters, and gather-excite with learned=False has none: "
+                "choose learned=True or start 'random'."
             )
         self.channels = channels
         self.extent = extent

@@ -58,7 +58,7 @@ def require_choices(channels: int, start: str, dims: int = 2) -> None:
     """Raise `SenetError` unless a block can be built for these."""
     positive("channels", channels)
     if start not in get_args(Start):
-        raise SenetError(f"start {start!r} is not known: choose one of {', '.join(get_args(Start))}.")
+        raise SenetError(f"start must be one of {', '.join(get_args(Start))}, not {start!r}.")
     if type(dims) is not int or dims not in CONVOLUTIONS:
         raise SenetError(f"dims must be 1, 2 or 3, the number of spatial dimensions, not {dims!r}.")
 
@@ -75,17 +75,18 @@ def require_maps(block: str, x: Tensor, channels: int, dims: int | None = None) 
     if x.dim() < 2 or x.shape[1] != channels or (dims is not None and x.dim() != dims + 2):
         spatial = "..." if dims is None else ", ".join(["D", "H", "W"][-dims:])
         raise SenetError(
-            f"This {block} block weighs {channels} channels and takes (N, {channels}, {spatial}), "
-            f"not a tensor of shape {tuple(x.shape)}."
+            f"This {block} block expects input of shape (N, {channels}, {spatial}), not {tuple(x.shape)}."
         )
     if 0 in x.shape[2:]:
-        raise SenetError(f"{block} cannot weigh maps without pixels, shape {tuple(x.shape)}.")
+        raise SenetError(
+            f"{block} needs maps with at least one pixel, not an input of shape {tuple(x.shape)}."
+        )
 
 
 def require_batch(block: str, norm: nn.Module, x: Tensor) -> None:
     """Raise `SenetError` where ``norm`` would have to normalise one single value per channel of ``x``."""
     if norm.training and x.shape[0] * math.prod(x.shape[2:]) == 1:
         raise SenetError(
-            f"The BatchNorm in {block} cannot be trained on one value per channel, shape {tuple(x.shape)}: "
-            "take more images or larger ones."
+            f"The BatchNorm in {block} cannot be trained on a single value per channel (input "
+            f"{tuple(x.shape)}): use more images or larger ones."
         )
