@@ -33,4 +33,4 @@ def nearest(name: str, allowed: Iterable[str], most: int = 3) -> str:
 def require_type(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
     """Raise `SenetError` unless the argument ``name`` is of one of the ``kinds``: of what is ``wanted``."""
     if not isinstance(value, kinds):
-        raise SenetError(f"{name} is of type {type(value).__name__}; give {wanted}.")
+        raise SenetError(f"{name} must be {wanted}, not a value of type {type(value).__name__}.")

@@ -135,7 +135,7 @@ def test_an_older_file_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:
             "--model nets:tiny --out no/x.safetensors",
             "cannot be written: name a file in a folder that exists",
         ),
-        ("--model resnet50 --dry-run", "'resnet50' names no network of another package: .*senet models"),
+        ("--model resnet50 --dry-run", "'resnet50' is not a network of another package: .*senet models"),
         ("--dry-run", "--model"),
         ("--model nets:tiny --dry-run --input-size 0", "The input size must be .*at least 1, not 0"),
         ("--model nets:tiny --dry-run --num-classes -1", "The number of classes must be .*not -1"),

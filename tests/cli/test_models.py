@@ -125,7 +125,10 @@ def test_another_input_size(printed: Callable[..., Lines]) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--input-size", "31", "vgg11_bn"], "31×31 pixels leaves no pixel at .*smallest .* are 32×32"),
+        (
+            ["--input-size", "31", "vgg11_bn"],
+            "31×31 pixels is reduced to nothing at .*smallest possible are 32×32",
+        ),
         (
             ["--cost", "inception_v3", "--input-size", "74"],
             "74×74 .* inception_v3; .* 75×75: use larger images",

@@ -32,5 +32,5 @@ def test_without_it_the_name_is_as_given() -> None:
 def test_what_has_no_effect_is_refused() -> None:
     with pytest.raises(SenetError, match="--stream has no effect without the name of a dataset"):
         parsed("--stream")
-    with pytest.raises(SenetError, match=r"cache_gb is 0\.0; it must be above 0"):
+    with pytest.raises(SenetError, match=r"cache_gb must be above 0, not 0\.0\."):
         parsed("--cache-gb", "0")

@@ -58,31 +58,31 @@ def test_a_recipe_by_its_name_its_file_or_its_settings() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"test_fraction": float("nan")}, "test_fraction is nan; give a number"),
-        ({"test_fraction": "a"}, "test_fraction is 'a'; give a number"),
-        ({"test_fraction": True}, "test_fraction is True; give a number"),
-        ({"workers": "2"}, "workers is '2'; give a whole number"),
-        ({"workers": True}, "workers is True"),
-        ({"seed": "a"}, "seed is 'a'"),
-        ({"seed": 1.5}, "seed is 1.5"),
+        ({"test_fraction": float("nan")}, "test_fraction must be a number…not nan"),
+        ({"test_fraction": "a"}, "test_fraction must be a number…not 'a'"),
+        ({"test_fraction": True}, "test_fraction must be a number…not True"),
+        ({"workers": "2"}, "workers must be a whole number…not '2'"),
+        ({"workers": True}, "workers must be…not True"),
+        ({"seed": "a"}, "seed must be…not 'a'"),
+        ({"seed": 1.5}, "seed must be…not 1.5"),
         ({"seed": -1}, "from 0 to"),
         ({"seed": 2**64}, "from 0 to"),
-        ({"model": 3}, "model is 3; give the name of a network"),
-        ({"model": None}, "model is None"),
-        ({"model": torch.nn.ReLU()}, "model is of type ReLU"),
-        ({"recipe": 3}, "recipe is of type int"),
+        ({"model": 3}, "model must be the name of a network…not 3"),
+        ({"model": None}, "model must be…not None"),
+        ({"model": torch.nn.ReLU()}, "model must be…not a value of type ReLU"),
+        ({"recipe": 3}, "recipe must be…not a value of type int"),
         ({"recipe": {"epoch": 3}}, "recipe setting 'epoch'. Did you mean 'epochs'"),
-        ({"data": 3}, "data is 3; give a path"),
-        ({"out": ""}, "out is ''"),
-        ({"weights": 3}, "weights is 3"),
-        ({"device": 0}, "device is 0; choose auto, cpu"),
-        ({"execution": {}}, "execution is of type dict; give a senet.Execution"),
+        ({"data": 3}, "data must be a path…not 3"),
+        ({"out": ""}, "out must be…not ''"),
+        ({"weights": 3}, "weights must be…not 3"),
+        ({"device": 0}, "device must be auto, cpu…not 0"),
+        ({"execution": {}}, "execution must be a senet.Execution…not a value of type dict"),
         ({"progress": "yes"}, "an object with the methods of senet.ComparisonProgress"),
-        ({"with_se": True, "se": "x"}, "se is 'x'; give a senet.SEConfig"),
+        ({"with_se": True, "se": "x"}, "se must be a senet.SEConfig…not 'x'"),
     ],
 )
 def test_other_types_are_one_sentence(options: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(SenetError, match=re.escape(sentence)) as caught:
+    with pytest.raises(SenetError, match=re.escape(sentence).replace("…", ".*")) as caught:
         train(**options)
     assert "\n" not in str(caught.value) and not Path("run").exists()
 
@@ -90,32 +90,35 @@ def test_other_types_are_one_sentence(options: dict[str, Any], sentence: str) ->
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: senet.compare("photos", seeds="3"), "seeds is '3'"),
-        (lambda: senet.compare("photos", measure_seconds=float("nan")), "measure_seconds is nan"),
+        (lambda: senet.compare("photos", seeds="3"), "seeds must be…not '3'"),
+        (lambda: senet.compare("photos", measure_seconds=float("nan")), "measure_seconds must be…not nan"),
         (
             lambda: senet.compare("photos", measure_seconds=-1),
-            "measure_seconds is -1; give 0 or more seconds",
+            "measure_seconds must be 0 or more seconds…not -1",
         ),
-        (lambda: senet.compare("photos", parallel=1.5), "parallel is 1.5"),
-        (lambda: senet.compare_job("1/2", "photos", seeds=2.5), "seeds is 2.5"),
-        (lambda: senet.create_model(3), "name is of type int"),
-        (lambda: senet.create_model(None), "name is of type NoneType"),
-        (lambda: senet.create_model("resnet8", se="x"), "se is 'x'"),
+        (lambda: senet.compare("photos", parallel=1.5), "parallel must be…not 1.5"),
+        (lambda: senet.compare_job("1/2", "photos", seeds=2.5), "seeds must be…not 2.5"),
+        (lambda: senet.create_model(3), "name must be…not a value of type int"),
+        (lambda: senet.create_model(None), "name must be…not a value of type NoneType"),
+        (lambda: senet.create_model("resnet8", se="x"), "se must be…not 'x'"),
         (lambda: senet.create_model("resnet8", num_classes="10"), "not '10'"),
         (lambda: senet.create_model("resnet8", weights="~nosuchuser/w.pt"), "~nosuchuser"),
-        (lambda: senet.open_images(3), "data is of type int"),
-        (lambda: senet.open_images(["photos"]), "data is of type list"),
-        (lambda: senet.open_images("photos", test_fraction="a"), "The test fraction is a"),
-        (lambda: senet.open_images("photos", seed="a"), "seed is 'a'"),
-        (lambda: senet.evaluate(None), "model is of type NoneType"),
-        (lambda: senet.evaluate("x.pt", views="big"), "views is of type str"),
-        (lambda: senet.evaluate(torch.nn.ReLU(), preprocess="imagenet"), "preprocess is of type str"),
+        (lambda: senet.open_images(3), "data must be…not a value of type int"),
+        (lambda: senet.open_images(["photos"]), "data must be…not a value of type list"),
+        (lambda: senet.open_images("photos", test_fraction="a"), "test_fraction must be…not a"),
+        (lambda: senet.open_images("photos", seed="a"), "seed must be…not 'a'"),
+        (lambda: senet.evaluate(None), "model must be…not a value of type NoneType"),
+        (lambda: senet.evaluate("x.pt", views="big"), "views must be…not a value of type str"),
+        (
+            lambda: senet.evaluate(torch.nn.ReLU(), preprocess="imagenet"),
+            "preprocess must be…not a value of type str",
+        ),
         (lambda: senet.evaluate("~nosuchuser/run"), "~nosuchuser"),
         (lambda: senet.evaluate("x.pt", progress=3), "senet.EvaluationProgress"),
     ],
 )
 def test_so_they_are_elsewhere(call: Callable[[], object], sentence: str) -> None:
-    with pytest.raises(SenetError, match=re.escape(sentence)) as caught:
+    with pytest.raises(SenetError, match=re.escape(sentence).replace("…", ".*")) as caught:
         call()
     assert "\n" not in str(caught.value)
 

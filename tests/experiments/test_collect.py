@@ -224,7 +224,7 @@ def test_the_same_training_twice_must_be_the_same(
     position = found[0]["position"]
     position["predictions"][-1] = (position["predictions"][-1] + 1) % 3
     save_checkpoint(path, found[0])
-    with pytest.raises(SenetError, match=r"seed0-se ran to different results in .*halves.* and in"):
+    with pytest.raises(SenetError, match=r"seed0-se gave different results in .*"):
         collect([*halves, *copies], out=copies[0].parent / "other")
     assert not (copies[0].parent / "other").exists()
 
@@ -234,7 +234,11 @@ def test_images_elsewhere_are_named_and_other_images_refused(
 ) -> None:
     for folder in copies:
         change_settings(folder, lambda settings: settings["arguments"].update(data="/gone/photos"))
-    with pytest.raises(SenetError, match=r"not on this machine.*/gone/photos.*in front of --collect"):
+    with pytest.raises(
+        SenetError,
+        match=r"on this machine; the trainings .*them from /gone/photos: give their .*here "
+        r"before --collect\.",
+    ):
         collect(copies, out=tmp_path / "out")
     other = small_photos(tmp_path / "other", count=57)
     with pytest.raises(SenetError, match="not those that were trained on"):
@@ -269,7 +273,7 @@ def test_what_is_no_run_of_a_comparison_is_refused(
     for folders, sentence in (
         ([photos], "photos is not a run folder"),
         (tmp_path / "nowhere", "nowhere is not a run folder"),
-        ([*copies, single.folder], "single holds a single training"),
+        ([*copies, single.folder], "contains a single training, but only"),
         ([], "No folder"),
     ):
         with pytest.raises(SenetError, match=sentence):

@@ -196,7 +196,7 @@ def whole_se(folder: str) -> SEConfig:
 
 def test_a_factory_that_seeds_itself_is_refused() -> None:
     for factory, generator in (("seeds_torch", "torch"), ("seeds_numpy", "numpy")):
-        with pytest.raises(SenetError, match=f"{factory} seeds {generator} itself.*leave the seeding out"):
+        with pytest.raises(SenetError, match=f"{factory} seeds {generator} itself.*remove the seeding"):
             same_for_all_seeds(f"start_nets:{factory}", classes=2, channels=3)
 
 

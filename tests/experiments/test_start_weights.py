@@ -71,7 +71,7 @@ def test_plain_weights_start_a_twin_whose_gates_are_open() -> None:
     images = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(twin(images), plain(images))
-    with pytest.raises(SenetError, match="would spoil them"):
+    with pytest.raises(SenetError, match="would disturb"):
         open_start(
             path, "resnet20", SEConfig(reduction=4), given=SEConfig(reduction=4), classes=6, channels=3
         )

@@ -158,7 +158,7 @@ def test_other_images_in_the_next_pass_are_refused():
 
     images = LabelledImages(Augmenting(), Two())
     list(images)
-    with pytest.raises(SenetError, match="The Augmenting yields other images in every pass"):
+    with pytest.raises(SenetError, match="The Augmenting yields different images in every pass:"):
         list(images)
 
 

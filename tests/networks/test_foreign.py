@@ -61,10 +61,10 @@ def test_it_is_the_packages_network() -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("timm:resnet5O", "timm has no network for classification called 'resnet5O'.* 'resnet50'"),
+        ("timm:resnet5O", "timm has no classification network called 'resnet5O'.* 'resnet50'"),
         ("torchvision:resnet_50", r"torchvision has no .* 'resnet_50'\. Did you mean 'resnet50'"),
-        ("torchvision:fcn_resnet50", "torchvision has no network for classification called 'fcn_resnet50'"),
-        ("torchvision:list_models", "no network for classification called 'list_models'"),
+        ("torchvision:fcn_resnet50", "torchvision has no classification network called 'fcn_resnet50'"),
+        ("torchvision:list_models", "no classification network called 'list_models'"),
         ("pytorchcv:resnt18", "pytorchcv has no .* Did you mean 'resnet18'"),
         ("pytorchcv:resnet20_cifar10", r"built: AssertionError: assert \(num_classes in \[10, 100\]\)\."),
         ("timm:", "timm has no .* called ''"),
@@ -132,7 +132,7 @@ def test_released_weights_are_asked_for_and_execute_nothing(
         assert asked == {"pretrained": True}
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
     if not name.startswith("timm"):
-        with pytest.raises(SenetError, match="bring their own classes, and 5 were asked for"):
+        with pytest.raises(SenetError, match="fixed number of classes, so 5 classes are not possible"):
             create_foreign(name, num_classes=5, pretrained=True)
 
 

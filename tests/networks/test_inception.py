@@ -226,11 +226,23 @@ def test_features(name, sides):
 @pytest.mark.parametrize(
     ("name", "config", "words"),
     [
-        ("bn_inception", SEConfig(placement="pre"), "bn_inception has no SE placement 'pre': .* standard"),
-        ("inception_v3", SEConfig(units="all"), "inception_v3 cannot give SE to the units 'all'"),
-        ("inception_resnet_v2", SEConfig(units="last"), "the units 'last': choose from standard, all"),
-        ("inception_resnet_v2", SEConfig(placement="branches"), "no SE placement 'branches'"),
-        ("inception_resnet_v2", SEConfig(stages=(2,)), "no stage 2 .* choose from 3, 4, 5"),
+        (
+            "bn_inception",
+            SEConfig(placement="pre"),
+            "SE placement in bn_inception must be one of standard, not 'pre'",
+        ),
+        ("inception_v3", SEConfig(units="all"), "SE units in inception_v3 must be one of .*, not 'all'"),
+        (
+            "inception_resnet_v2",
+            SEConfig(units="last"),
+            "SE units in .* must be one of standard, all, not 'last'",
+        ),
+        (
+            "inception_resnet_v2",
+            SEConfig(placement="branches"),
+            "SE placement in .* must be one of .*, not 'branches'",
+        ),
+        ("inception_resnet_v2", SEConfig(stages=(2,)), "SE stages of .* must be among 3, 4, 5, not 2"),
         ("inception_resnet_v2", SEConfig(reduction=321), "SE at repeat.0 of .* 321 .* 320 channels"),
         ("inception_v3", SEConfig(reduction=257), "SE at Mixed_5b of inception_v3: .* 257 .* 256 channels"),
     ],

@@ -145,15 +145,23 @@ def test_every_se_parameter_of_the_whole_network_trains(name):
 @pytest.mark.parametrize(
     ("name", "choices", "words"),
     [
-        ("preresnet110", {"se": SEConfig(stages=(5,))}, "preresnet110 has no stage 5 .* choose from 2, 3, 4"),
+        (
+            "preresnet110",
+            {"se": SEConfig(stages=(5,))},
+            "SE stages of preresnet110 must be among 2, 3, 4, not 5",
+        ),
         ("preresnet110", {"se": SEConfig(reduction=32)}, "layer1.0 of preresnet110: .* 32 .* 16 channels"),
         (
             "preresnet164",
             {"se": SEConfig(reduction=32, placement="conv3x3", stages=(2,))},
             "layer1.0 of preresnet164: .* 32 .* 16 channels",
         ),
-        ("wrn16_8", {"se": SEConfig(placement="branches")}, "wrn16_8 has no SE placement 'branches'"),
-        ("wrn16_8", {"se": SEConfig(units="last")}, "wrn16_8 cannot give SE to the units 'last'"),
+        (
+            "wrn16_8",
+            {"se": SEConfig(placement="branches")},
+            "SE placement in wrn16_8 must be one of .*, not 'branches'",
+        ),
+        ("wrn16_8", {"se": SEConfig(units="last")}, "SE units in wrn16_8 must be one of .*, not 'last'"),
     ],
 )
 def test_what_cannot_be_built_is_refused_in_one_sentence(name, choices, words):

@@ -198,7 +198,7 @@ def test_the_file_that_is_named_is_the_one_that_is_taken(tmp_path: Path) -> None
         senet.create_model("resnet8", weights=photos)
     Path("files").mkdir()
     senet.save_weights(other, "files/w.safetensors")
-    with pytest.raises(SenetError, match=r"without checkpoint\.pt: name a file in it \(w\.safetensors\)"):
+    with pytest.raises(SenetError, match=r"without checkpoint\.pt: choose a file in it \(w\.safetensors\)"):
         senet.create_model("resnet8", weights="files")
 
 
@@ -240,7 +240,7 @@ def test_a_network_of_somebody_else_keeps_its_own_names() -> None:
 def test_damaged_values_are_one_sentence(changes: dict[str, object]) -> None:
     values = asdict(Provenance(preprocess=Preprocess(), classes=("a", "b")))
     assert asdict(Provenance.from_values(values, "w.pt")) == values
-    with pytest.raises(SenetError, match=r"What w\.pt tells about its training cannot be understood"):
+    with pytest.raises(SenetError, match=r"The training information in w\.pt is"):
         Provenance.from_values({**values, **changes}, "w.pt")
 
 

@@ -197,14 +197,18 @@ def test_stages_are_numbered_as_in_the_paper(name):
     ("name", "choices", "words"),
     [
         (NAMES[0], {"se": SEConfig(reduction=97)}, "layer1.0 of shakeshake26_2x96d: .* 97 .* 96 channels"),
-        (NAMES[0], {"se": SEConfig(stages=(1,))}, "no stage 1 .* choose from 2, 3, 4"),
-        (NAMES[1], {"se": SEConfig(units="all")}, "cannot give SE to the units 'all'"),
+        (NAMES[0], {"se": SEConfig(stages=(1,))}, r"among 2, 3, 4, not 1\."),
+        (NAMES[1], {"se": SEConfig(units="all")}, r"SE units in shakeeven29_2x4x64d .*standard, not 'all'\."),
         (
             NAMES[1],
             {"se": SEConfig(reduction=300, placement="branches")},
             "layer1.0 of shakeeven29_2x4x64d: .* 256 channels",
         ),
-        ("resnet110", {"se": SEConfig(placement="branches")}, "resnet110 has no SE placement 'branches'"),
+        (
+            "resnet110",
+            {"se": SEConfig(placement="branches")},
+            r"SE placement in resnet110 must .*not 'branches'\.",
+        ),
     ],
 )
 def test_what_cannot_be_built_is_refused_in_one_sentence(name, choices, words):

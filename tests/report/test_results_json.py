@@ -73,14 +73,18 @@ def changed(content, where, value):
 @pytest.mark.parametrize(
     ("where", "value", "message"),
     [
-        (["schema_version"], 2, "format version 2 and this senet reads version 1"),
+        (
+            ["schema_version"],
+            2,
+            "have format version 2, but this senet reads version 1: use the senet version named",
+        ),
         (["schema_version"], "1", "format version '1'"),
         (["schema_version"], ..., "no 'schema_version'"),
         (["cost", "se", "parameters"], ..., "results.cost.se.parameters is missing"),
         (["cost", "se", "parameters"], 1.5, "must be a whole number"),
         (["cost", "se", "parameters"], True, "must be a whole number"),
         (["seconds"], "soon", "must be a number"),
-        (["surprise"], 1, "results.surprise is unknown to this senet"),
+        (["surprise"], 1, r"results cannot be used \(results\.surprise is"),
         (["model"], None, "must be text"),
         (["runs", 0, "in_top5", 0], 1, "must be true or false"),
         (["runs", 0, "history"], {}, "must be a list"),
@@ -126,7 +130,7 @@ def test_names_the_file(comparison, tmp_path):
         read_results(tmp_path / "nothing.json")
     (tmp_path / "short.json").write_text(to_json(comparison)[:100])
     with pytest.raises(
-        SenetError, match=r"short\.json: The results cannot be read, perhaps cut short .*not valid JSON"
+        SenetError, match=r"The results cannot be read, perhaps because .*not valid JSON \(Unterminated"
     ):
         read_results(tmp_path / "short.json")
     (tmp_path / "picture.json").write_bytes(b"\xff\xd8\xff")

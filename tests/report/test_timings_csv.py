@@ -69,7 +69,7 @@ def test_a_ratio_of_other_rounds_than_the_times_is_a_defect() -> None:
         (lambda text: text[: len(text) // 2], "cannot be read at line 3"),
         (lambda text: text.replace(",7,", ",seven,", 1), "line 2 .*seven"),
         (lambda text: text.replace(",train,", ",both,", 1), "the mode is 'both', not train or infer"),
-        (lambda text: text.replace(",256x56x56,", ",256,56,56,", 1), "another number of cells"),
+        (lambda text: text.replace(",256x56x56,", ",256,56,56,", 1), r"\(it has a different number of cells"),
         (lambda text: "", "its columns must be"),
     ],
 )

@@ -107,9 +107,7 @@ def test_the_relu_goes_along_where_it_follows_at_once():
 
 
 def test_what_cannot_be_folded_is_refused():
-    with pytest.raises(
-        SenetError, match=r"Nothing of this Sequential can be folded: .* senet.accelerate first"
-    ):
+    with pytest.raises(SenetError, match="Nothing in this Sequential can be folded:"):
         fold(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), torch.randn(1, 3, 4, 4))
 
 

@@ -215,7 +215,7 @@ def test_load_weights_opens_gates_that_can_be_opened(resnet20):
     with torch.no_grad():
         assert torch.equal(model(x), theirs(x))
     closed = senet.create_model("se_resnet20")
-    with pytest.raises(SenetError, match="gate 'sigmoid' would spoil them: ask for SEConfig"):
+    with pytest.raises(SenetError, match="gate 'sigmoid' would disturb: choose SEConfig"):
         senet.load_weights(closed, path)
 
 

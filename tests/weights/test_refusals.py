@@ -245,5 +245,5 @@ def test_networks_that_nobody_here_has():
 def test_identity_needs_a_gate_that_can_be_one():
     given = checkpoint("torchvision", "resnet18")
     spec = dataclasses.replace(network_spec("resnet18"), se=SEConfig(gate="hard_sigmoid"))
-    with pytest.raises(SenetError, match="the gate 'hard_sigmoid' would spoil them"):
+    with pytest.raises(SenetError, match="the gate 'hard_sigmoid' would disturb"):
         fit_or_refuse(given, spec, se_chosen=True)

@@ -146,10 +146,10 @@ def name_of_network(model: Any) -> str | None:
     """
     if model is None or (isinstance(model, str) and model):
         return model
-    shown = repr(model) if isinstance(model, str | int | float) else f"of type {type(model).__name__}"
+    shown = repr(model) if isinstance(model, str | int | float) else f"a value of type {type(model).__name__}"
     raise SenetError(
-        f"model is {shown}; give the name of a network, such as resnet18, timm:resnet50 or "
-        "package.module:factory, of which every training builds a new one."
+        "model must be the name of a network, such as resnet18, timm:resnet50 or package.module:factory, "
+        f"of which each training builds a new one, not {shown}."
     )
 
 

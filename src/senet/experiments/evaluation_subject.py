@@ -87,7 +87,7 @@ def open_subject(
             "preprocess can only be given with a model object; weights bring their own preprocessing."
         )
     if not isinstance(model, str | os.PathLike) or not str(model):
-        kind = "empty" if isinstance(model, str) else f"of type {type(model).__name__}"
+        kind = "an empty string" if isinstance(model, str) else f"a value of type {type(model).__name__}"
         raise SenetError(
             "model must be a model object, a run folder, a file of weights, a released checkpoint such "
             f"as cadene/se_resnet50, or timm:NAME, not {kind}."

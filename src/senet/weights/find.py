@@ -26,7 +26,7 @@ def find_checkpoint(weights: str | Path, name: str) -> Checkpoint:
         SenetError: there is no such file, repository or tag, or it cannot be had or read.
     """
     if not isinstance(weights, str | PurePath) or not str(weights):
-        kind = "empty" if isinstance(weights, str) else f"of type {type(weights).__name__}"
+        kind = "an empty string" if isinstance(weights, str) else f"a value of type {type(weights).__name__}"
         raise SenetError(
             "weights must be a path, owner/name on the Hugging Face Hub, or one of senet.list_weights(), "
             f"not {kind}."
