@@ -180,5 +180,5 @@ def test_an_identity_comes_back_from_json_and_another_version_is_a_sentence() ->
         ({"se": {**asdict(se), "gate": "swish"}}, r"identity\.se\.gate is 'swish'"),
         ({"model": 3}, r"identity\.model must be text, not 3"),
     ):
-        with pytest.raises(SenetError, match=rf"^x cannot be used \(.*{said}.*: take the senet"):
+        with pytest.raises(SenetError, match=rf"^x cannot be used \(.*{said}.*: use the senet"):
             read_experiment(identity | change, Path("x"))
