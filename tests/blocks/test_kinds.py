@@ -72,5 +72,5 @@ def test_dimensions_reach_the_convolutions(kind):
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(SenetError, match=r"kind 'sce' is not known: choose one of se, ese, eca, scse, ge"):
+    with pytest.raises(SenetError, match=r"kind must be one of se, ese, eca, scse, ge.*, not 'sce'"):
         make_block("sce", 16)

@@ -83,7 +83,7 @@ def test_cost_in_other_dimensions_is_that_of_the_layers(kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(2, 31, 5, 5), (32,)])
 def test_a_wrong_shape_is_refused(kind, shape):
-    with pytest.raises(SenetError, match=r"weighs 32 channels and takes \(N, 32, .*\), not"):
+    with pytest.raises(SenetError, match=r"expects input of shape \(N, 32, .*\), not"):
         make_block(kind, 32)(torch.randn(shape))
 
 
@@ -113,7 +113,7 @@ def test_one_value_cannot_be_normalised_in_training(kind, shape):
 
 @pytest.mark.parametrize("kind", RELATIVES)
 def test_values_that_are_not_allowed_are_refused(kind):
-    with pytest.raises(SenetError, match="start 'zero' is not known: choose one of random, identity"):
+    with pytest.raises(SenetError, match="start must be one of random, identity, not 'zero'"):
         make_block(kind, 32, start="zero")
     with pytest.raises(SenetError, match="channels must be a whole number of at least 1, not 0"):
         make_block(kind, 0, reduction=1)

@@ -62,7 +62,7 @@ def test_a_divisor_rounds_as_timm_does(channels, divisor):
         ("reduction", True, "not True"),
         ("min_hidden", 0, "min_hidden must be"),
         ("divisor", "8", "divisor must be"),
-        ("squeeze", "mean", "squeeze 'mean' is not known: choose one of avg, max"),
+        ("squeeze", "mean", "squeeze must be one of avg, max, none, not 'mean'"),
         ("activation", "ReLU", "choose one of relu, silu"),
         ("gate", "sigmoyd", "Did you mean 'sigmoid'"),
         ("gate", None, "gate None is not known"),
@@ -70,7 +70,7 @@ def test_a_divisor_rounds_as_timm_does(channels, divisor):
         ("placement", "after", "choose one of standard, pre, post, identity, conv3x3"),
         ("stages", (), "stages must be a list of stage numbers"),
         ("stages", 2, "stages must be a list of stage numbers"),
-        ("stages", (2, 2), "names a stage twice"),
+        ("stages", (2, 2), "stages must name each stage once"),
         ("stages", (0,), "at least 1, not 0"),
     ],
 )

@@ -24,13 +24,13 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--job", "3/2"], "The job is '3/2'; write K/N"),
+        (["--job", "3/2"], "job must be K/N .*, not '3/2'"),
         (["--job", ""], "is empty"),
-        (["--job", "7/7"], "only 6 trainings: use at most 6 jobs"),
-        (["--job", "1/2", "--seeds", "0"], "seeds is 0"),
-        (["--job", "1/2", "--parallel", "4"], "parallel is 4 but there are only 3 trainings"),
-        (["--parallel", "0"], "parallel is 0"),
-        (["--parallel", "7"], "parallel is 7 but there are only 6 trainings"),
+        (["--job", "7/7"], "at most 6 trainings, .*: use fewer jobs"),
+        (["--job", "1/2", "--seeds", "0"], "seeds must be .*, not 0"),
+        (["--job", "1/2", "--parallel", "4"], "parallel must be at most the number of trainings, 3, not 4"),
+        (["--parallel", "0"], "parallel must be from 1 .*, not 0"),
+        (["--parallel", "7"], "parallel must be at most the number of trainings, 6, not 7"),
         (["--parallel", "many"], "'many' is not a whole number"),
         (["--collect"], "expected at least one argument"),
         (["--collect", "x", "--job", "1/2"], "--job cannot be combined with --collect"),
@@ -68,7 +68,7 @@ def test_two_jobs_and_what_is_collected(
     assert "seed0-se (no checkpoint yet)" in capsys.readouterr().out
     assert main(["compare", "--collect", "x"]) == EXIT_BAD_INPUT
     command = f"senet {' '.join(words)}"
-    assert f"'{command} --job K/2' trains one of them, with 2 as K." in capsys.readouterr().err
+    assert f"'{command} --job K/2' trains one of them, with K = 2." in capsys.readouterr().err
     assert main([words[0], "--job=2/2", *words[1:]]) == 0
     out = capsys.readouterr().out
     assert "All trainings are finished" in out and out.rstrip().endswith("senet compare --collect x")

@@ -98,7 +98,7 @@ def test_where_the_folder_cannot_be_written_the_report_is_a_temporary_file(
         (
             KeyboardInterrupt(),
             EXIT_INTERRUPTED,
-            "Stopped. What was finished is kept. To resume: ",
+            "Stopped. Finished work is kept. To resume: ",
         ),
         (MemoryError(), EXIT_BAD_INPUT, "Out of memory: "),
         (

@@ -143,7 +143,7 @@ def test_going_on_and_finished_before_are_said() -> None:
     watch(shown, done_epochs=7)
     assert "resuming in epoch 8 after batch 0" in stream.getvalue()
     shown.begin(epochs=100, batches=400, done_epochs=100, done_batches=0)
-    assert "was finished before" in stream.getvalue()
+    assert "already finished" in stream.getvalue()
 
 
 @pytest.mark.parametrize("build", [factory.usual, factory.two_classes, factory.many_classes])
@@ -155,7 +155,7 @@ def test_the_end_shows_table_verdict_skipped_images_and_page(build: Callable[[],
     assert "Top-1 error" in text and "SE − plain" in text
     assert " ".join(comparison.verdict.sentence.split()) in text
     assert text.endswith("Report: runs/x/report.html")
-    assert ("Skipped, unreadable" in text) == bool(comparison.data.unreadable)
+    assert ("Skipped as unreadable" in text) == bool(comparison.data.unreadable)
 
 
 def test_what_must_be_known_comes_before_every_number() -> None:

@@ -54,7 +54,7 @@ def test_all_classes(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "sentence"),
     [
         ("w.safetensors photos --data photos", "named twice"),
-        ("w.safetensors photos --crops 3", "crops is 3"),
+        ("w.safetensors photos --crops 3", "crops must be one of 1, 5, 10, not 3"),
         ("w.safetensors photos --fuse", "no effect on one image size"),
         ("w.safetensors photos --split val", "'val' is not one of test, train, all"),
         ("w.safetensors nowhere", "nowhere"),

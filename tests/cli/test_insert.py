@@ -128,12 +128,12 @@ def test_an_older_file_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("--model nets:tiny", r"--out FILE\.safetensors, or see the plan with --dry-run"),
+        ("--model nets:tiny", r"--out FILE\.safetensors, or print the plan with --dry-run"),
         ("--model nets:tiny --dry-run --out x.safetensors", r"--dry-run writes nothing, so --out x\.safe"),
         ("--model nets:tiny --out x.pth", r"x\.pth must end with \.safetensors"),
         (
             "--model nets:tiny --out no/x.safetensors",
-            "cannot be written: name a file in a folder that exists",
+            "cannot be written: choose a file in an existing folder",
         ),
         ("--model resnet50 --dry-run", "'resnet50' is not a network of another package: .*senet models"),
         ("--dry-run", "--model"),

@@ -89,7 +89,7 @@ def test_help_tells_every_setting_with_its_default(capsys: pytest.CaptureFixture
     ("words", "sentence"),
     [
         (["compose"], "no command 'compose'.*'compare'"),
-        (["compare", "nowhere"], "'nowhere' is neither a file nor a folder here"),
+        (["compare", "nowhere"], "'nowhere' is not a file or folder on this machine"),
         (["compare", "photos", "--epochs", "-1"], "epochs is -1; it must be a whole number from 1 to"),
         (["compare", "photos", "--epochs", "many"], "'many' is not a whole number"),
         (
@@ -102,11 +102,11 @@ def test_help_tells_every_setting_with_its_default(capsys: pytest.CaptureFixture
         (["compare", "photos", "--gate", "softmax"], "'softmax' is not one of sigmoid, tanh"),
         (["compare", "photos", "--stages", "9"], "9.*2, 3 and 4|9.*2, 3, 4"),
         (["compare", "photos", "--model", "vgg11_bn", "--placement", "pre"], "placement"),
-        (["compare", "photos", "--seeds", "0"], "seeds is 0"),
-        (["compare", "photos", "--device", "tpu"], "'tpu'; choose auto, cpu"),
+        (["compare", "photos", "--seeds", "0"], "seeds must be .*, not 0"),
+        (["compare", "photos", "--device", "tpu"], "device must be auto, cpu.*, not 'tpu'"),
         (["compare", "photos", "--device", "cuda:99"], "cuda:99"),
-        (["compare", "photos", "--workers", "-3"], "workers is -3"),
-        (["compare", "photos", "--test-fraction", "0"], "test fraction is 0.0"),
+        (["compare", "photos", "--workers", "-3"], "workers must be .*, not -3"),
+        (["compare", "photos", "--test-fraction", "0"], "test_fraction must be .*, not 0.0"),
         (["compare", "photos", "--step-epochs", "2"], "no effect on the cosine schedule"),
         (["compare", "photos", "--out", "photos"], "not a senet run"),
         (["train", "photos"], "--model"),
@@ -166,7 +166,7 @@ def test_one_broken_image_among_many_is_skipped_and_named(
     path.write_bytes(path.read_bytes()[:300])
     assert main(["train", "many", "--model", "resnet8", "--epochs", "1", "--out", "x", "--workers", "0"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "Skipped, unreadable: 1" in out and "7.jpg" in out
+    assert "Skipped as unreadable: 1 file" in out and "7.jpg" in out
 
 
 def test_nan_is_one_sentence_and_keeps_the_run(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,7 +233,7 @@ def test_ctrl_c_saves_and_ends_with_the_command_to_go_on(running: subprocess.Pop
     assert err.strip().endswith(
         "To resume: senet compare photos --epochs 400 --batch-size 8 --out x --workers 2"
     )
-    assert "everything up to there is saved" in err
+    assert "everything up to that point is saved" in err
     assert Path("x/seed0-plain/checkpoint.pt").exists()
 
 

@@ -36,7 +36,7 @@ def program(run: str, name: str = "INT", before: tuple[str, ...] = ()) -> subpro
     )
 
 
-STOPPED = "senet: Stopped. What was finished is kept. To resume: senet models\n"
+STOPPED = "senet: Stopped. Finished work is kept. To resume: senet models\n"
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])

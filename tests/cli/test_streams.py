@@ -47,16 +47,16 @@ def program(words: str, redirect: str, folder: Path, **environment: str) -> subp
     ("words", "redirect", "code", "said"),
     [
         ("models", "| head -1", 0, ""),
-        ("models", "> /dev/full", EXIT_BAD_INPUT, "Standard output could not be written (No space"),
+        ("models", "> /dev/full", EXIT_BAD_INPUT, "Standard output cannot be written (No space"),
         ("models", ">&-", 0, ""),
         ("models", "2>&-", 0, ""),
         ("models", "> /dev/full 2> /dev/full", EXIT_BAD_INPUT, ""),
-        (TRAIN, "| head -1", 0, "Standard output cannot be written any more (Broken pipe); going on"),
-        (TRAIN, "> /dev/full", 0, "Standard output cannot be written any more (No space"),
+        (TRAIN, "| head -1", 0, "Standard output can no longer be written (Broken pipe); continuing"),
+        (TRAIN, "> /dev/full", 0, "Standard output can no longer be written (No space"),
         (TRAIN, "> /dev/full 2>&1", 0, ""),
         (TRAIN, ">&- 2>&- <&-", 0, ""),
         ("--help", "| head -1", 0, ""),
-        ("--help", "> /dev/full", EXIT_BAD_INPUT, "Standard output could not be written (No space"),
+        ("--help", "> /dev/full", EXIT_BAD_INPUT, "Standard output cannot be written (No space"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_written_ends_nothing(

@@ -77,7 +77,7 @@ class KilledWhileAsking(SpySource):
 def test_a_process_killed_at_the_worst_moment_holds_nobody_up() -> None:
     pixels = [encoded(noise(8, 8, index)) for index in range(16)]
     loader = load_with(KilledWhileAsking(pixels.__getitem__, [0, 1] * 8))
-    with pytest.raises(SenetError, match="killed from outside"):
+    with pytest.raises(SenetError, match="process was killed"):
         list(loader.epoch(0))
     loader.close()
     gc.collect()  # the error held on to what was loading, which tells its processes to end when it goes
@@ -89,7 +89,7 @@ def test_a_process_killed_between_two_epochs_is_explained() -> None:
     (process,) = processes_of(loader)
     process.kill()
     process.join()
-    with pytest.raises(SenetError, match="killed from outside"):
+    with pytest.raises(SenetError, match="process was killed"):
         list(loader.epoch(1))
     assert len(list(loader.epoch(1))) == 4
     loader.close()
@@ -178,7 +178,7 @@ def test_a_script_without_a_guard_is_told_of_it(
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script), raising=False)
     found = without_main_guard()
-    assert ('put its calls of senet under `if __name__ == "__main__":`' in found) == told
+    assert ('put those calls under `if __name__ == "__main__":`' in found) == told
     assert bool(found) == told
     script.unlink()
     assert without_main_guard() == ""

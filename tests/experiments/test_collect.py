@@ -274,7 +274,7 @@ def test_what_is_no_run_of_a_comparison_is_refused(
         ([photos], "photos is not a run folder"),
         (tmp_path / "nowhere", "nowhere is not a run folder"),
         ([*copies, single.folder], "contains a single training, but only"),
-        ([], "No folder"),
+        ([], "at least one run folder"),
     ):
         with pytest.raises(SenetError, match=sentence):
             collect(folders)
@@ -308,7 +308,7 @@ def test_threads_and_versions_that_differ_are_said(copies: tuple[Path, Path], tm
     save_checkpoint(copies[1] / "seed0-se" / CHECKPOINT_NAME, {**found[0], "threads": 7})
     comparison, _ = collect(copies[::-1], out=tmp_path / "out", progress=Listening())
     assert comparison.versions["torch"] == "2.5.0"
-    assert "2.5.0" in said["versions of torch"] and "7; these trainings differ" in said["threads"]
+    assert "2.5.0" in said["versions of torch"] and "7; results may differ" in said["threads"]
     assert said["networks"].startswith("resnet8 and its twin se_resnet8 (reduction 8)")
 
 

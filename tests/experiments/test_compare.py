@@ -209,7 +209,7 @@ def test_what_is_wrong_is_told_before_a_folder_is_made(photos: Path, tmp_path: P
     for options, sentence in (
         ({"model": "resnet9"}, "resnet9"),
         ({"seeds": 0}, r"seeds must be .*chance\), not 0\."),
-        ({"workers": -1}, "workers is -1"),
+        ({"workers": -1}, "workers must be .*, not -1"),
         ({"test_fraction": 1.5}, "1.5"),
         ({"device": "tpu"}, "'tpu'"),
         ({"se": {"reduction": 17}}, "17"),

@@ -303,16 +303,20 @@ def test_the_interval_is_wilsons(wrong: int, images: int) -> None:
     ("model", "options", "sentence"),
     [
         ("se_resnet2", {}, "no 'se_resnet2': give a run folder.*Did you mean"),
-        ("se_resnet20", {}, "se_resnet20 has no weights yet"),
+        ("se_resnet20", {}, "se_resnet20 has no trained weights"),
         ("cadene/se_resnet5", {}, "Did you mean 'cadene/se_resnet50'"),
         ("timm:nothing", {}, "timm has no network"),
         ("timm:resnet18", {"weights": "x.pt"}, "senet's own networks"),
         ("photos", {}, r"is a folder without checkpoint\.pt or another file of weights"),
         ("module", {"weights": "x.pt"}, "no effect on a network that is given itself"),
-        ("module", {"split": "val"}, "split is 'val'; choose one of test, train, all"),
-        ("module", {"split": "all", "test_fraction": 0.3}, "no effect where all images"),
-        ("module", {"views": {"image_size": (4,), "test_resize": (2,)}}, "is 2 pixels, and it must be 4"),
-        ("module", {"workers": -1}, "workers is -1"),
+        ("module", {"split": "val"}, "split must be one of test, train, all, not 'val'"),
+        ("module", {"split": "all", "test_fraction": 0.3}, "no effect when all images"),
+        (
+            "module",
+            {"views": {"image_size": (4,), "test_resize": (2,)}},
+            "test_resize must be .* at least 4, .*, not 2",
+        ),
+        ("module", {"workers": -1}, "workers must be .*, not -1"),
         ("module", {"device": "tpu"}, "'tpu'"),
         ("se_resnet20", {"preprocess": Preprocess()}, "for a network that is given itself"),
         (nn.Linear(3, 6), {}, "cannot run in evaluation on images of 224×224"),
@@ -333,7 +337,7 @@ def test_what_cannot_be_is_one_sentence(
 
 def test_small_images_used_whole_have_one_crop(photos: Path) -> None:
     train_one(photos, model="resnet8", recipe=RECIPE, out="run", workers=0)
-    with pytest.raises(SenetError, match="used whole, 10 pixels of 10"):
+    with pytest.raises(SenetError, match=r"no effect on images that are not cropped .10 of 10 pixels"):
         evaluate("run", views={"crops": 5}, workers=0)
     report = evaluate("run", views={"crops": 5, "test_resize": (14,)}, workers=0)
     assert report.rows[0].resizes == (14,) and report.crops == 5

@@ -84,7 +84,7 @@ def test_a_whole_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     assert settings["identity"]["model"] == "nets:tiny" and settings["identity"]["structure"]
 
     assert main([*WORDS, "--seeds", "2", "--reduction", "4"]) == 0
-    assert capsys.readouterr().out.count("was finished before") == 4
+    assert capsys.readouterr().out.count("already finished") == 4
     assert [each.name for each in Path("runs").iterdir()] == [folder.name]
 
 
@@ -166,7 +166,7 @@ def test_timms_networks_are_compared_and_their_version_is_kept(photos: Path) -> 
         (["--model", "nets:nothing"], "nets has no 'nothing'"),
         (["--model", "nests:tiny"], "There is no module 'nests'"),
         (["--model", "nets:fails"], r"nets:fails\(num_classes=3\) failed: IndexError: .*\(nets\.py, line"),
-        (["--model", "nets:fixed"], "puts out 10 scores for each image, and the images have 3 classes"),
+        (["--model", "nets:fixed"], "returns 10 scores per image, but the images have 3 classes"),
         (["--model", "nets:pair"], "returns a tuple in training"),
         (["--model", "nets:deep"], "cannot run in (training|evaluation) on images of 12×12 .*--image-size"),
         (["--model", "nets:kept"], "returns the same parameters each time"),

@@ -34,7 +34,7 @@ def test_crop_and_size_follow_the_images(
 ) -> None:
     fitted, choices = fit_recipe(Recipe(), median_size, Situation(images=images, full_size=full_size))
     assert (fitted.crop, fitted.image_size) == (crop, size)
-    fewer = "64×64 pixels (for 100 photographs and no weights)" in choices
+    fewer = "64×64 pixels (for 100 images without pretrained weights)" in choices
     assert fewer == (median_size > size == 64)
 
 

@@ -149,7 +149,8 @@ def test_the_majority_of_an_unequal_set_is_no_learning() -> None:
     found, verdict = examined(labels, nearly, (0,) * 1000, classes=("a", "b"))
     assert "have not learned" in verdict
     assert (
-        "of test images get the answer “a”" in found[0].sentence and "--class-weights auto" in found[0].advice
+        "of the test images are predicted as “a”" in found[0].sentence
+        and "--class-weights auto" in found[0].advice
     )
 
 
@@ -159,7 +160,7 @@ def test_classes_told_apart_at_the_price_of_top1_error_are_learned() -> None:
     rng = np.random.default_rng(0)
     answers = tuple(np.where(rng.random(1000) < np.repeat([0.06, 0.8], [950, 50]), 1, 0).tolist())
     found, verdict = examined(labels, answers, answers, classes=("a", "b"))
-    assert not verdict and "although classes are told apart" in found[0].sentence
+    assert not verdict and "although the network does distinguish classes" in found[0].sentence
 
 
 def test_another_share_of_classes_in_the_test_images_is_no_learning() -> None:
@@ -175,7 +176,7 @@ def test_losses_that_diverged(loss: float) -> None:
     curves = {3: curve(1.4, 50.0, loss)}
     found, verdict = examined(TEN, *GOOD[:3], coin(TEN, 0, 10), *GOOD[4:], curves=curves)
     assert found[0].sentence.startswith("Training diverged (training loss")
-    assert found[0].sentence.endswith("where guessing has 2.30): SE seed 1.")
+    assert found[0].sentence.endswith("where guessing gives 2.30): SE seed 1.")
     assert "--learning-rate 0.01" in found[0].advice and found[0].trainings == ("SE seed 1",)
     assert verdict.startswith("1 of 6 trainings failed: training diverged")
 
@@ -188,8 +189,8 @@ def test_a_test_loss_far_above_guessing() -> None:
 
 def test_a_network_that_gives_one_answer() -> None:
     found, verdict = examined(TEN, GOOD[0], (3,) * 400, GOOD[2], (3,) * 400)
-    assert found[0].sentence == "Every test image gets the answer “d”: SE seed 0 and SE seed 1."
-    assert verdict.startswith("The SE network has not learned: every test image gets the answer “d”")
+    assert found[0].sentence == "All test images are predicted as “d”: SE seed 0 and SE seed 1."
+    assert verdict.startswith("The SE network has not learned: all test images are predicted as “d”")
 
 
 def test_one_seed_that_failed_among_others() -> None:
@@ -213,7 +214,7 @@ def test_most_classes_are_never_answered() -> None:
     labels = labels_of(*(10 * (100,)))
     few = tuple(label if label < 3 else 0 for label in labels)
     found, verdict = examined(labels, few, few)
-    assert not verdict and "Most of the 10 classes are never an answer" in found[-1].sentence
+    assert not verdict and "Most of the 10 classes are never predicted" in found[-1].sentence
 
 
 def test_test_images_of_one_class() -> None:
@@ -237,10 +238,10 @@ def test_memorised_images_are_told_from_unlearned_ones() -> None:
 def test_a_single_training_is_no_comparison() -> None:
     one = Answers(name="", network="", predictions=(1,) * 83, history=HEALTHY)
     found = examine([one], TWO, ("a", "b"), ConstantAnswer(label=1, error=45.78))
-    assert found[0].sentence == "Every test image gets the answer “b”."
+    assert found[0].sentence == "All test images are predicted as “b”."
     verdict = not_learned(found, [one])
     assert verdict is not None and verdict.sentence.startswith(
-        "This network has not learned: every test image gets the answer “b”"
+        "This network has not learned: all test images are predicted as “b”"
     )
 
 
@@ -262,7 +263,7 @@ def test_a_single_training_is_no_comparison() -> None:
 )
 def test_learning_that_was_not_finished(found: bool, losses: tuple[float, ...], end_rate: float) -> None:
     said = unfinished([curve(*losses, end_rate=end_rate)], 10)
-    assert said.startswith("Learning was not finished: the training loss still fell by") == found
+    assert said.startswith("Learning was not finished: the training loss was still falling by") == found
     assert not unfinished([], 10)
 
 
@@ -273,7 +274,7 @@ def test_memorising_is_no_unfinished_learning() -> None:
 
 def test_one_epoch_shows_no_curve() -> None:
     found, verdict = examined(TEN, *GOOD[:2], curves={0: curve(1.0), 1: curve(1.0)})
-    assert not verdict and found[0].sentence.startswith("After a single epoch")
+    assert not verdict and found[0].sentence.startswith("One epoch is too few")
 
 
 def test_losses_that_rose() -> None:

@@ -176,7 +176,7 @@ def test_each_training_is_handed_out_once(processes: Processes) -> None:
         (
             "die",
             SenetError,
-            r"training seed1-plain in .*killed from outside \(signal 9\), most likely .*memory",
+            r"training seed1-plain in .*was killed \(signal 9\), most likely .*memory",
         ),
         ("crash", RuntimeError, "training seed1-plain ended with exit code 1"),
     ],
@@ -231,11 +231,15 @@ def test_gpus_are_shared_out_unless_one_is_named(monkeypatch: pytest.MonkeyPatch
 def test_impossible_numbers_are_refused_before_a_folder_is_made(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number, sentence in ((0, "parallel is 0"), (-2, "parallel is -2"), (5, "only 4 trainings")):
+    for number, sentence in (
+        (0, "parallel must be from 1 .*, not 0"),
+        (-2, "parallel is -2"),
+        (5, "only 4 trainings"),
+    ):
         with pytest.raises(SenetError, match=sentence):
             compare(photos, seeds=2, out=tmp_path / "x", parallel=number)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
-    with pytest.raises(SenetError, match="parallel is 2 under torchrun"):
+    with pytest.raises(SenetError, match="parallel cannot be 2 under torchrun"):
         compare(photos, seeds=2, out=tmp_path / "x", parallel=2)
     assert not (tmp_path / "x").exists()

@@ -138,7 +138,7 @@ def test_it_prints_a_table():
     assert "+20.00 points" in lines[1]
     assert "after_vital" in lines[2]
     assert (
-        "Sequential: 2 of 4 SE blocks folded, measured on 100 images, each 1 points, with a budget of 0.5"
+        "Sequential: 2 of 4 SE blocks folded, measured on 100 images (one image is 1 %), with a budget of 0.5"
         in str(report)
     )
     assert sorted(report.rows)[0].block == "slight"
@@ -234,7 +234,7 @@ def test_what_else_reads_a_layer_is_noticed_by_the_scores():
     model = Reading()
     before = copy.deepcopy(model)
     (row,) = prune(model, budget=1).rows
-    assert row.reason == "the scores would change: something else reads the output of conv"
+    assert row.reason == "the scores would change: another layer also uses the output of conv"
     assert same_state(model, before)
 
 

@@ -251,7 +251,8 @@ class TestVerdict:
         assert found.detectable.points == pytest.approx(could, rel=1e-3)
         assert found.sentence == (
             "No difference shown at this sample size: SE − plain = −0.20 points (95 % interval −1.10 to "
-            "+0.70, 3 seeds); a true difference would have to be about 1.2 points to be found (80 % power; "
+            "+0.70, 3 seeds); a true difference would have to be about 1.2 points to be "
+            "detected (80 % power; "
             "0.62 to 7.4, as 3 seeds say little about the spread)."
         )
 
@@ -273,7 +274,7 @@ class TestVerdict:
         unclear = verdict(interval(-0.5, 0.7, over="test images", count=10000), 1)
         assert unclear.sentence.endswith(
             "(95 % interval −0.50 to +0.70, over 10,000 test images, 1 seed); "
-            "one seed cannot tell a gain from luck, so train at least 3."
+            "one seed cannot tell an effect from chance, so train at least 3."
         )
         clear = verdict(interval(-2.5, -0.7, over="test images", count=10000), 1)
         assert clear.outcome == "better"

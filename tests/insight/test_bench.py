@@ -111,7 +111,7 @@ def test_without_kernels_nothing_is_called_fused(known_times: list[dict[str, Any
     names = {row.name for row in result.timings[1:]}
     assert names == {"SE, layer by layer", "plain, layer by layer", COPY, SE, PLAIN}
     assert result.notes[1:] == (
-        "No fused kernel runs on maps of 16×8×8, 32×4×4, 64×2×2: SENET_KERNELS=reference.",
+        "No fused kernel supports maps of 16×8×8, 32×4×4, 64×2×2: SENET_KERNELS=reference.",
     )
     assert ratios(result.timings, "network", "train") == {(SE, PLAIN): 1.4}
 

@@ -193,7 +193,7 @@ def test_sizes_that_make_no_sense_are_refused():
     for size in ((3, 0, 5), 0, (3, 5), (3.0, 5, 5), -1):
         with pytest.raises(SenetError, match=r"must be \(channels, height, width\) of at least 1, not"):
             cost(nn.Linear(1, 1), size)
-    with pytest.raises(SenetError, match="vgg16_bn; the smallest it can see are 32×32"):
+    with pytest.raises(SenetError, match="vgg16_bn; the smallest possible are 32×32"):
         cost("vgg16_bn", 31)
     with pytest.raises(SenetError, match="takes 3 channels, not 4"):
         cost(meta("resnet8"), (4, 32, 32))

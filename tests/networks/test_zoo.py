@@ -157,7 +157,7 @@ def test_only_the_cifar_networks_allow_a_single_hidden_unit():
         (
             "resnet8",
             {"se": SEConfig(reduction=32)},
-            "SE at layer1.0 of resnet8: The reduction 32 .* 16 channels",
+            "SE at layer1.0 of resnet8: reduction must be at most the number of channels, 16, not 32",
         ),
         ("resnet50", {"se": SEConfig(reduction=300)}, "layer1.0 of resnet50: .* 300 .* 256 channels"),
         (

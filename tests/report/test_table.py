@@ -83,16 +83,17 @@ def test_one_seed_without_top5():
 def test_notes_say_how_speeds_were_measured(comparison):
     said = "both networks timed in turns, 30 pairs, batch size 128, on cpu, 2 threads"
     assert said in table.notes(comparison)[-1]
-    assert table.notes(comparison)[-1].endswith("none measurable where that includes zero.")
+    assert table.notes(comparison)[-1].endswith("“none measurable” if it includes zero.")
     ratio = Spread(median=1, p20=1, p80=1, count=50)
     other = replace(comparison, cost=replace(comparison.cost, inference_time_ratio=ratio))
-    assert "30 pairs for training and 50 for inference" in table.notes(other)[-1]
+    assert "30 pairs of runs for training and 50 for inference" in table.notes(other)[-1]
 
 
 def test_notes_say_what_the_interval_covers(comparison):
     assert table.notes(comparison)[1] == (
-        "The interval covers other seeds on these same 4,000 test images; the sampling error of the images, "
-        f"± {comparison.sampling_error:.2f} points (95 %), comes on top."
+        "The interval covers other seeds on these same 4,000 test images; the sampling "
+        "error of the test images, "
+        f"± {comparison.sampling_error:.2f} points (95 %), comes in addition."
     )
     assert not any("sampling error" in note for note in table.notes(factory.two_classes()))
 

@@ -24,7 +24,7 @@ from tests.surgery.models import assert_same, is_fused, small_timm, small_vgg
 pytestmark = pytest.mark.slow
 
 NORM, SE = nn.BatchNorm2d, senet.SqueezeExcitation
-PROJECTIONS = {"nothing to fuse behind it": 4}
+PROJECTIONS = {"nothing to fuse after it": 4}
 
 
 # From the architectures: units with 1 or 2 convolutions inside and one at the end, a stem, projections.
@@ -43,14 +43,14 @@ KNOWN = {
     "torchvision resnet18": (
         lambda: torchvision_model("resnet18"),
         {"bn relu": 9, "bn add relu": 8},
-        {"nothing to fuse behind it": 3},
+        {"nothing to fuse after it": 3},
     ),
     "torchvision vgg16_bn": (lambda: torchvision_model("vgg16_bn"), {"bn relu": 13}, {}),
     # 17 units: 10 with a sum; 7 + 10 expansions and depthwise convolutions with ReLU6, stem and last too.
     "torchvision mobilenet_v2": (
         lambda: torchvision_model("mobilenet_v2"),
         {"bn add": 10},
-        {"ReLU6 stands behind it": 35, "nothing to fuse behind it": 7},
+        {"ReLU6 stands behind it": 35, "nothing to fuse after it": 7},
     ),
     "torchvision densenet121": (lambda: torchvision_model("densenet121"), {"bn relu": 121}, {}),
     "torchvision googlenet": (
@@ -147,7 +147,7 @@ def test_a_second_call_takes_nothing_more() -> None:
     assert second.taken == ()
     assert second.left == first.left
     assert second.fused_before == 7 + 2  # BatchNorms and SE blocks
-    assert "Nothing new: 9 layers ran fused already" in str(second)
+    assert "Nothing new: 9 layers already fused" in str(second)
     assert [type(each) for each in model.modules()] == kinds
 
 
@@ -234,7 +234,7 @@ def test_wrapped_models_are_refused(how: str) -> None:
     outer.inner = wrap(small_vgg())
     with pytest.raises(SenetError, match=f"the model {message}"):
         senet.accelerate(outer.inner)
-    with pytest.raises(SenetError, match=f"cannot look into Sequential: its part 'inner' {message}"):
+    with pytest.raises(SenetError, match=f"cannot be used on this Sequential: its part 'inner' {message}"):
         senet.accelerate(outer)
     assert not any(map(is_fused, outer.modules()))
 
@@ -333,8 +333,8 @@ def test_the_report_reads_well() -> None:
     assert lines[0].split() == ["block", "layers", "steps", "why", "not", "(more)"]
     assert lines[1].split() == ["(the", "model)", "bn1,", "act1", "bn", "relu", "taken"]
     assert "layer1.0             bn2, se        bn se add       taken" in lines
-    assert "layer1.0.downsample  1              bn              left   nothing to fuse behind it" in lines
+    assert "layer1.0.downsample  1              bn              left   nothing to fuse after it" in lines
     assert lines[-2] == "ResNet: 5 places taken: 3 × bn relu, 1 × bn se add, 1 × bn se add relu"
-    assert lines[-1] == "1 left: 1 × nothing to fuse behind it"
+    assert lines[-1] == "1 left: 1 × nothing to fuse after it"
     assert sorted(report.rows)[0].block == ""
     assert sorted(report.rows)[-1].block == "layer1.1"

@@ -163,27 +163,27 @@ class SqueezesTwice(NoMean):
 
 
 OTHERS: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "rows": (SqueezesRows, "does not give the numbers of an SE block"),
-    "maximum": (SqueezesMaximum, "does not give the numbers"),
-    "timm's maximum": (lambda: timm_se(add_maxpool=True), "does not give the numbers"),
-    "activation": (SqueezesOtherActivation, "does not give the numbers"),
-    "dropout": (SqueezesWithDropout, "does not give the numbers"),
-    "half": (SqueezesHalf, "does not give the numbers"),
-    "sum": (SqueezesAndAdds, "does not weigh its input"),
-    "in place": (SqueezesInPlace, "does not weigh its input"),
-    "twice": (SqueezesTwice, "does not weigh its input"),
+    "rows": (SqueezesRows, "computes something else than an SE block"),
+    "maximum": (SqueezesMaximum, "computes something else than"),
+    "timm's maximum": (lambda: timm_se(add_maxpool=True), "computes something else than"),
+    "activation": (SqueezesOtherActivation, "computes something else than"),
+    "dropout": (SqueezesWithDropout, "computes something else than"),
+    "half": (SqueezesHalf, "computes something else than"),
+    "sum": (SqueezesAndAdds, "does not multiply its input"),
+    "in place": (SqueezesInPlace, "does not multiply its input"),
+    "twice": (SqueezesTwice, "does not multiply its input"),
     "branch": (SqueezesByValue, "a branch depends on its values"),
-    "one layer": (lambda: import_timm().layers.EffectiveSEModule(16), "other layers than the two"),
+    "one layer": (lambda: import_timm().layers.EffectiveSEModule(16), "other layers besides the two"),
     "grouped": (
         lambda: SqueezesRows((nn.Conv2d(16, 4, 1, groups=2), nn.Conv2d(4, 16, 1))),
-        "other layers than the two",
+        "other layers besides the two",
     ),
     "3x3": (
         lambda: SqueezesRows((nn.Conv2d(16, 4, 3, padding=1), nn.Conv2d(4, 16, 1))),
-        "other layers than the two",
+        "other layers besides the two",
     ),
     "widths": (
-        lambda: SqueezesRows((nn.Conv2d(16, 4, 1), nn.Conv2d(4, 1, 1))), "does not bring back the channels",
+        lambda: SqueezesRows((nn.Conv2d(16, 4, 1), nn.Conv2d(4, 1, 1))), "does not restore the channels",
     ),
 }  # fmt: skip
 

@@ -315,8 +315,8 @@ class OwnMetaclass(Optional, metaclass=Metaclass):
 
 REASONS = {
     OwnCopy: "OwnCopy has a __deepcopy__ of its own",
-    OwnMetaclass: "OwnMetaclass keeps an eye on its subclasses",
-    Announced: "Announced keeps an eye on its subclasses",
+    OwnMetaclass: "OwnMetaclass tracks its subclasses",
+    Announced: "Announced tracks its subclasses",
 }
 
 

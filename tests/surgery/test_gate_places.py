@@ -42,7 +42,7 @@ def test_a_concatenation_gives_each_layer_its_channels():
         (lambda _, y: functional.relu6(y), "output of relu6,"),
         (lambda _, y: functional.silu(y), "output of silu,"),
         (lambda _, y: functional.layer_norm(y, y.shape[1:]), "output of layer_norm,"),
-        (lambda _, y: torch.cat([y[:1], y[1:]], 0), "output of a concatenation of something else"),
+        (lambda _, y: torch.cat([y[:1], y[1:]], 0), "output of a concatenation along another dimension"),
         (lambda _, y: torch.cat([y[:, :5], y[:, 5:]], 1), "output of __getitem__,"),
         (lambda self, y: y.roll(1, 1), "output of roll,"),
         (lambda self, y: self.a.weight.new_zeros(y.shape) + y, "output of add,"),
@@ -77,7 +77,7 @@ def test_an_output_that_goes_elsewhere_is_left(how):
     model = Twice(how).eval()
     model.weigh = SqueezeExcitation(8, 2)
     (place,) = find_places(model, maps().float()).values()
-    assert place.reason == "the output of norm goes elsewhere as well"
+    assert place.reason == "the output of norm is also used elsewhere"
 
 
 def hooked(model):
@@ -170,7 +170,7 @@ def test_blocks_that_are_no_constant_say_why():
     replaced.forward = lambda x: x
     assert reason(replaced) == "it has a forward of its own"
     assert reason(block, lambda model: setattr(model, "relu", nn.Identity()), "after relu") == (
-        "no ReLU of the model's own follows it"
+        "not followed by a ReLU module of the model"
     )
     model = Own()
     model.idle = SqueezeExcitation(8, 2)

@@ -146,7 +146,9 @@ def test_a_relu_that_is_a_function_runs_once_more_and_changes_nothing() -> None:
 
 
 def test_other_functions_have_no_place() -> None:
-    with pytest.raises(SenetError, match="the function gelu in the model, where no module ends"):
+    with pytest.raises(
+        SenetError, match="the function gelu in the model, which is not the output of a module"
+    ):
         senet.squeeze_excite(Tutorial("gelu"))
 
 
@@ -158,7 +160,7 @@ def test_a_layer_that_is_used_elsewhere_too_gets_nothing() -> None:
 def test_a_module_that_runs_its_children_is_left_as_it_was() -> None:
     model = nn.Sequential(Lister(), nn.ReLU())
     keys = list(model.state_dict())
-    with pytest.raises(SenetError, match="Lister '0' runs its children by itself"):
+    with pytest.raises(SenetError, match="Lister '0' calls its children itself"):
         senet.squeeze_excite(model)
     assert list(model.state_dict()) == keys and not any(each._forward_hooks for each in model.modules())
 

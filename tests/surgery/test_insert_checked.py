@@ -219,5 +219,5 @@ def test_a_plain_network_that_checks_is_still_plain() -> None:
     assert [site.host for site in senet.squeeze_excite(model).sites] == ["1", "3"]
     unreadable = of_size(lambda x: x.shape[-1] == 17)
     unreadable.blocks = nn.ModuleList()
-    with pytest.raises(SenetError, match="cannot be followed"):
+    with pytest.raises(SenetError, match="cannot be traced"):
         senet.squeeze_excite(unreadable)

@@ -81,7 +81,7 @@ def test_known_answers(name: str, by_running: bool) -> None:
     found = [site.channels for site in report.sites]
     assert {each: found.count(each) for each in found} == channels
     assert {site.kind for site in report.sites} == {kind}
-    assert report.reasons.keys() <= {"no sum: nothing is added to what it returns"}
+    assert report.reasons.keys() <= {"no sum: nothing is added to its output"}
     weights = sum(2 * c * max(c // 16, 4) * n for c, n in channels.items())
     biases = sum((c + max(c // 16, 4)) * n for c, n in channels.items())
     assert (report.parameters, report.multiply_adds) == (weights + biases, weights)
@@ -123,7 +123,7 @@ def test_units_without_a_sum_are_skipped_and_taken_by_name() -> None:
     plan = senet.squeeze_excite(model, dry_run=True)
     names = ["1", "2", "4", "7", "11", "14", "17"]
     assert [row.name for row in plan.skipped] == [f"features.{name}" for name in names]
-    assert plan.reasons == {"no sum: nothing is added to what it returns": 7}
+    assert plan.reasons == {"no sum: nothing is added to its output": 7}
     assert len(senet.squeeze_excite(model, where="features.*", dry_run=True).sites) == 17
     report = senet.squeeze_excite(model, where=["features.1", "features.17"])
     assert [(site.name, site.host, site.channels) for site in report.sites] == [
@@ -219,7 +219,7 @@ def test_long_skips_and_inner_concatenations_are_no_units() -> None:
     assert [site.name for site in report.sites] == ["down.0", "deep.0", "last.0"]
     report = senet.squeeze_excite(Pyramid(), dry_run=True)
     assert [site.name for site in report.sites] == ["stem.0", "coarse.0"]
-    assert report.reasons["a long skip connection: its branch makes the maps larger again"] == 1
+    assert report.reasons["a long skip connection: its branch upsamples"] == 1
     with torch.device("meta"):
         inception_resnet = timm_model("inception_resnet_v2")
     kinds = [site.kind for site in senet.squeeze_excite(inception_resnet).sites]

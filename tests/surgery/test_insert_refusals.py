@@ -17,23 +17,27 @@ WITHOUT: dict[str, tuple[Callable[[], nn.Module], dict[str, object], str]] = {
     "control flow": (
         OfOddSize,
         {},
-        r"The forward of the model \(OfOddSize\) cannot be followed: a branch depends on its values "
+        r"The forward of the model \(OfOddSize\) cannot be traced: a branch depends on tensor values "
         r"\(line \d+ of networks.py\); give example_input=",
     ),
-    "reduction": (resnet, {"reduction": 17}, "The reduction 17 is larger than the 16 channels of 1"),
+    "reduction": (resnet, {"reduction": 17}, "reduction must be at most 16, the channels of 1.*, not 17"),
     "no reduction": (resnet, {"reduction": 0}, "reduction must be a whole number of at least 1, not 0"),
     "misspelt name": (resnet, {"where": ["1.bn3"]}, r"where='1.bn3' matches nothing in.*'1.bn2'"),
-    "no name": (resnet, {"where": 3}, "where takes names, or a function of a site, not 3"),
-    "chosen none": (resnet, {"where": lambda site: False}, "3 × where= leaves it out"),
-    "no channels": (resnet, {"where": "6"}, "where='6' has no place for SE: 6 puts out no maps"),
-    "stage": (resnet, {"stages": [7]}, "stages names 7; the stages of this model are 2, 3"),
+    "no name": (resnet, {"where": 3}, "where must be names, or a function of a site, not 3"),
+    "chosen none": (resnet, {"where": lambda site: False}, "3 × excluded by where="),
+    "no channels": (
+        resnet,
+        {"where": "6"},
+        "where='6' has no place for SE: the output of 6 does not have channels",
+    ),
+    "stage": (resnet, {"stages": [7]}, "stages must be among the stages of this model, 2, 3.*, not 7"),
     "stages": (resnet, {"stages": 2}, "stages must be a list"),
     "placement": (resnet, {"placement": "branches"}, "placement 'branches' is not known"),
     "start": (resnet, {"start": "one"}, "start 'one' is not known"),
     "kind": (resnet, {"kind": "sse"}, "kind 'sse' is not known"),
-    "both": (resnet, {"se": senet.SEConfig(), "reduction": 8}, "se= holds all choices"),
+    "both": (resnet, {"se": senet.SEConfig(), "reduction": 8}, "se= contains all SE settings"),
     "example": (resnet, {"example_input": torch.zeros(1, 4, 8, 8)}, r"\(1, 4, 8, 8\)\): RuntimeError"),
-    "optimizer": (resnet, {"optimizer": "sgd"}, "optimizer takes a torch.optim.Optimizer, not str"),
+    "optimizer": (resnet, {"optimizer": "sgd"}, "optimizer must be a torch.optim.Optimizer, not str"),
     "foreign optimizer": (
         resnet,
         {"optimizer": torch.optim.SGD([torch.zeros(1)], 1)},
@@ -84,5 +88,5 @@ def test_an_example_shows_what_tracing_cannot() -> None:
 def test_remove_says_where_there_is_nothing() -> None:
     with pytest.raises(SenetError, match="Sequential has no block that"):
         senet.remove(resnet())
-    with pytest.raises(SenetError, match=r"cannot look into.*call senet\.remove first"):
+    with pytest.raises(SenetError, match=r"cannot be used on this .*call senet\.remove first"):
         senet.remove(nn.DataParallel(resnet()))

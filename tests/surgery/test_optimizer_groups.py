@@ -31,7 +31,7 @@ def test_matrices_decay_and_vectors_do_not() -> None:
     no_decay, decay = groups_of(optimizer, model)
     assert new_names(model, "bias") < no_decay and not new_names(model, "bias") & decay
     assert new_names(model, "weight") < decay and not new_names(model, "weight") & no_decay
-    assert report.optimizer == "The optimizer got 12 tensors more: 6 to group 0, 6 to group 1."
+    assert report.optimizer == "Added to the optimizer: 12 tensors, 6 to group 0, 6 to group 1."
     assert report.optimizer in str(report)
     assert len(decay | no_decay) == len(list(model.parameters()))
 

@@ -138,9 +138,9 @@ TAILS: dict[str, tuple[Callable[[Unit, Tensor], Tensor], list[str], str]] = {
     "another shortcut by then": (
         shortcut_is_written_in_between, ["bn add"], "its input is used before the tail ends",
     ),
-    "used twice": (used_twice, ["bn"], "its output is used in several places"),
-    "sum with itself": (sum_with_itself, ["bn"], "the sum adds no second branch"),
-    "a number": (lambda u, x: u.relu(u.bn(u.conv(x)) + 1), ["bn"], "the sum adds no second branch"),
+    "used twice": (used_twice, ["bn"], "its output is used more than once"),
+    "sum with itself": (sum_with_itself, ["bn"], "the sum has no second branch"),
+    "a number": (lambda u, x: u.relu(u.bn(u.conv(x)) + 1), ["bn"], "the sum has no second branch"),
     "a weighted sum": (
         lambda u, x: u.relu(torch.add(u.bn(u.conv(x)), x, alpha=2)), ["bn"], "add stands behind it",
     ),
@@ -164,7 +164,7 @@ def test_tails_and_where_they_end(name: str) -> None:
         assert rows[0].reason == reason
     else:
         assert {row.reason for row in rows} <= {
-            "", "nothing to fuse behind it", "add stands behind it", "the sum runs with the other branch",
+            "", "nothing to fuse after it", "add stands behind it", "the sum runs with the other branch",
         }  # fmt: skip
 
 

@@ -132,19 +132,19 @@ class Variadic(Block):
 LEFT = {
     BranchOnValues: r"BranchOnValues: a branch depends on its values \(line \d+ of test_trace.py\)",
     BranchOnShape: "a branch depends on its values",
-    TypeOfResult: "its forward asks which type a result has",
+    TypeOfResult: "its forward checks the type of an intermediate result",
     Prints: r"its forward calls print\(\)",
     Warns: r"its forward calls warn\(\)",
     Remembers: "its forward sets self.last",
     Counts: "its forward sets self.calls",
     Draws: "its forward draws random numbers",
     DrawsWithNumpy: "its forward draws random numbers",
-    DrawsWithTorch: "its forward calls rand on nothing that it was given",
+    DrawsWithTorch: "its forward calls rand without using any of its inputs",
     WithoutGradient: "part of its forward runs under torch.no_grad, autocast or the like",
     UnderAutocast: "part of its forward runs under torch.no_grad, autocast or the like",
     AsksForGradient: r"its forward calls is_grad_enabled\(\)",
     ContentMayChange: "its forward reads self.helper, whose content may change",
-    Constant: "its forward uses a tensor that is no parameter and no buffer",
+    Constant: "its forward uses a tensor that is neither a parameter nor a buffer",
     Twice: "its forward calls a BatchNorm more than once",
     Variadic: r"tuple index out of range \(line \d+ of test_trace.py\)",
 }
@@ -246,7 +246,7 @@ def test_values_that_were_read_are_looked_at_at_each_call(what: str) -> None:
     randomise(block)
     twin = copy.deepcopy(block)
     report = senet.accelerate(twin)
-    assert set(report.reasons) <= {"no forward that could be read calls it"}
+    assert set(report.reasons) <= {"no traceable forward calls it"}
     outputs = []
     for each in (block, twin):
         if name:

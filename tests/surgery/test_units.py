@@ -100,7 +100,9 @@ def test_other_moves_of_channels_are_not() -> None:
             y = torch.cat([self.a(x), self.b(x)], 1)
             return self.last(y.reshape(len(x), 8, 2 * x.shape[2], -1))
 
-    with pytest.raises(SenetError, match="comes from the function cat in the model, where no module ends"):
+    with pytest.raises(
+        SenetError, match="come from the function cat in the model, which is not the output of a module"
+    ):
         senet.squeeze_excite(Mixed(), example_input=torch.zeros(1, 3, 8, 8))
 
 
@@ -115,7 +117,7 @@ def test_a_container_cannot_hold_a_block_but_the_module_around_it_can() -> None:
 
     report = senet.squeeze_excite(nn.Sequential(Unit(), nn.ReLU()))
     assert [(site.host, site.channels) for site in report.sites] == [("0", 32)]
-    with pytest.raises(SenetError, match="the function cat in 0, where no module ends"):
+    with pytest.raises(SenetError, match="the function cat in 0, which is not the output of a module"):
         senet.squeeze_excite(nn.Sequential(Unit().branches, nn.ReLU()))
 
 
@@ -125,7 +127,7 @@ def test_a_branch_whose_output_is_used_elsewhere_gets_nothing() -> None:
             y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
             return functional.relu(y + x), y
 
-    with pytest.raises(SenetError, match="what its branch returns is used elsewhere too"):
+    with pytest.raises(SenetError, match="the output of its branch is also used elsewhere"):
         senet.squeeze_excite(Leaks(2, 16, 16))
 
 
@@ -139,7 +141,9 @@ def test_a_sum_of_equals_does_not_tell_which_is_the_shortcut() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return functional.relu(self.a(x) + self.b(x))
 
-    with pytest.raises(SenetError, match="both sides of its sum run 1 layers: which is the shortcut"):
+    with pytest.raises(
+        SenetError, match="both inputs of its sum come from 1 layer: it is not clear which is the shortcut"
+    ):
         senet.squeeze_excite(Equals())
 
 

@@ -126,7 +126,7 @@ def test_an_extended_training_ends_with_the_bits_of_a_long_one(
     assert result.predictions == long_result.predictions
     assert [row.epoch for row in result.history] == [1, 2, 3, 4, 5]
     assert (parts / "metrics.csv").read_text().count("\n") == 1 + 5
-    with pytest.raises(SenetError, match="is one of 5 epochs and cannot be cut to 3 epochs"):
+    with pytest.raises(SenetError, match="has 5 epochs and cannot be shortened to 3 epochs"):
         train(parts, short)
 
 

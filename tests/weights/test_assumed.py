@@ -24,7 +24,9 @@ def assumed(of, reference, name, **changes):
     return " ".join(fit_or_refuse(given, network_spec(name)).assumed)
 
 
-BLURRED = "timm's resnetaa50 (which blurs where it strides) and of timm's resnetblur50 (which blurs where it"
+BLURRED = (
+    "timm's resnetaa50 (which blurs before downsampling) and of timm's resnetblur50 (which blurs where it"
+)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +39,12 @@ BLURRED = "timm's resnetaa50 (which blurs where it strides) and of timm's resnet
         ("pytorchcv", "resnet101", "resnet101b", "pytorchcv's resnet101 (here resnet101) are the"),
         ("pytorchcv", "resnet20_cifar10", "resnet20", "pytorchcv's shakedropresnet20_cifar10 (which scales"),
         ("timm", "resnet50", "resnet50b", BLURRED),
-        ("torchvision", "resnet18", "resnet18", "timm's resnetblur18 (which blurs where it strides) are the"),
+        (
+            "torchvision",
+            "resnet18",
+            "resnet18",
+            "timm's resnetblur18 (which blurs before downsampling) are the",
+        ),
         ("pretrainedmodels", "resnet101", "resnet101b", "cafferesnet101 (here resnet101) are the same"),
     ],
 )
@@ -104,7 +111,7 @@ def test_a_state_dict_of_ours_tells_nothing_but_tensors(tmp_path):
     model = senet.create_model("se_resnet8")
     torch.save(model.state_dict(), tmp_path / "file.pth")
     report = senet.create_model("se_resnet8", weights=tmp_path / "file.pth").loaded
-    assert "holds tensors only, so what none of them shows is as asked for" in str(report)
+    assert "contains only tensors, so everything that they do not show is assumed as requested" in str(report)
     senet.save_weights(model, tmp_path / "file.safetensors")
     assert senet.create_model("se_resnet8", weights=tmp_path / "file.safetensors").loaded.assumed == ()
 
@@ -112,5 +119,9 @@ def test_a_state_dict_of_ours_tells_nothing_but_tensors(tmp_path):
 def test_the_report_says_it_last(tmp_path):
     save_file(pytorchcv_model("resnet20_cifar10").state_dict(), tmp_path / "file.safetensors")
     report = senet.create_model("se_resnet20", weights=tmp_path / "file.safetensors").loaded
-    assert str(report).splitlines()[-1].startswith("Only the call says that this is resnet20; the tensors")
+    assert (
+        str(report)
+        .splitlines()[-1]
+        .startswith("Only the requested name says that this is resnet20; the tensors")
+    )
     assert len(report.assumed) == 1

@@ -102,7 +102,7 @@ def test_another_number_of_classes_leaves_the_classifier_fresh(resnet18):
     report = model.loaded
     assert report.new == ("fc.weight", "fc.bias")
     assert report.dropped == ("fc.weight", "fc.bias")
-    assert "7 classes is not the checkpoint's, which has 1000" in report.changes[0]
+    assert "7 classes is new, because the checkpoint has 1000" in report.changes[0]
     assert model.preprocess.labels is None
     assert model.fc.weight.std() > 0
     x = images()
@@ -126,7 +126,7 @@ def test_a_file_without_classifier_is_for_calls_that_need_none(resnet20, tmp_pat
     theirs, _ = resnet20
     path = tmp_path / "headless.pth"
     torch.save({key: each for key, each in theirs.state_dict().items() if "output" not in key}, path)
-    with pytest.raises(SenetError, match="has no classifier: say with num_classes"):
+    with pytest.raises(SenetError, match="has no classifier: set num_classes"):
         senet.create_model("resnet20", weights=path)
     assert senet.create_model("resnet20", weights=path, num_classes=3).loaded.new == ("fc.weight", "fc.bias")
     assert senet.create_model("resnet20", weights=path, num_classes=0).loaded.new == ()
@@ -238,7 +238,9 @@ def test_load_weights_refuses_options_that_only_building_can_change(resnet18):
     _, path = resnet18
     model = build_network(dataclasses.replace(network_spec("resnet18"), pool="ceil"))
     before = model.conv1.weight.clone()
-    with pytest.raises(SenetError, match=r"needs pool='padded' and this network has 'ceil': senet\.create"):
+    with pytest.raises(
+        SenetError, match=r"needs pool='padded', but this network has 'ceil': build it with senet\.create"
+    ):
         senet.load_weights(model, path)
     assert torch.equal(model.conv1.weight, before)
 
@@ -292,7 +294,7 @@ def test_a_chosen_se_that_is_the_checkpoints_is_taken(tmp_path):
     for wrong, said in (
         (
             senet.SEConfig(),
-            r"SE with min_hidden=4 contradicts .*file\.pth, whose SE has min_hidden=1: ask for that",
+            r"SE with min_hidden=4 contradicts .*file\.pth, whose SE has min_hidden=1: request that",
         ),
         (senet.SEConfig(min_hidden=1, gate="tanh"), r"gate='tanh'.*has gate='sigmoid'"),
         (senet.SEConfig(min_hidden=1, placement="post"), "placement='post'.*placement='standard'"),

@@ -168,7 +168,7 @@ def test_configs_that_tell_nothing(hub, small):
     strange = json.dumps({"pretrained_cfg": {**CONFIG["pretrained_cfg"], "interpolation": "nearest"}})
     for text in ("{", '{"pretrained_cfg": {"input_size": [3, 8, 8]}}', "3", strange):
         (hub.cache / "config.json").write_text(text)
-        with pytest.raises(SenetError, match=r"config\.json of owner/net cannot be understood"):
+        with pytest.raises(SenetError, match=r"config\.json of owner/net is invalid"):
             created()
 
 
@@ -223,7 +223,10 @@ def test_a_misspelt_tag_gets_a_hint(hub, listening, monkeypatch):
     ("failure", "said"),
     [
         (ValueError("name resolution failed"), r"could not be downloaded .*\(name resolution failed\)"),
-        (hub_error(RepositoryNotFoundError, "404"), "is no file here, nor a repository of the Hugging"),
+        (
+            hub_error(RepositoryNotFoundError, "404"),
+            "is not a file on this machine, nor a repository on the Hugging",
+        ),
         (hub_error(GatedRepoError, "403"), "owner/net needs permission.*hf auth login"),
     ],
 )
@@ -246,7 +249,9 @@ def test_a_failing_download_is_explained(hub, small, monkeypatch):
 
 def test_without_huggingface_hub_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(SenetError, match=r'no file here; to look for it .*pip install "senet\[hub\]"'):
+    with pytest.raises(
+        SenetError, match=r'not a file on this machine; to look for it .*pip install "senet\[hub\]"'
+    ):
         created()
-    with pytest.raises(SenetError, match=r"'owner' is no repository .*give it as owner/name"):
+    with pytest.raises(SenetError, match=r"'owner' is not the name of a repository .*give it as owner/name"):
         created("hf-hub:owner")

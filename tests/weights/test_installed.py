@@ -56,7 +56,7 @@ def failing(error: Exception) -> Callable[[str], ModuleType]:
     [
         (
             ModuleNotFoundError("No module named 'timm'", name="timm"),
-            "timm is not installed; pip install timm to have it measured too.",
+            "timm is not installed; run pip install timm to measure it too.",
         ),
         (
             ModuleNotFoundError("No module named 'yaml'", name="yaml"),

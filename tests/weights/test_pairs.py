@@ -70,7 +70,7 @@ def test_scores_are_the_references(name, tmp_path):
         assert relative_difference(ours(x), expected) < 1e-10
     assert ours.loaded.new == ()
     said = " ".join(ours.loaded.changes)
-    assert ("biases of convolutions are taken up by the BatchNorms" in said) == (name[1] == "bninception")
+    assert ("convolution biases folded into the following BatchNorms" in said) == (name[1] == "bninception")
     if pair.reference in WITH_GRADIENTS:
         x = torch.randn(4, 3, pair.side, pair.side, dtype=torch.float64)
         assert gradient_difference(ours, theirs, x) < 1e-10
@@ -182,5 +182,5 @@ def test_pytorchcvs_shake_shake_loads_into_a_network_of_its_width(tmp_path):
         assert relative_difference(ours(x), theirs.eval()(x)) < 1e-5
     assert report.package == "pytorchcv"
     other = build_network(dataclasses.replace(spec, activation="pre"))
-    with pytest.raises(SenetError, match="needs activation='post' and this network has 'pre'"):
+    with pytest.raises(SenetError, match="needs activation='post', but this network has 'pre'"):
         senet.load_weights(other, tmp_path / "file.pth")

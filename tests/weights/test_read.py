@@ -66,7 +66,7 @@ def test_the_average_that_was_evaluated_is_taken(tmp_path, name):
     average = {"n_averaged": torch.tensor(7), **{f"module.{key}": value for key, value in STATE.items()}}
     checkpoint = read_checkpoint(saved({"state_dict": other, name: average}, tmp_path / "file.pth"))
     assert_state(checkpoint)
-    assert f"average {name!r} was taken" in checkpoint.notes[0]
+    assert f"average {name!r} is used" in checkpoint.notes[0]
     alone = read_checkpoint(saved({name: average}, tmp_path / "alone.pth"))
     assert_state(alone)
     assert alone.notes == ()
@@ -123,7 +123,7 @@ def test_torchscript(tmp_path):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
         (b"hello, this is a text about networks", "is not a checkpoint, or damaged: give a safetensors file"),
         (b"this is a list\nmilk\n" * 30, "is not a checkpoint, or damaged: give a safetensors file"),
-        (b"PK\x03\x04 and then nothing like a zip", "cut short .it ends after 32 bytes, before its list"),
+        (b"PK\x03\x04 and then nothing like a zip", "truncated .it ends after 32 bytes, before its list"),
         (b"\x80\x02}q\x00", "damaged"),
         (bytes(range(256)) * 20, "is not a checkpoint, or damaged"),
         (b"\xff" * 8 + b"{not json", "damaged safetensors file .*header"),
@@ -199,12 +199,12 @@ def test_another_zip(tmp_path):
 
 
 def test_folders_and_files_that_are_not_there(tmp_path):
-    with pytest.raises(SenetError, match="is a folder: name a file of weights"):
+    with pytest.raises(SenetError, match="is a folder: give a file of weights"):
         read_checkpoint(tmp_path)
     with pytest.raises(SenetError, match="No such file"):
         read_checkpoint(tmp_path / "missing.pth")
-    for wrong, said in ((STATE, "of type dict"), (True, "of type bool"), ("", "empty")):
-        with pytest.raises(SenetError, match=rf"weights is {said}; give a path, owner/name"):
+    for wrong, said in ((STATE, "a value of type dict"), (True, "a value of type bool"), ("", "an empty")):
+        with pytest.raises(SenetError, match=rf"weights must be a path, owner/name .*, not {said}"):
             senet.create_model("resnet18", weights=wrong)
 
 

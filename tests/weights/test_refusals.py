@@ -35,30 +35,35 @@ def refused(given, name, said, **options):
             "torchvision",
             "resnet50",
             "resnet50",
-            r"weights of resnet50b \(torchvision or timm\), which stride in the 3x3 convolution, not of "
+            r"weights of resnet50b \(torchvision or timm\), with the stride in the 3x3 convolution, not of "
             r"resnet50: create 'resnet50b' instead",
         ),
         ("torchvision", "resnet50", "se_resnet50", r"not of se_resnet50: create 'se_resnet50b' instead"),
-        ("timm", "seresnet50", "se_resnet50", r"se_resnet50b \(timm\), which stride.*create 'se_resnet50b'"),
+        (
+            "timm",
+            "seresnet50",
+            "se_resnet50",
+            r"se_resnet50b \(timm\), with the stride.*create 'se_resnet50b'",
+        ),
         (
             "moskomule",
             "se_resnet50",
             "se_resnet50",
-            r"se_resnet50b \(moskomule\), which stride.*'se_resnet50b'",
+            r"se_resnet50b \(moskomule\), with the stride.*'se_resnet50b'",
         ),
         ("timm", "seresnet50", "resnet50b", r"se_resnet50b \(timm\), not of resnet50b: create 'se_resnet50b"),
         (
             "pretrainedmodels",
             "se_resnet50",
             "se_resnet50b",
-            r"se_resnet50 \(pretrainedmodels or timm\), which stride in the first 1x1 convolution.*"
+            r"se_resnet50 \(pretrainedmodels or timm\), with the stride in the first 1x1 convolution.*"
             "create 'se_resnet50'",
         ),
         ("pretrainedmodels", "se_resnet101", "se_resnet50", "create 'se_resnet101' instead"),
         ("torchvision", "resnet18", "vgg11_bn", r"weights of resnet18 \(torch.*not of vgg11_bn"),
         ("pytorchcv", "resnet50", "resnet101", r"weights of resnet50 or resnet50b \(pytorchcv\), not of"),
-        ("pytorchcv", "mobilenet_w1", "mobilenet_relu6", r"whose activation is ReLU,.*create 'mobilenet'"),
-        ("timm", "mobilenetv1_100", "mobilenet", r"whose activation is ReLU6,.*create 'mobilenet_relu6'"),
+        ("pytorchcv", "mobilenet_w1", "mobilenet_relu6", r"with ReLU,.*create 'mobilenet'"),
+        ("timm", "mobilenetv1_100", "mobilenet", r"with ReLU6,.*create 'mobilenet_relu6'"),
     ],
 )
 def test_weights_of_another_network_name_it(package, reference, asked, said):
@@ -88,7 +93,7 @@ def with_changes(state, changes):
         ({"layer9.weight": torch.zeros(1)}, r"it has layer9\.weight besides"),
         ({"fc.weight": torch.zeros(1000, 512, dtype=torch.int8)}, r"whole numbers of type torch\.int8"),
         ({"fc.weight": torch.full((1000, 512), float("inf"))}, r"not finite in fc\.weight"),
-        ({"fc.weight": None, "fc.bias": None}, "has no classifier: say with num_classes"),
+        ({"fc.weight": None, "fc.bias": None}, "has no classifier: set num_classes"),
         ({"fc.bias": None}, "it lacks fc.bias any"),
     ],
 )

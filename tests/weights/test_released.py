@@ -175,7 +175,7 @@ def test_tags_of_other_networks():
     ):
         release_of_tag("cadene/se_resnet50", "se_resnet50b")
     with pytest.raises(
-        SenetError, match=r"torchvision has released no weights of resnet50; .*Did you mean 'resnet50b'"
+        SenetError, match=r"torchvision has no released weights of resnet50; .*Did you mean 'resnet50b'"
     ):
         release_of_tag("torchvision", "resnet50")
 

@@ -176,12 +176,12 @@ def test_inner_settings_come_back_too():
 def test_metadata_of_another_senet_is_refused(change):
     spec = network_spec("se_resnet8")
     values = json.loads(to_metadata(spec, Preprocess.of(spec), None)[METADATA_KEY]) | change
-    with pytest.raises(SenetError, match=r"metadata of file cannot be understood .*another version of senet"):
+    with pytest.raises(SenetError, match=r"metadata of file is invalid .*another version of senet"):
         from_metadata(json.dumps(values), {}, "file")
 
 
 def test_what_cannot_be_saved(tmp_path, monkeypatch):
-    with pytest.raises(SenetError, match="2 names of classes were given for a network of 10"):
+    with pytest.raises(SenetError, match="classes must have one name per output, 10 in all, not 2"):
         senet.save_weights(small(), tmp_path / "file", classes=["a", "b"])
     with pytest.raises(
         SenetError, match=r"save_weights takes a network of senet\.create_model, not a Linear"

@@ -49,12 +49,13 @@ LINES: list[tuple[str, dict[Any, Any], str]] = [
             "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2, 2)}}}],
             "loops": {},
         },
-        "Left out, as outside the network: 'criterion.weight', 'train_acc.total', 'criterion.vgg.0.weight'.",
+        "Ignored, as not part of the network: 'criterion.weight', 'train_acc.total', "
+        "'criterion.vgg.0.weight'.",
     ),
     (
         "Lightning whose module is the network",
         {"state_dict": {**STATE, "loss_fn.weight": torch.ones(5), "val_metrics.f1.tp": torch.ones(5)}},
-        "Left out, as outside the network: 'loss_fn.weight', 'val_metrics.f1.tp'.",
+        "Ignored, as not part of the network: 'loss_fn.weight', 'val_metrics.f1.tp'.",
     ),
     (
         "mmpretrain",
@@ -69,7 +70,8 @@ LINES: list[tuple[str, dict[Any, Any], str]] = [
     (
         "an average beside the weights",
         {"model": OTHER, "ema": {"module": STATE, "updates": 3}},
-        "moving average 'ema/module' was taken, which its training evaluated; the file also holds 'model' "
+        "moving average 'ema/module' is used, as in its training's evaluation; the file "
+        "also contains 'model' "
         "(weights='file#model')",
     ),
     (
@@ -91,7 +93,7 @@ LINES: list[tuple[str, dict[Any, Any], str]] = [
                 "ema_model.n_averaged": torch.tensor(1),
             }
         },
-        "The moving average 'ema_model' was taken; the file also holds 'model' (weights='file#model').",
+        "The moving average 'ema_model' is used; the file also contains 'model' (weights='file#model').",
     ),
     (
         "sparse",
@@ -101,7 +103,7 @@ LINES: list[tuple[str, dict[Any, Any], str]] = [
     (
         "quantised",
         stored("fc.bias", torch.quantize_per_tensor(torch.ones(5), 1.0, 0, torch.qint8)),
-        "'fc.bias' was stored as qint8 and became float32.",
+        "'fc.bias' was converted from qint8 to float32.",
     ),
     ("with the state of modules", {**STATE, "layer1._extra_state": torch.ones(3)}, ""),
 ]
@@ -150,9 +152,9 @@ def test_one_of_several_is_chosen_by_its_name(tmp_path: Path) -> None:
     safetensors.torch.save_file({**under("student"), **under("teacher", OTHER)}, path)
     model = senet.create_model("resnet18", weights=f"{path}#student")
     assert torch.equal(model.fc.weight, STATE["fc.weight"])
-    assert model.loaded.changes == ("The weights under 'student' were taken, as asked for.",)
+    assert model.loaded.changes == ("The weights under 'student' are used, as requested.",)
     for wrong in ("nobody", "optimizer"):
-        with pytest.raises(SenetError, match=f"holds nothing called '{wrong}'"):
+        with pytest.raises(SenetError, match=f"has no entry '{wrong}'"):
             senet.create_model("resnet18", weights=f"{path}#{wrong}")
 
 
@@ -160,8 +162,8 @@ def test_float8_is_widened_and_a_head_of_other_features_is_no_classifier() -> No
     small = {key: each.to(torch.float8_e4m3fn) if each.dim() == 4 else each for key, each in STATE.items()}
     checkpoint = network_weights(small, "file")
     assert {each.dtype for each in checkpoint.state.values()} == {torch.float32, torch.int64}
-    assert "and 17 more were stored as float8_e4m3fn and became float32." in checkpoint.notes[0]
+    assert "and 17 more were converted from float8_e4m3fn to float32." in checkpoint.notes[0]
     projected = {**under("backbone", HEADLESS), "head.fc.weight": torch.ones(5, 128)}
     assert network_weights(projected, "file").notes == (
-        "Left out, as outside the network: 'head.fc.weight'.",
+        "Ignored, as not part of the network: 'head.fc.weight'.",
     )

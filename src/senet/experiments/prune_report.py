@@ -159,7 +159,7 @@ class PruneReport(Shown):
         would = " would be" if self.dry_run else ""
         sentence = (
             f"{self.model}: {len(self.folded)} of {counted(len(self.rows), 'SE block')}{would} folded, "
-            f"measured on {counted(self.images, 'image')} (one image is {100 / self.images:.2g} points), "
+            f"measured on {counted(self.images, 'image')} (one image is {100 / self.images:.2g} %), "
             f"with a budget of {100 * self.budget:g} points"
         )
         return Table(title=(sentence,), head=("", "before", "after"), lines=self._totals())
