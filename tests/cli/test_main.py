@@ -107,7 +107,7 @@ def test_help_tells_every_setting_with_its_default(capsys: pytest.CaptureFixture
         (["compare", "photos", "--device", "cuda:99"], "cuda:99"),
         (["compare", "photos", "--workers", "-3"], "workers must be .*, not -3"),
         (["compare", "photos", "--test-fraction", "0"], "test_fraction must be .*, not 0.0"),
-        (["compare", "photos", "--step-epochs", "2"], "no effect on the cosine schedule"),
+        (["compare", "photos", "--step-epochs", "2"], "no effect with the cosine schedule"),
         (["compare", "photos", "--out", "photos"], "not a senet run"),
         (["train", "photos"], "--model"),
         (["train", "photos", "--model", "resnet8", "--reduction", "4"], "no effect on the plain network"),

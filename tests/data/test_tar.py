@@ -169,7 +169,7 @@ def test_samples_that_are_not_whole_are_refused(tmp_path: Path) -> None:
     )
     refused(tmp_path, {"1.png": picture, "1.json": b"{"}, r"1\.json in .* is not valid JSON")
     refused(tmp_path, {"1.png": picture, "1.cls": b"\xff"}, r"1\.cls in .* is not UTF-8 text")
-    refused(tmp_path, {"1.cls": b"1"}, r"Sample 1 in .* has no picture")
+    refused(tmp_path, {"1.cls": b"1"}, r"Sample 1 in .* has no image")
     refused(tmp_path, {"1.png": picture, "1.jpg": picture, "1.cls": b"1"}, r"several images \(png, jpg\)")
     refused(tmp_path, {"1.png": picture, "1.PNG": picture, "1.cls": b"1"}, r"holds 1\.PNG twice")
     refused(tmp_path, {}, "holds no samples")

@@ -140,7 +140,7 @@ def test_consequences_are_told() -> None:
     assert recipe.learning_rate == 0.15 and "for 256 it is scaled in proportion to 0.15" in told
     assert file.recipe(batch_size=256, learning_rate=0.15)[1] == ()
     assert file.recipe(epochs=100, batch_size=1024)[1] == ()
-    with pytest.raises(SenetError, match="no effect on the cosine"):
+    with pytest.raises(SenetError, match="no effect with the cosine"):
         file.recipe(schedule="cosine", step_factor=0.2)
 
 
@@ -174,11 +174,11 @@ def test_a_users_file_may_be_plain(tmp_path: Path) -> None:
         ('learning_rate = "0.1"', "learning_rate must be a number, not '0.1'"),
         ("momentum = false", "momentum must be a number, not False"),
         ("flip = 1", "flip must be true or false, not 1"),
-        ('schedule = "linear"', "schedule is 'linear'"),
+        ('schedule = "linear"', "schedule must be 'cosine' or 'step', not 'linear'"),
         ("step_epochs = 30", "step_epochs must be a list, not 30"),
         ("step_epochs = [1.5]", r"step_epochs\[0\] must be a whole number, not 1.5"),
         ("class_weights = [2]", r"class_weights\[0\] must be text, not 2"),
-        ("epochs = 2024-01-01", "epochs is datetime"),
+        ("epochs = 2024-01-01", "epochs must be a whole number, not datetime"),
         ("epochs = 3\nepochs = 4", "is not valid TOML"),
         ("[epochs]\nval = 3", "has 'val': it must have value, and may"),
         ("[epochs]\nsource = 'x'", "has no value"),

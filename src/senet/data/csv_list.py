@@ -143,10 +143,7 @@ def _text(path: Path) -> str:
         raise SenetError(f"{path} is not UTF-8 text: save it again as UTF-8 CSV.") from error
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise SenetError(
-            f"Line {line} of {path} contains a NUL character, so it is not text: save the file again as "
-            "UTF-8 CSV."
-        )
+        raise SenetError(f"Line {line} of {path} contains a NUL character: save the file as UTF-8 CSV.")
     return text
 
 
@@ -219,9 +216,7 @@ def _path(file: str, where: str) -> str:
     if file.lower().startswith("file://"):
         file = url2pathname(urlsplit(file).path)
     elif SCHEME.match(file):
-        raise SenetError(
-            f"{where} lists the URL {file}, but only local files are supported: download it first."
-        )
+        raise SenetError(f"{where} lists the URL {file}, but must list local files: download it first.")
     if os.sep == "/" and "/" not in file:
         file = file.replace("\\", "/")
     return os.path.normpath(file)
