@@ -6,7 +6,6 @@ cannot be fused runs layer by layer, with the same results.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Protocol
@@ -19,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from senet.blocks.attached import attached_block, has_other_hooks, position_of
 from senet.blocks.squeeze_excitation import SqueezeExcitation, has_forward_of_its_own, has_hooks
 from senet.blocks.sync_norm import CpuSyncBatchNorm, is_synchronised
-from senet.kernels.dispatch import Choice, choose, record, run, unreadable
+from senet.kernels.dispatch import Choice, choose, overflowed, record, run, unreadable
 from senet.kernels.excitation import Excitation
 from senet.kernels.fused import NO_BATCH_NORM, BatchNorm
 from senet.kernels.steps import Steps
@@ -115,8 +114,7 @@ def tail(
         return _layer_by_layer(y, bn, relu, se if host is None else None, shortcut, relu_first)
     norm = _batch_norm(bn, of_batch)
     out, table = run(choice, y, shortcut, norm, excitation, steps)
-    if of_batch and not norm.group and _overflowed(choice, table):
-        # PyTorch's BatchNorm sums in float64 on a CPU and is finite up to the largest of float32.
+    if of_batch and not norm.group and overflowed(choice, table):
         return _layer_by_layer(y, bn, relu, se if host is None else None, shortcut, relu_first)
     if bn is not None and bn.training and bn.track_running_stats and table is not None:
         _update_running(bn, Norm.of(table))
@@ -244,23 +242,11 @@ def _group(bn: _BatchNorm) -> str:
     return str(group.group_name) if torch.distributed.get_world_size(group) > 1 else ""
 
 
-def _overflowed(choice: Choice, table: Tensor | None) -> bool:
-    """Whether statistics, (6, C), hold more than float32 does; on a GPU to ask would make the CPU wait."""
-    if choice.backend != "numba" or type(table) is not Tensor or torch.compiler.is_compiling():
-        return False
-    return not math.isfinite(table.sum().item())
-
-
 def _update_running(bn: _BatchNorm, norm: Norm) -> None:
     """Move the running statistics towards the batch's, as BatchNorm does."""
-    mean, var = bn.running_mean, bn.running_var
-    if mean is None or var is None:
-        return
     momentum = bn.momentum
     if bn.num_batches_tracked is not None:
         bn.num_batches_tracked.add_(1)
         if momentum is None:
             momentum = 1.0 / float(bn.num_batches_tracked)
-    momentum = momentum or 0.0
-    mean.lerp_((norm.centre + norm.offset).to(mean.dtype), momentum)
-    var.lerp_(norm.var.to(var.dtype), momentum)
+    norm.move(bn.running_mean, bn.running_var, momentum or 0.0)

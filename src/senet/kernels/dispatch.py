@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -201,6 +202,17 @@ def run(
         str(steps), of_batch, eps, activation, gate, group, choice.backend,
     )  # fmt: skip
     return out, norm
+
+
+def overflowed(choice: Choice, table: Tensor | None) -> bool:
+    """Whether the statistics of a batch, (6, C), are more than float32 holds.
+
+    PyTorch's BatchNorm sums in float64 on a CPU, and is finite up to the largest of float32. On a GPU to ask
+    would make the CPU wait.
+    """
+    if choice.backend != "numba" or type(table) is not Tensor or torch.compiler.is_compiling():
+        return False
+    return not math.isfinite(table.sum().item())
 
 
 def _operators_are_watched(y: Tensor) -> bool:

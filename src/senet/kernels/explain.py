@@ -77,8 +77,8 @@ def explain_kernels(model: nn.Module, *inputs: Any) -> KernelReport:
     without gradients.
 
     Args:
-        model: one of senet's networks, or one that `senet.accelerate` has been through. Blocks that do not
-            run by way of senet are not seen.
+        model: one of senet's networks, one that `senet.accelerate` has been through, or one compiled with
+            ``backend="senet"``. Blocks that do not run by way of senet are not seen.
         inputs: what the model takes, such as images (N, C, H, W), on its device.
     """
     require_type("model", model, nn.Module, "a network")
@@ -115,7 +115,11 @@ def buffers_kept(model: nn.Module) -> Iterator[None]:
 
 
 def _row(ran: Ran, names: dict[int, str]) -> KernelRow:
-    layers = [names.get(id(layer), type(layer).__name__) for layer in ran.layers[:2] if layer is not None]
+    layers = [
+        layer if isinstance(layer, str) else names.get(id(layer), type(layer).__name__)
+        for layer in ran.layers[:2]
+        if layer is not None
+    ]
     parents = {name.rpartition(".")[0] for name in layers}
     block = ", ".join(layers)
     if len(parents) == 1 and "" not in parents:

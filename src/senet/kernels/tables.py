@@ -59,6 +59,12 @@ class Norm(NamedTuple):
         """BatchNorm as an affine map."""
         return Affine(self.scale, self.bias)
 
+    def move(self, mean: Tensor | None, var: Tensor | None, momentum: float) -> None:
+        """Move running statistics, (C,), towards the batch's, as BatchNorm does."""
+        if mean is not None and var is not None:
+            mean.lerp_((self.centre + self.offset).to(mean.dtype), momentum)
+            var.lerp_(self.var.to(var.dtype), momentum)
+
 
 class Squeezed(NamedTuple):
     """What SE sees of maps, and what the backward of the squeeze needs.

@@ -1,0 +1,1 @@
+"""``torch.compile(model, backend="senet")``: what in a graph becomes one fused operator."""

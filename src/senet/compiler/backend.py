@@ -1,0 +1,166 @@
+"""The backend of ``torch.compile(model, backend="senet")``.
+
+Dynamo hands it a graph of PyTorch's functions. Each epilogue in it becomes one call of a fused operator; the
+rest runs node by node as it stands, so nothing needs a C++ compiler.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Graph, GraphModule, Node
+from torch.utils.checkpoint import checkpoint
+
+from senet.compiler.patterns import Epilogue, find_epilogues, value_of
+from senet.kernels.backends import mode
+from senet.kernels.dispatch import Choice, choose, overflowed, record, run, unreadable
+from senet.kernels.excitation import Excitation
+from senet.kernels.fused import NO_BATCH_NORM, BatchNorm
+from senet.kernels.tables import Norm
+
+_STATISTICS = ("running_mean", "running_var", "weight", "bias", "momentum")
+
+
+class FusedEpilogue(nn.Module):
+    """Runs an epilogue as one operator, or as its layers where no kernel computes what they do.
+
+    Args:
+        found: the epilogue.
+        layers: its nodes as a module of their own, with the arguments of `forward`.
+    """
+
+    def __init__(self, found: Epilogue, layers: nn.Module) -> None:
+        super().__init__()
+        self.steps = found.steps
+        self.of_batch = found.of_batch
+        self.eps = found.bn.get("eps", 0.0)
+        self.activation, self.gate = (found.se.activation, found.se.gate) if found.se else ("", "")
+        self.layers = layers
+        self.names = (layer_of(found.bn_node), layer_of(found.se_node))
+
+    def forward(
+        self,
+        y: Tensor,
+        shortcut: Tensor | None,
+        mean: Tensor | None,
+        var: Tensor | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        momentum: float | None,
+        *layers: Tensor | None,
+    ) -> Tensor:
+        """Return what the nodes would: the shape, type and memory format of ``y``, (N, C, *spatial).
+
+        Args:
+            y: the output of a convolution.
+            shortcut: added, in the shape of ``y``.
+            mean: running mean, (C,); moved in training.
+            var: running variance, (C,); moved in training.
+            weight: of BatchNorm, (C,).
+            bias: of BatchNorm, (C,).
+            momentum: how far the running statistics move.
+            layers: weight and bias of SE's two layers, also as convolutions: (K, C, 1, 1) and (C, K, 1, 1).
+        """
+        choice = choose(y, shortcut, self.steps, gate=self.gate, of_batch=self.of_batch)
+        fused = choice.is_fused and not unreadable(y, (mean, var, weight, bias, *layers))
+        if fused:
+            norm, excitation = NO_BATCH_NORM, None
+            if self.steps.bn:
+                known = (None, None) if self.of_batch else (mean, var)
+                norm = BatchNorm(weight, bias, *known, self.of_batch, self.eps)
+            if self.steps.se:
+                w1, b1, w2, b2 = layers
+                assert w1 is not None and w2 is not None
+                excitation = Excitation(w1.flatten(1), b1, w2.flatten(1), b2, self.activation, self.gate)
+            out, table = run(choice, y, shortcut, norm, excitation, self.steps)
+            fused = not (self.of_batch and overflowed(choice, table))
+        record(self.names, self.steps, y, choice if fused else Choice("reference", choice.reason))
+        if not fused:
+            plain: Tensor = self.layers(y, shortcut, mean, var, weight, bias, momentum, *layers)
+            return plain
+        if self.of_batch and table is not None:
+            Norm.of(table).move(mean, var, momentum or 0.0)
+        return out
+
+
+def senet(
+    graph: GraphModule, inputs: list[Any], *, options: dict[str, Any] | None = None
+) -> Callable[..., Any]:
+    """Return what runs a graph of Dynamo's with its epilogues fused.
+
+    It keeps nothing that depends on the value of a parameter: whatever way one is changed, the next call
+    uses it.
+
+    Args:
+        graph: the model's functions as nodes; parameters and buffers are inputs.
+        inputs: examples of the inputs.
+        options: none so far.
+    """
+    _fuse(graph)
+    return graph.forward
+
+
+def _fuse(module: GraphModule) -> None:
+    # From the end, so that what an epilogue takes is still the node that the search found.
+    for index, found in enumerate(reversed(find_epilogues(module.graph))):
+        if _is_worth_it(found):
+            _replace(module, found, f"epilogue_{index}")
+    for node in module.graph.nodes:
+        if node.target is torch.ops.higher_order.tag_activation_checkpoint:
+            node.target = _recomputed
+    for child in module.children():
+        if isinstance(child, GraphModule):
+            _fuse(child)
+    module.graph.lint()
+    module.recompile()
+
+
+def _recomputed(body: nn.Module, *inputs: Any, **options: Any) -> Any:
+    """Run what a model checkpoints; it may write to its inputs, such as the counters of BatchNorm."""
+    return checkpoint(partial(body, *inputs), **options)
+
+
+def _is_worth_it(found: Epilogue) -> bool:
+    y, shortcut = value_of(found.y), value_of(found.shortcut)
+    gate = found.se.gate if found.se else ""
+    choice = choose(y, shortcut, found.steps, gate=gate, of_batch=found.of_batch)
+    return found.names != ["bn"] and (choice.backend in ("numba", "triton") or mode() == "torch")
+
+
+def _replace(module: GraphModule, found: Epilogue, name: str) -> None:
+    given = [found.y, found.shortcut, *(found.bn.get(each) for each in _STATISTICS)]
+    given += found.se.layers if found.se else [None] * 4
+    module.add_module(name, FusedEpilogue(found, _layers(module, found, given)))
+    last = found.nodes[-1]
+    with module.graph.inserting_before(last):
+        call = module.graph.call_module(name, tuple(given))
+    call.meta = dict(last.meta)
+    last.replace_all_uses_with(call)
+    for node in reversed(found.nodes):
+        module.graph.erase_node(node)
+
+
+def layer_of(node: Node | None) -> str | None:
+    """Return the name in the model of the layer that made ``node``, such as ``layer1.0.bn3``."""
+    if node is None:
+        return None
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return re.sub(r"^L\['\w+'\]\.?", "", str(stack[-1][0])) if stack else node.name
+
+
+def _layers(module: GraphModule, found: Epilogue, given: list[Any]) -> GraphModule:
+    """Return the nodes of an epilogue as a module that takes ``given``."""
+    graph, copies = Graph(), dict[Node, Node]()
+    for index, each in enumerate(given):
+        placeholder = graph.placeholder(f"input_{index}")
+        if isinstance(each, Node):
+            copies.setdefault(each, placeholder)
+    for node in found.nodes:
+        copies[node] = graph.node_copy(node, copies.__getitem__)
+    graph.output(copies[found.nodes[-1]])
+    return GraphModule(module, graph)
