@@ -220,12 +220,14 @@ RESULTS: dict[str, Shown] = {
     **{f"comparison, {each.__name__}": each() for each in (factory.many_classes, factory.hostile)},
     "trained": trained(),
     "trained, nothing learned": trained(findings=(GRAVE,) * 20, warnings=(LONG,) * 9, result=result(100)),
+    "trained, one image skipped": trained(unreadable=((NAUGHTY, "cut short"),)),
     "trained, naughty": trained(warnings=(NAUGHTY,), folder=Path(NAUGHTY.replace("/", ""))),
     "training": result(),
     "training, one epoch": result(1, top5=None, loss=math.nan),
     "training, long": result(300, loss=math.inf),
     "evaluation": evaluation(),
     "evaluation, 1,000 classes": evaluation(1000, warnings=(LONG,), names=(NAUGHTY,) * 1000, source=LONG),
+    "evaluation, noted": evaluation(unreadable=((NAUGHTY, "cut short"),), notes=(LONG,) * 3),
     "evaluation, naughty": evaluation(network=NAUGHTY, data=NAUGHTY, warnings=(NAUGHTY,)),
     "insertion": insertion(),
     "insertion, nothing": insertion(0),
@@ -353,6 +355,7 @@ def test_a_comparison() -> None:
         "Inference time  0.2113 ms/image  0.2255 ms/image  none measurable (−0.7 to +12.1 % time)",
         "Peak memory             283 MiB          304 MiB                                  +7.3 %",
         "resnet20 on fashion-mnist: 3 seeds, 30 epochs, 6,140 training and 4,000 test images.",
+        "2 unreadable images skipped.",
     ]
 
 
@@ -425,3 +428,8 @@ def test_wide_characters_stand_in_their_column() -> None:
         "日本   1",
         "ab    23",
     ]
+
+
+def test_skipped_images_are_said() -> None:
+    for name in ("trained, one image skipped", "evaluation, noted"):
+        assert "1 unreadable image skipped." in repr(RESULTS[name])

@@ -14,7 +14,7 @@ from html import escape
 
 from rich.cells import cell_len
 
-from senet.text import printable, shortened
+from senet.text import counted, printable, shortened
 
 MOST_LINES = 12
 WIDTH = 100
@@ -120,6 +120,11 @@ class Shown(ABC):
     def _repr_html_(self) -> str:
         """Return the short table for a notebook."""
         return self.table().html()
+
+
+def skipped(unreadable: Sequence[object]) -> tuple[str, ...]:
+    """Return a note on the images that were skipped, where there were any."""
+    return (f"{counted(len(unreadable), 'unreadable image')} skipped.",) if unreadable else ()
 
 
 def aligned(

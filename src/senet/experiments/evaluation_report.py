@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from scipy import stats
 
 from senet.insight.results import ConstantAnswer
-from senet.shown import Rows, Shown, Table
+from senet.shown import Rows, Shown, Table, skipped
 from senet.text import counted
 
 CONFIDENCE = 0.95
@@ -181,10 +181,10 @@ class EvaluationReport(Shown):
         images = counted(len(self.labels), "image")
         return Table(
             warnings=self.warnings,
-            title=(f"{self.network} from {self.source} on {images} of {self.data}.",),
+            title=(f"{self.network} ({self.source}) on {images} of {self.data}.",),
             head=HEADS,
             lines=[row.cells() for row in self.rows],
-            notes=(self.beside, IN_BRACKETS, *self.notes),
+            notes=(self.beside, IN_BRACKETS, *skipped(self.unreadable), *self.notes),
         )
 
     def by_class(self, row: EvaluationRow | None = None) -> tuple[ClassRow, ...]:

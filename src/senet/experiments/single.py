@@ -20,7 +20,7 @@ from senet.experiments.progress import ComparisonProgress
 from senet.experiments.twins import name_of_plain, name_of_twin
 from senet.insight.results import ConstantAnswer, Finding
 from senet.networks.provenance import attach_provenance
-from senet.shown import Rows, Shown, Table
+from senet.shown import Rows, Shown, Table, skipped
 from senet.training.execution import Execution
 from senet.training.lock import lock_folder
 from senet.training.loop import TrainingResult, train
@@ -75,7 +75,8 @@ class TrainedNetwork(Shown):
     def table(self) -> Table:
         """Return what must be known first, the errors, and a line for each epoch."""
         warnings = (*(each.sentence for each in self.findings), *self.warnings)
-        return replace(self.result.table(), warnings=warnings, title=(self.errors,), notes=self.notes)
+        notes = (*skipped(self.unreadable), *self.notes)
+        return replace(self.result.table(), warnings=warnings, title=(self.errors,), notes=notes)
 
 
 @checked("Display")

@@ -7,7 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from senet.shown import Rows, Table
+from senet.shown import Rows, Table, skipped
 from senet.text import counted, shortened, signed
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def short_table(comparison: Comparison) -> Table:
             f"{comparison.model} on {data.name}: {counted(len(comparison.seeds), 'seed')}, "
             f"{counted(len(history), 'epoch', 'epochs')}, {sum(data.train_counts):,} training and "
             f"{len(data.test_labels):,} test images.",
+            *skipped(data.unreadable),
         ),
     )
 
