@@ -9,6 +9,7 @@ from rich.console import Console
 from senet.insight import results_rows
 from senet.insight.results import Spread
 from senet.report import table
+from senet.report.page import page
 from tests.report import factory
 
 
@@ -189,3 +190,12 @@ def test_significant(value, text):
 )
 def test_a_small_change_is_not_shown_as_none(more: float, text: str) -> None:
     assert results_rows.percent(more) == text
+
+
+def test_a_network_without_multiply_adds_has_no_percentage():
+    comparison = factory.two_classes()
+    plain = replace(comparison.cost.plain, multiply_adds=0)
+    shown = replace(comparison, cost=replace(comparison.cost, plain=plain))
+    assert str(row(shown, "Multiply-adds").difference) == "– (+40,816,576)"
+    assert "40.82 million" in repr(shown)
+    assert "Multiply-adds" in page(shown)

@@ -146,8 +146,8 @@ def training_rows(comparison: Comparison) -> Rows:
 
 def significant(value: float, digits: int = 3) -> str:
     """Return ``value`` with at least ``digits`` digits: 0.0123, 1.23, 12.3, 123, 1,234."""
-    if value == 0:
-        return "0"
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
     exponent = int(f"{abs(value):.{digits - 1}e}".split("e")[1])
     return f"{value:,.{max(0, digits - 1 - exponent)}f}".replace("-", "−")
 
@@ -218,4 +218,4 @@ def _more_time(ratio: Spread) -> Cell:
 
 
 def _more_percent(plain: int, se: int) -> str:
-    return percent(100 * (se / plain - 1))
+    return percent(100 * (se / plain - 1)) if plain else "–"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -160,20 +161,22 @@ def _added_costs(comparison: Comparison) -> list[tuple[str, float, float, float]
     cost = comparison.cost
 
     def known(name: str, plain: int, se: int) -> tuple[str, float, float, float]:
-        percent = 100 * (se / plain - 1)
+        # Of a network that computes by functions alone no multiply-adds may be counted.
+        percent = 100 * (se / plain - 1) if plain else math.nan
         return name, percent, percent, percent
 
     def timed(name: str, ratio: Spread) -> tuple[str, float, float, float]:
         low, high = ratio_ends(ratio)
         return name, 100 * (ratio.median - 1), 100 * (low - 1), 100 * (high - 1)
 
-    return [
+    added = [
         known("parameters", cost.plain.parameters, cost.se.parameters),
         known("multiply-adds", cost.plain.multiply_adds, cost.se.multiply_adds),
         timed("training time", cost.training_time_ratio),
         timed("inference time", cost.inference_time_ratio),
         known("peak memory", cost.plain.peak_memory_bytes, cost.se.peak_memory_bytes),
     ]
+    return [each for each in added if math.isfinite(each[1])]
 
 
 def _about_data(data: DataSummary) -> str:
