@@ -14,9 +14,13 @@ os.environ.setdefault("SENET_KERNELS", "always")
 
 
 @pytest.fixture
-def layer_by_layer() -> Iterator[None]:
-    """Run every block as the layers it consists of, for tests that say what these compute to the last bit."""
+def layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run every block as the layers it consists of, in processes that are started too.
+
+    For tests that say what these compute to the last bit, and for processes that need not compile kernels.
+    """
     from senet.kernels.backends import kernels
 
+    monkeypatch.setenv("SENET_KERNELS", "reference")
     with kernels("reference"):
         yield

@@ -85,7 +85,8 @@ def test_the_python_example_runs(run: Callable[[str], str]) -> None:
     example = blocks("python")[0]
     assert len(example.strip().splitlines()) <= 12
     *_, sentence, page = run(example).splitlines()
-    assert "% interval" in sentence
+    # So few images teach nothing in one epoch, and the verdict says so.
+    assert sentence.startswith("These networks have not learned") or "% interval" in sentence
     assert Path(page).read_text(encoding="utf-8").count("<svg") > 3
 
 
@@ -96,7 +97,7 @@ def test_the_weights_example_runs(run: Callable[[str], str]) -> None:
         assert f"{file}.pth" in example
     Image.new("RGB", (300, 260), "orange").save("goldfish.jpg")
     out = run(f"{example}\nprint(scores.shape)")
-    assert "64 new: layer1.0.se.fc1.weight" in out
+    assert re.search(r"^new +64 +layer1\.0\.se\.", out, flags=re.MULTILINE)
     assert "torch.Size([1, 1000])" in out
 
 

@@ -176,6 +176,7 @@ def test_the_input_can_be_needed_again(kind, placement):
     assert x.grad.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "layout"), list(zip(KINDS, FORMATS, strict=True)))
 def test_the_unit_keeps_the_memory_format_and_compiles_and_exports_in_it(kind, layout):
     torch._dynamo.reset()

@@ -59,6 +59,7 @@ def test_what_contradicts_is_one_sentence(
     assert [each.name for each in Path().iterdir()] == ["photos"]
 
 
+@pytest.mark.slow
 def test_two_jobs_and_what_is_collected(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,7 +146,7 @@ def make(num_classes):
 
 
 @pytest.fixture
-def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def options(layer_by_layer: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What trains the network of a module in the present folder."""
     from tests.small import small_source
 

@@ -206,7 +206,7 @@ def test_a_full_disk_is_one_sentence(
 
 
 @pytest.fixture
-def running(photos: Path) -> Iterator[subprocess.Popen[str]]:
+def running(layer_by_layer: None, photos: Path) -> Iterator[subprocess.Popen[str]]:
     """A comparison that has trained its first epoch."""
     process = subprocess.Popen(
         [*SENET, "compare", "photos", "--epochs", "400", "--batch-size", "8", "--out", "x", "--workers", "2"],

@@ -95,6 +95,7 @@ class Watching(SilentComparison):
             self.then()
 
 
+@pytest.mark.usefixtures("layer_by_layer")
 def test_a_process_that_lost_its_parent_saves_and_others_end_with_the_numbers_of_one_after_another(
     photos: Path, tmp_path: Path
 ) -> None:

@@ -259,6 +259,7 @@ def test_a_block_that_cannot_be_folded_is_measured_all_the_same():
     assert "–" in str(report)
 
 
+@pytest.mark.slow
 def test_a_network_of_senet_becomes_its_plain_one(tmp_path):
     torch.manual_seed(0)
     model = senet.create_model("se_resnet8", num_classes=CLASSES)

@@ -59,6 +59,7 @@ def test_foreign_networks_cost_what_is_published(package, build, name):
     assert counted.multiply_adds == int(row["macs_native"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ours", "build", "theirs"),
     [
@@ -174,6 +175,7 @@ def test_printed_it_can_be_read():
     assert str(Cost()).count(" 0 ") == 8
 
 
+@pytest.mark.slow
 def test_networks_by_name_take_neither_memory_nor_time():
     # torch's optional compiler is what takes the time: drawing a random value on the meta device loads it.
     script = (

@@ -45,6 +45,7 @@ def quick_batch_norm(monkeypatch):
     monkeypatch.setattr(nn.BatchNorm2d, "forward", lambda self, x: x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", distinct(list_models()))
 @pytest.mark.usefixtures("quick_batch_norm")
 def test_every_network_costs_what_runs(name):
@@ -71,6 +72,7 @@ CHOICES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "choices"), CHOICES, ids=str)
 @pytest.mark.usefixtures("quick_batch_norm")
 def test_every_choice_of_se_costs_what_runs(name, choices):

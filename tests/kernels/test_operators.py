@@ -47,6 +47,7 @@ def arguments(steps, of_batch=True, requires_grad=True, backend="numba", how=tor
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "of_batch"),
     [
@@ -87,6 +88,7 @@ def trained(unit, run, x):
     return [*(p.grad for p in unit.parameters()), *unit.buffers()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["always", "torch"])
 def test_compiles_as_one_graph(mode):
     torch._dynamo.reset()
@@ -146,6 +148,7 @@ def run_layers(steps, y, shortcut, bn, se):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("steps", STEPS)
 def test_gradients_can_be_differentiated_again_and_batched(steps, training):

@@ -1,6 +1,7 @@
-"""The paper's ablations (Tables 10 to 16) as values of `SEConfig`, on every network."""
+"""The paper's ablations (Tables 10 to 16) as values of `SEConfig`, on every kind of network."""
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -12,7 +13,15 @@ from senet.networks.build import build_network
 from tests.networks.short import distinct, images, se_blocks, shortened
 from tests.references import randomise
 
-PLAIN = distinct(name for name in list_models() if name == plain_name(name))
+pytestmark = pytest.mark.slow
+
+# One for each kind of unit: where SE stands in it and what it computes is the same for any number of them.
+KINDS = {
+    (type(spec), getattr(spec, "bottleneck", None) is None): name
+    for name in distinct(name for name in list_models() if name == plain_name(name))
+    for spec in (network_spec(name),)
+}
+PLAIN = [*KINDS.values(), "resnext154_64x4d"]
 RESIDUAL = [name for name in PLAIN if len(network_spec(name).placements) >= 5]
 PLACED = [(name, place) for name in PLAIN for place in network_spec(name).placements]
 CHOSEN = [(name, units) for name in PLAIN for units in network_spec(name).units if units != "standard"]
@@ -95,8 +104,11 @@ def test_every_choice_of_units_is_another_number_of_blocks(name, units):
     assert_every_se_parameter_lives(build_network(spec), spec)
 
 
-@pytest.mark.parametrize("values", VALUES, ids=str)
-@pytest.mark.parametrize("name", RESIDUAL)
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [*zip(RESIDUAL, itertools.cycle(VALUES)), *(("resnet18", each) for each in VALUES)],
+    ids=str,
+)
 def test_every_value_lives_in_every_residual_network(name, values):
     torch.manual_seed(0)
     spec = with_se(name, **values)

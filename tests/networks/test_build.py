@@ -33,6 +33,7 @@ def test_the_twin_has_the_plain_names_plus_se(name):
     assert all(twin[key].shape == plain[key].shape for key in plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "channels"), CHANNELS)
 def test_both_memory_formats_give_the_same_scores(name, channels):
     spec = dataclasses.replace(shortened(network_spec(name)), in_channels=channels)

@@ -31,15 +31,22 @@ def contract_spec(name):
 
 
 # One case for all names that are the same when shortened; the first name stands for them.
-CASES = NAMES if FULL_DEPTH else distinct(NAMES)
-TWINS = [name for name in CASES if network_spec(name).se is not None]
-# What takes seconds for each: one for each way of joining branches; a twin holds what its plain network does.
+TWINS = [name for name in distinct(NAMES) if network_spec(name).se is not None]
+# A twin holds what its plain network does; a few of those show that SE is not needed for it.
+CASES = NAMES if FULL_DEPTH else [*TWINS, "resnet18", "resnet50", "vgg11_bn", "inception_v3"]
+# What takes seconds for each: one for each way of joining branches.
 COMPILED = ["resnet18", "se_resnet50", "se_vgg11_bn", "se_googlenet", "se_preresnet164"]
 COMPILED += ["se_shakeeven29_2x4x64d", "se_mobilenet", "se_shufflenet_g3"]
 if FULL_DEPTH:
     COMPILED = NAMES
 # The deepest of each kind of residual unit, and the longest chain of branches.
-DEEP = ["se_resnet152", "se_resnet110", "se_preresnet164", "se_inception_resnet_v2", "se_vgg19_bn"]
+DEEP = ["se_resnet152", "se_resnet110", "se_preresnet164", "se_inception_resnet_v2"]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def name(request):
+    """Return the name of a case; the tests of one case follow each other, so that it is built once."""
+    return request.param
 
 
 @lru_cache(maxsize=1)
@@ -117,7 +124,6 @@ def test_exports_for_any_number_of_images(name):
     assert torch.allclose(program.module()(other), model(other), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", CASES)
 def test_copies_and_saved_states_are_the_same_network(name):
     model = network(name)
     x = images(model.spec, 2)
@@ -134,7 +140,6 @@ def test_copies_and_saved_states_are_the_same_network(name):
 
 
 @pytest.mark.usefixtures("layer_by_layer")
-@pytest.mark.parametrize("name", CASES)
 def test_features_are_the_maps_the_network_computes(name):
     model = copy.deepcopy(network(name)).eval()
     features = build_features(model.spec)
@@ -161,7 +166,6 @@ def test_features_are_the_maps_the_network_computes(name):
         assert y.shape[2] >= side / info.stride * 0.8
 
 
-@pytest.mark.parametrize("name", CASES)
 def test_without_classes_the_classifiers_input_comes_out(name):
     model = copy.deepcopy(network(name)).eval()
     pooled = build_network(dataclasses.replace(model.spec, num_classes=0)).eval()
@@ -177,7 +181,6 @@ def test_without_classes_the_classifiers_input_comes_out(name):
         assert torch.allclose(scores, model(x), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", CASES)
 def test_gradient_checkpointing_changes_nothing_but_memory(name):
     x = images(network(name).spec, 3)
     results = []

@@ -33,12 +33,6 @@ KNOWN = {
     "timm legacy_seresnet50": (
         lambda: timm_model("legacy_seresnet50"), {"bn relu": 33, "bn se add relu": 16}, PROJECTIONS,
     ),
-    "timm seresnext50_32x4d": (
-        lambda: timm_model("seresnext50_32x4d"), {"bn relu": 33, "bn se add relu": 16}, PROJECTIONS,
-    ),
-    "timm legacy_senet154": (
-        lambda: timm_model("legacy_senet154"), {"bn relu": 103, "bn se add relu": 50}, PROJECTIONS,
-    ),
     "timm resnet50": (lambda: timm_model("resnet50"), {"bn relu": 33, "bn add relu": 16}, PROJECTIONS),
     "torchvision resnet18": (
         lambda: torchvision_model("resnet18"),

@@ -39,6 +39,7 @@ def network(name, se=None, seed=3):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_SE)
 def test_networks_compute_what_they_did_with_constant_gates(name):
     model = network(name)

@@ -216,6 +216,7 @@ def test_observers_of_quantisation_are_kept() -> None:
     assert [name for name, _ in model.named_modules() if "activation_post_process" in name] == observers
 
 
+@pytest.mark.slow
 def test_compiled_exported_and_traced_afterwards() -> None:
     model, x = trained("torchvision googlenet"), input_of("torchvision googlenet")
     senet.squeeze_excite(model, start="random")

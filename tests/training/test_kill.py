@@ -77,6 +77,7 @@ def last_saved(folder: Path) -> int:
     return max(times)
 
 
+@pytest.mark.usefixtures("layer_by_layer")
 def test_processes_that_torchrun_starts_again_end_with_the_same_bits(tmp_path: Path) -> None:
     """Kills of the loading processes and of torchrun itself are in benchmarks/bench_chaos.py."""
     for number in range(192):

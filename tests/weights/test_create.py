@@ -63,6 +63,7 @@ def assert_same_bits(name, path, theirs, x, se=None):
     return twin
 
 
+@pytest.mark.slow
 def test_the_twin_of_plain_weights_puts_out_the_same_bits_and_learns(resnet18):
     theirs, path = resnet18
     torch.manual_seed(0)
@@ -190,6 +191,7 @@ def test_pictures_of_a_greyscale_checkpoint_keep_its_mean_in_three_channels(resn
     assert model.preprocess.std == (sum(IMAGENET_STD) / 3,) * 3
 
 
+@pytest.mark.slow
 def test_load_weights_into_a_network_that_exists(resnet18):
     theirs, path = resnet18
     model = senet.create_model("resnet18", num_classes=1000)

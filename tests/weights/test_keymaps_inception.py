@@ -71,6 +71,7 @@ def test_every_tensor_of_the_whole_network_finds_its_place(name, build, keymap):
     assert {key: shape for key, shape in found.items() if key not in extra} == expected
 
 
+@pytest.mark.slow
 # What the tests of the networks do not compare already.
 @pytest.mark.parametrize(
     ("name", "build", "keymap", "depths"),
