@@ -24,12 +24,15 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--job", "3/2"], "job must be K/N .*, not '3/2'"),
+        (["--job", "3/2"], "for example 2/4, not '3/2'"),
         (["--job", ""], "is empty"),
-        (["--job", "7/7"], "at most 6 trainings, .*: use fewer jobs"),
-        (["--job", "1/2", "--seeds", "0"], "seeds must be .*, not 0"),
+        (["--job", "7/7"], "job must be K/N with N at most 6, the number of trainings, not 7/7"),
+        (
+            ["--job", "1/2", "--seeds", "0"],
+            "seeds must be from 1 to 1,000 (3 or more tell an effect from chance), not 0",
+        ),
         (["--job", "1/2", "--parallel", "4"], "parallel must be at most the number of trainings, 3, not 4"),
-        (["--parallel", "0"], "parallel must be from 1 .*, not 0"),
+        (["--parallel", "0"], "parallel must be from 1 (one training after another) to 64, not 0"),
         (["--parallel", "7"], "parallel must be at most the number of trainings, 6, not 7"),
         (["--parallel", "many"], "'many' is not a whole number"),
         (["--collect"], "expected at least one argument"),

@@ -33,7 +33,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plant:
 
 
 def reported(err: str) -> Path:
-    found = re.search(r"report it with (.+), which holds the traceback", err)
+    found = re.search(r"report it with (.+), which contains the traceback", err)
     assert found and err.startswith("senet: Unexpected error (") and err.count("\n") == 1, err
     return Path(found[1])
 

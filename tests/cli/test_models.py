@@ -133,7 +133,7 @@ def test_another_input_size(printed: Callable[..., Lines]) -> None:
             ["--cost", "inception_v3", "--input-size", "74"],
             "74×74 .* inception_v3; .* 75×75: use larger images",
         ),
-        (["--input-size", "0"], "The input size must be a whole number of at least 1, not 0"),
+        (["--input-size", "0"], "--input-size must be a whole number of at least 1, not 0"),
         (["--input-size", "-5"], "at least 1, not -5"),
         (["--input-size", "big"], "'big' is not a whole number"),
         (["--cost", "resnet5O"], "No network is called 'resnet5O'; 'senet models' lists all"),

@@ -61,7 +61,7 @@ def test_options_come_before_the_recipe(capsys: pytest.CaptureFixture[str]) -> N
     given = parse("--recipe", "paper-imagenet", "--learning-rate", "0.3", "--no-flip", "--epochs", "10")
     recipe = shared_arguments(given)["recipe"]
     assert recipe == load_recipe("paper-imagenet", learning_rate=0.3, flip=False, epochs=10)
-    assert "became 3, 6, 9" in capsys.readouterr().out
+    assert "to 3, 6, 9" in capsys.readouterr().out
     assert shared_arguments(parse())["recipe"] == Recipe()
     assert capsys.readouterr().out == ""
 

@@ -193,7 +193,7 @@ def test_sizes_that_make_no_sense_are_refused():
     with pytest.raises(SenetError, match="The input size of a Linear"):
         cost(nn.Linear(1, 1))
     for size in ((3, 0, 5), 0, (3, 5), (3.0, 5, 5), -1):
-        with pytest.raises(SenetError, match=r"must be \(channels, height, width\) of at least 1, not"):
+        with pytest.raises(SenetError, match=r"size must be \(channels, height, width\) of at least 1 each"):
             cost(nn.Linear(1, 1), size)
     with pytest.raises(SenetError, match="vgg16_bn; the smallest possible are 32×32"):
         cost("vgg16_bn", 31)

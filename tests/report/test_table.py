@@ -82,7 +82,7 @@ def test_one_seed_without_top5():
 
 
 def test_notes_say_how_speeds_were_measured(comparison):
-    said = "both networks timed in turns, 30 pairs, batch size 128, on cpu, 2 threads"
+    said = "both networks timed in turns, 30 pairs of runs, batch size 128, on cpu, 2 threads"
     assert said in table.notes(comparison)[-1]
     assert table.notes(comparison)[-1].endswith("“none measurable” if it includes zero.")
     ratio = Spread(median=1, p20=1, p80=1, count=50)

@@ -13,7 +13,6 @@ from senet.errors import SenetError
 from senet.experiments.plan import Plan
 from senet.experiments.run_folder import checksum
 from senet.insight.results import TrainingRun, Variant
-from senet.text import counted
 from senet.training.finished import read_training
 from senet.training.identity import refuse_other_training
 from senet.training.lock import lock_folder
@@ -78,7 +77,7 @@ def share_of(job: str, trainings: Sequence[Training]) -> tuple[Training, ...]:
         raise SenetError(f"job must be K/N with K from 1 to N, for example 2/4, not {job!r}.")
     if jobs > len(trainings):
         raise SenetError(
-            f"job must be one of at most {counted(len(trainings), 'training')}, not {job}: use fewer jobs."
+            f"job must be K/N with N at most {len(trainings)}, the number of trainings, not {job}."
         )
     step = 1 if jobs % 2 == 0 else 0
     return tuple(
