@@ -94,7 +94,7 @@ def test_more_epochs_extend_a_training(capsys: pytest.CaptureFixture[str]) -> No
     for refused, said in (
         (
             ["--epochs", "3"],
-            "only with the settings that it began with: add --warmup-epochs 0.5, or name a new",
+            "only with the settings that it began with: add --warmup-epochs 0.5, or choose another",
         ),
         (
             ["--epochs", "3", "--momentum", "0.8", *warm],

@@ -176,7 +176,7 @@ def test_an_identity_comes_back_from_json_and_another_version_is_a_sentence() ->
             {"recipe": {**asdict(recipe), "dreams": 3}},
             r"identity\.recipe\.dreams is not known to this version of senet",
         ),
-        ({"recipe": {**asdict(recipe), "epochs": 0}}, "epochs is 0"),
+        ({"recipe": {**asdict(recipe), "epochs": 0}}, "epochs must be .*, not 0"),
         ({"se": {**asdict(se), "gate": "swish"}}, r"identity\.se\.gate is 'swish'"),
         ({"model": 3}, r"identity\.model must be text, not 3"),
     ):
