@@ -63,11 +63,11 @@ def test_a_divisor_rounds_as_timm_does(channels, divisor):
         ("min_hidden", 0, "min_hidden must be"),
         ("divisor", "8", "divisor must be"),
         ("squeeze", "mean", "squeeze must be one of avg, max, none, not 'mean'"),
-        ("activation", "ReLU", "choose one of relu, silu"),
+        ("activation", "ReLU", "activation must be one of relu, silu"),
         ("gate", "sigmoyd", "Did you mean 'sigmoid'"),
-        ("gate", None, "gate None is not known"),
+        ("gate", None, "gate must be one of sigmoid, .*, not None"),
         ("bias", 1, "bias must be true or false"),
-        ("placement", "after", "choose one of standard, pre, post, identity, conv3x3"),
+        ("placement", "after", "be one of standard, pre, post, identity, conv3x3, branches"),
         ("stages", (), "stages must be a list of stage numbers"),
         ("stages", 2, "stages must be a list of stage numbers"),
         ("stages", (2, 2), "stages must name each stage once"),
@@ -144,7 +144,7 @@ def test_numbers_of_numpy_and_torch_are_numbers() -> None:
 
 
 def test_a_layer_larger_than_any_memory_is_refused() -> None:
-    with pytest.raises(SenetError, match="larger than any memory: choose a smaller min_hidden"):
+    with pytest.raises(SenetError, match=r"exceeds any memory: choose a smaller min_hidden \(now"):
         senet.SqueezeExcitation(2**12, min_hidden=2**24)
 
 

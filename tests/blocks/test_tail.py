@@ -306,7 +306,7 @@ def test_what_no_kernel_computes_runs_layer_by_layer_and_says_why():
     assert reason_of(y, hooked(bn), relu) == "BatchNorm has a hook"
     assert reason_of(y, bn, hooked(relu)) == "ReLU has a hook"
     assert reason_of(y, bn, relu, se=hooked(se)) == "SE has a hook"
-    assert reason_of(y, bn, nn.ReLU6()) == "ReLU6 is no ReLU"
+    assert reason_of(y, bn, nn.ReLU6()) == "ReLU6 is not a ReLU"
     assert reason_of(y, nn.InstanceNorm2d(8)) == "InstanceNorm2d is no BatchNorm of PyTorch's"
     assert reason_of(y, bn, se=own) == "the gate or the activation was replaced"
     assert reason_of(y, bn, se=replaced) == "Sequential in SE is not a Linear"

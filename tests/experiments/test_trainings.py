@@ -41,7 +41,7 @@ def test_what_is_no_job_is_refused(job: str) -> None:
 
 
 def test_more_jobs_than_trainings_are_refused() -> None:
-    with pytest.raises(SenetError, match="job must be K/N with N at most 6, .*, not 7/7"):
+    with pytest.raises(SenetError, match=r"job must be K/N with N at most 6, .*, not 7/7"):
         share_of("7/7", trainings_of(3))
 
 

@@ -150,11 +150,15 @@ def test_every_se_parameter_of_the_whole_network_trains(name):
             {"se": SEConfig(stages=(5,))},
             "SE stages of preresnet110 must be among 2, 3, 4, not 5",
         ),
-        ("preresnet110", {"se": SEConfig(reduction=32)}, "layer1.0 of preresnet110: .* 32 .* 16 channels"),
+        (
+            "preresnet110",
+            {"se": SEConfig(reduction=32)},
+            r"at layer1\.0 of preresnet110: reduction .*of channels, 16, not 32\.",
+        ),
         (
             "preresnet164",
             {"se": SEConfig(reduction=32, placement="conv3x3", stages=(2,))},
-            "layer1.0 of preresnet164: .* 32 .* 16 channels",
+            r"at layer1\.0 of preresnet164: reduction .*of channels, 16, not 32\.",
         ),
         (
             "wrn16_8",

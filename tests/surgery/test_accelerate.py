@@ -44,7 +44,7 @@ KNOWN = {
     "torchvision mobilenet_v2": (
         lambda: torchvision_model("mobilenet_v2"),
         {"bn add": 10},
-        {"ReLU6 stands behind it": 35, "nothing to fuse after it": 7},
+        {"ReLU6 follows it": 35, "nothing to fuse after it": 7},
     ),
     "torchvision densenet121": (lambda: torchvision_model("densenet121"), {"bn relu": 121}, {}),
     "torchvision googlenet": (
@@ -242,7 +242,7 @@ def test_nothing_to_take_is_an_error() -> None:
     with pytest.raises(SenetError, match=r"in Linear, where it looked at 0 BatchNorms and SE blocks\. It"):
         senet.accelerate(nn.Linear(3, 3))
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU6())
-    reason = r"looked at 1 BatchNorms and SE blocks \(1 × ReLU6 stands behind it\)"
+    reason = r"checked 1 BatchNorm or SE block \(1 × ReLU6 follows it\)"
     with pytest.raises(SenetError, match=reason):
         senet.accelerate(model)
     assert not is_fused(model)

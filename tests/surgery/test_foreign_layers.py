@@ -172,7 +172,7 @@ OTHERS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "sum": (SqueezesAndAdds, "does not multiply its input"),
     "in place": (SqueezesInPlace, "does not multiply its input"),
     "twice": (SqueezesTwice, "does not multiply its input"),
-    "branch": (SqueezesByValue, "a branch depends on its values"),
+    "branch": (SqueezesByValue, "a branch depends on tensor values"),
     "one layer": (lambda: import_timm().layers.EffectiveSEModule(16), "other layers besides the two"),
     "grouped": (
         lambda: SqueezesRows((nn.Conv2d(16, 4, 1, groups=2), nn.Conv2d(4, 16, 1))),
@@ -196,7 +196,7 @@ def test_what_only_looks_like_se_is_left_with_the_reason(name: str) -> None:
     assert report.steps == {"bn relu": 1}
     rows = {row.layers: row.reason for row in report.left}
     assert reason in rows["se"]
-    assert rows["bn"] == f"{type(model[2].se).__name__} stands behind it"
+    assert rows["bn"] == f"{type(model[2].se).__name__} follows it"
 
 
 def test_other_modules_are_not_taken_for_se() -> None:
@@ -300,4 +300,4 @@ class OtherNorm(nn.BatchNorm2d):
 def test_other_batchnorms_are_left() -> None:
     model = nn.Sequential(nn.BatchNorm2d(16), nn.ReLU(), OtherNorm(16), nn.ReLU())
     report = assert_same(model, torch.randn(2, 16, 5, 6))
-    assert report.reasons == {"OtherNorm is no BatchNorm that the kernels know": 1}
+    assert report.reasons == {"OtherNorm is not a BatchNorm that the kernels support": 1}

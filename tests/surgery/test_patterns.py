@@ -129,7 +129,7 @@ TAILS: dict[str, tuple[Callable[[Unit, Tensor], Tensor], list[str], str]] = {
     "stochastic depth": (
         lambda u, x: u.relu(u.drop_path(u.se(u.bn(u.conv(x)))) + x),
         ["bn se"],
-        "stochastic depth (DropPath) stands behind it",
+        "stochastic depth (DropPath) follows it",
     ),
     "shortcut written": (shortcut_is_written, ["bn"], "the sum is written into the shortcut"),
     "shortcut written by a method": (
@@ -142,9 +142,9 @@ TAILS: dict[str, tuple[Callable[[Unit, Tensor], Tensor], list[str], str]] = {
     "sum with itself": (sum_with_itself, ["bn"], "the sum has no second branch"),
     "a number": (lambda u, x: u.relu(u.bn(u.conv(x)) + 1), ["bn"], "the sum has no second branch"),
     "a weighted sum": (
-        lambda u, x: u.relu(torch.add(u.bn(u.conv(x)), x, alpha=2)), ["bn"], "add stands behind it",
+        lambda u, x: u.relu(torch.add(u.bn(u.conv(x)), x, alpha=2)), ["bn"], "add follows it",
     ),
-    "something else": (lambda u, x: u.pool(u.bn(u.conv(x))), ["bn"], "MaxPool2d stands behind it"),
+    "something else": (lambda u, x: u.pool(u.bn(u.conv(x))), ["bn"], "MaxPool2d follows it"),
 }  # fmt: skip
 
 
@@ -164,7 +164,7 @@ def test_tails_and_where_they_end(name: str) -> None:
         assert rows[0].reason == reason
     else:
         assert {row.reason for row in rows} <= {
-            "", "nothing to fuse after it", "add stands behind it", "the sum runs with the other branch",
+            "", "nothing to fuse after it", "add follows it", "the sum runs with the other branch",
         }  # fmt: skip
 
 

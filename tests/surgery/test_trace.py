@@ -130,8 +130,8 @@ class Variadic(Block):
 
 
 LEFT = {
-    BranchOnValues: r"BranchOnValues: a branch depends on its values \(line \d+ of test_trace.py\)",
-    BranchOnShape: "a branch depends on its values",
+    BranchOnValues: r"BranchOnValues: a branch depends on tensor values \(line \d+ of test_trace.py\)",
+    BranchOnShape: "a branch depends on tensor values",
     TypeOfResult: "its forward checks the type of an intermediate result",
     Prints: r"its forward calls print\(\)",
     Warns: r"its forward calls warn\(\)",
@@ -327,7 +327,7 @@ def test_modules_are_called_from_blocks_that_can_be_read() -> None:
         ("block", "bn", True), ("block", "bn2", False)
     ]  # fmt: skip
     for row in report.rows[1:]:  # for all that can be known, Outer calls block.bn2 too
-        assert row.reason.startswith("Outer: a branch depends on its values (line ")
+        assert row.reason.startswith("Outer: a branch depends on tensor values (line ")
 
 
 def test_reading_leaves_no_trace() -> None:

@@ -24,9 +24,7 @@ def assumed(of, reference, name, **changes):
     return " ".join(fit_or_refuse(given, network_spec(name)).assumed)
 
 
-BLURRED = (
-    "timm's resnetaa50 (which blurs before downsampling) and of timm's resnetblur50 (which blurs where it"
-)
+BLURRED = "timm's resnetaa50 (which blurs before downsampling) and of timm's resnetblur50 (which blurs before"
 
 
 @pytest.mark.parametrize(
@@ -34,18 +32,23 @@ BLURRED = (
     [
         ("pytorchcv", "resnet50", "resnet50b", "is resnet50b; the tensors of pytorchcv's resnet50 ("),
         ("pytorchcv", "resnet50b", "resnet50", "is resnet50; the tensors of pytorchcv's resnet50b ("),
-        ("pytorchcv", "seresnet50", "se_resnet50b", "pytorchcv's seresnet50 (here se_resnet50) are the same"),
+        (
+            "pytorchcv",
+            "seresnet50",
+            "se_resnet50b",
+            "pytorchcv's seresnet50 (here se_resnet50) have the same",
+        ),
         ("pytorchcv", "resnet50", "se_resnet50b", "is resnet50b; the tensors of pytorchcv's resnet50 (here"),
-        ("pytorchcv", "resnet101", "resnet101b", "pytorchcv's resnet101 (here resnet101) are the"),
+        ("pytorchcv", "resnet101", "resnet101b", "pytorchcv's resnet101 (here resnet101) have the"),
         ("pytorchcv", "resnet20_cifar10", "resnet20", "pytorchcv's shakedropresnet20_cifar10 (which scales"),
         ("timm", "resnet50", "resnet50b", BLURRED),
         (
             "torchvision",
             "resnet18",
             "resnet18",
-            "timm's resnetblur18 (which blurs before downsampling) are the",
+            "timm's resnetblur18 (which blurs before downsampling) have the",
         ),
-        ("pretrainedmodels", "resnet101", "resnet101b", "cafferesnet101 (here resnet101) are the same"),
+        ("pretrainedmodels", "resnet101", "resnet101b", "cafferesnet101 (here resnet101) have the same"),
     ],
 )
 def test_what_the_tensors_do_not_tell_is_said(package, reference, name, said):

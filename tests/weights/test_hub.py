@@ -227,7 +227,7 @@ def test_a_misspelt_tag_gets_a_hint(hub, listening, monkeypatch):
             hub_error(RepositoryNotFoundError, "404"),
             "is not a file on this machine, nor a repository on the Hugging",
         ),
-        (hub_error(GatedRepoError, "403"), "owner/net needs permission.*hf auth login"),
+        (hub_error(GatedRepoError, "403"), r"owner/net is gated: .*with `hf auth login`\."),
     ],
 )
 def test_failures_are_explained(hub, failure, said):

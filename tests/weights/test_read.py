@@ -121,11 +121,11 @@ def test_torchscript(tmp_path):
         (b"<!DOCTYPE html><html>404</html>", "web page, not a checkpoint"),
         (b"\n  <html lang='en'>", "web page, not a checkpoint"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
-        (b"hello, this is a text about networks", "is not a checkpoint, or damaged: give a safetensors file"),
-        (b"this is a list\nmilk\n" * 30, "is not a checkpoint, or damaged: give a safetensors file"),
+        (b"hello, this is a text about networks", "is not a checkpoint, or is damaged: give"),
+        (b"this is a list\nmilk\n" * 30, "is not a checkpoint, or is damaged: give"),
         (b"PK\x03\x04 and then nothing like a zip", "truncated .it ends after 32 bytes, before its list"),
         (b"\x80\x02}q\x00", "damaged"),
-        (bytes(range(256)) * 20, "is not a checkpoint, or damaged"),
+        (bytes(range(256)) * 20, "is not a checkpoint, or is damaged:"),
         (b"\xff" * 8 + b"{not json", "damaged safetensors file .*header"),
         (b"\x0a" + bytes(7) + b"{not json}" * 2, "damaged safetensors file .*header"),
         (b"\x0a" + bytes(7) + b'{"a":null}' * 2, "damaged safetensors file .*header"),
@@ -152,7 +152,7 @@ def test_files_that_are_cut_short_or_changed(tmp_path, kind):
         with pytest.raises(SenetError, match=re.escape(str(path))) as caught:
             read_checkpoint(path)
     sizes = {"zip": f"after {length:,} bytes", "safetensors": f"({length:,} bytes of {len(whole):,})"}
-    assert sizes.get(kind, "is not a checkpoint, or damaged") in str(caught.value)
+    assert sizes.get(kind, "is not a checkpoint, or is damaged:") in str(caught.value)
     if kind == "zip":
         changed = bytearray(whole)
         changed[whole.index(STATE["conv1.weight"].numpy().tobytes())] ^= 1
@@ -194,7 +194,7 @@ def test_a_file_saved_on_a_gpu_needs_none(tmp_path):
 def test_another_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "file.pth", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    with pytest.raises(SenetError, match="is not a checkpoint, or damaged"):
+    with pytest.raises(SenetError, match="is not a checkpoint, or is damaged:"):
         read_checkpoint(tmp_path / "file.pth")
 
 

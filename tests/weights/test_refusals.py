@@ -85,13 +85,23 @@ def with_changes(state, changes):
     [
         (
             {"layer1.0.conv1.weight": None, "layer1.0.bn1.bias": None, "bn1.weight": None, "bn1.bias": None},
-            r"does not fit resnet18: it lacks bn1\.weight 64, bn1\.bias 64, "
-            r"layer1\.0\.conv1\.weight 64×64×3×3 and 1 more: take a complete file",
+            r"file\.pth does not fit resnet18: it lacks bn1\.weight 64, bn1\.bias 64, "
+            r"layer1\.0\.conv1\.weight 64×64×3×3 and 1 more: use a complete file of .*the "
+            r"file belongs",
         ),
-        ({"conv1.weight": torch.zeros(64, 3, 5, 5)}, "conv1.weight is 64×3×5×5 where 64×any×7×7 is expected"),
-        ({"bn1.bias": torch.zeros(3), "fc.bias": torch.zeros(())}, "bn1.bias is 3 where 64 .*, fc.bias is a"),
-        ({"layer9.weight": torch.zeros(1)}, r"it has layer9\.weight besides"),
-        ({"fc.weight": torch.zeros(1000, 512, dtype=torch.int8)}, r"whole numbers of type torch\.int8"),
+        (
+            {"conv1.weight": torch.zeros(64, 3, 5, 5)},
+            r"fit resnet18: conv1\.weight has the shape 64×3×5×5 instead of 64×any×7×7: use a",
+        ),
+        (
+            {"bn1.bias": torch.zeros(3), "fc.bias": torch.zeros(())},
+            r"resnet18: bn1\.bias has .*shape 3 instead of 64, fc\.bias has",
+        ),
+        ({"layer9.weight": torch.zeros(1)}, r"also has layer9\.weight: use a"),
+        (
+            {"fc.weight": torch.zeros(1000, 512, dtype=torch.int8)},
+            r"contains integers \(torch\.int8\): use a",
+        ),
         ({"fc.weight": torch.full((1000, 512), float("inf"))}, r"not finite in fc\.weight"),
         ({"fc.weight": None, "fc.bias": None}, "has no classifier: set num_classes"),
         ({"fc.bias": None}, "it lacks fc.bias any"),

@@ -171,7 +171,8 @@ def test_tags(tag, name, expected):
 def test_tags_of_other_networks():
     assert release_of_tag("nobody/nothing", "resnet18") is None
     with pytest.raises(
-        SenetError, match=r"cadene/se_resnet50 has weights of se_resnet50, not of se_resnet50b"
+        SenetError,
+        match=r"cadene/se_resnet50 has weights of se_resnet50, not of se_resnet50b: create 'se_resnet50'\.",
     ):
         release_of_tag("cadene/se_resnet50", "se_resnet50b")
     with pytest.raises(

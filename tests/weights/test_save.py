@@ -184,7 +184,7 @@ def test_what_cannot_be_saved(tmp_path, monkeypatch):
     with pytest.raises(SenetError, match="classes must have one name per output, 10 in all, not 2"):
         senet.save_weights(small(), tmp_path / "file", classes=["a", "b"])
     with pytest.raises(
-        SenetError, match=r"save_weights takes a network of senet\.create_model, not a Linear"
+        SenetError, match=r"save_weights needs a network of senet\.create_model, not a Linear\."
     ):
         senet.save_weights(torch.nn.Linear(2, 2), tmp_path / "file")
     with pytest.raises(SenetError, match="no network called 'mine'"):

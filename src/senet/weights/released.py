@@ -233,5 +233,5 @@ def release_of_tag(tag: str, name: str) -> Release | None:
         )
     found = next((release for release in RELEASES if release.tag == tag), None)
     if found is not None and plain_name(found.network) != plain_name(name):
-        raise SenetError(f"{tag} has weights of {found.network!r}, not of {name}: create {found.network!r}.")
+        raise SenetError(f"{tag} has weights of {found.network}, not of {name}: create {found.network!r}.")
     return found
