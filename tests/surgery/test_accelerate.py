@@ -239,7 +239,7 @@ def test_what_is_no_module_is_refused() -> None:
 
 
 def test_nothing_to_take_is_an_error() -> None:
-    with pytest.raises(SenetError, match=r"in Linear, where it looked at 0 BatchNorms and SE blocks\. It"):
+    with pytest.raises(SenetError, match=r"in Linear; it checked 0 BatchNorms and SE blocks\. It"):
         senet.accelerate(nn.Linear(3, 3))
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU6())
     reason = r"checked 1 BatchNorm or SE block \(1 × ReLU6 follows it\)"

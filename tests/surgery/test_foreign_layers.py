@@ -280,7 +280,7 @@ def test_other_activations_in_a_batchnorm_are_left() -> None:
     ):
         model = nn.Sequential(nn.BatchNorm2d(16), nn.ReLU(), norm_act(**options))
         report = assert_same(model, torch.randn(2, 16, 5, 6))
-        assert report.reasons == {f"BatchNormAct2d goes on with {part}": 1}
+        assert report.reasons == {f"BatchNormAct2d continues with {part}": 1}
 
 
 def test_an_activation_in_a_batchnorm_may_change() -> None:

@@ -314,7 +314,7 @@ class OwnMetaclass(Optional, metaclass=Metaclass):
 
 
 REASONS = {
-    OwnCopy: "OwnCopy has a __deepcopy__ of its own",
+    OwnCopy: "OwnCopy has its own __deepcopy__",
     OwnMetaclass: "OwnMetaclass tracks its subclasses",
     Announced: "Announced tracks its subclasses",
 }

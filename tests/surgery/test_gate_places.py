@@ -133,10 +133,10 @@ REFUSED = {
     weight_norm: "norm computes its weights from others",
     spectral_norm: "norm computes its weights from others",
     tied: "norm shares its weights with another layer",
-    own_forward: "norm is a Standardised with a forward of its own",
-    own_convolution: "norm is a Standardised with a forward of its own",
-    transposed: "norm is a ConvTranspose2d with a forward of its own",
-    replaced_forward: "norm is a BatchNorm2d with a forward of its own",
+    own_forward: "norm is a Standardised with its own forward",
+    own_convolution: "norm is a Standardised with its own forward",
+    transposed: "norm is a ConvTranspose2d with its own forward",
+    replaced_forward: "norm is a BatchNorm2d with its own forward",
 }
 
 
@@ -168,7 +168,7 @@ def test_blocks_that_are_no_constant_say_why():
     assert reason(hooked) == "it has a hook"
     replaced = copy.deepcopy(block)
     replaced.forward = lambda x: x
-    assert reason(replaced) == "it has a forward of its own"
+    assert reason(replaced) == "it has its own forward"
     assert reason(block, lambda model: setattr(model, "relu", nn.Identity()), "after relu") == (
         "not followed by a ReLU module of the model"
     )

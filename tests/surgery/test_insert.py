@@ -264,7 +264,7 @@ def test_the_report_prints_and_sorts() -> None:
         "parameters",
         "multiply-adds",
     ]
-    assert lines[1].split() == ["1", "basic", "behind", "bn2", "2", "16", "4", "148", "128"]
+    assert lines[1].split() == ["1", "basic", "after", "bn2", "2", "16", "4", "148", "128"]
     assert lines[-1] == (
         "Sequential: SE with reduction 4, start identity added at 3 places: 1,252 parameters and 1,152 "
         "multiply-adds per image more."
