@@ -98,6 +98,7 @@ def test_a_mix_keeps_its_type_and_is_computed_in_float(dtype):
     assert torch.equal(a.grad, (beta * gradient.to(exact)).to(dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backward", ["random", "even"])
 def test_the_mix_compiles_as_one_graph_and_draws_the_same(backward):
     torch._dynamo.reset()

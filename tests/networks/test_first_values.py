@@ -26,6 +26,7 @@ def poisoned_memory():
     torch.use_deterministic_algorithms(False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TWINS)
 @pytest.mark.usefixtures("poisoned_memory")
 def test_every_value_is_set(name):

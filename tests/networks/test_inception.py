@@ -85,6 +85,7 @@ def test_all_published_sizes_are_compared():
     assert about == set(ROWS) | set(WITH_BIASES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [*ROWS, *WITH_BIASES], ids=lambda row: row[1])
 def test_published_sizes(row):
     expected = published()[row]
@@ -203,6 +204,7 @@ def test_bn_inception_takes_maps_of_odd_sides(side):
         assert tuple(x.shape[1:]) == told, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sides"),
     [

@@ -149,6 +149,7 @@ def state_of(model):
     return model.state_dict().items()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_scores_gradients_and_statistics_of_the_twin_are_the_references(case):
     torch.manual_seed(0)

@@ -152,6 +152,7 @@ def pair(spec, theirs, key_map=rename):
     return ours.double(), theirs.double()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFERENCES)
 def test_scores_and_gradients_are_the_references(case):
     key_map = from_timm if case == "mobilenet_relu6" else rename

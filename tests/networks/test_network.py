@@ -64,6 +64,7 @@ SHORT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHORT)
 def test_compiles_as_one_graph(name):
     model = build_network(SHORT[name])

@@ -33,6 +33,7 @@ def pair(name, theirs, key_map, **changes):
     return ours.double(), theirs.double()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "theirs", "key_map", "changes"),
     [

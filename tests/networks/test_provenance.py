@@ -74,6 +74,7 @@ def numbers(subject: str | Path | nn.Module, **options: object) -> tuple[float, 
     return row.loss, row.top1.percent, row.predictions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "changes"),
     [

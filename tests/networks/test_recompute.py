@@ -8,6 +8,7 @@ import torch
 from senet.networks import create_network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["aot_eager"])
 def test_compiled_training_has_the_same_gradients_and_statistics(backend):
     plain = create_network("se_resnet8")

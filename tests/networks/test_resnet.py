@@ -100,6 +100,7 @@ TIMM_SENETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TIMM_SENETS)
 def test_gradients_and_statistics_of_training_are_timms(name):
     import_timm()

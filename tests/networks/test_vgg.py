@@ -11,6 +11,7 @@ from senet.networks.build import build_network
 from tests.references import import_torchvision, randomise, relative_difference
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg11_bn", "vgg16_bn"])
 def test_scores_are_torchvisions(name):
     ours = build_network(dataclasses.replace(network_spec(name), hidden=32)).double().eval()

@@ -34,6 +34,7 @@ def size(name, **choices):
     return cost.parameters, cost.multiply_adds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_sizes(name):
     assert {size(name)} == PUBLISHED[name]

@@ -51,6 +51,7 @@ def trained(name: str) -> nn.Module:
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_the_contract(name: str) -> None:
     model, x = trained(name), input_of(name)

@@ -56,6 +56,7 @@ def convolution_biases(model):
     return {f"{name}.bias" for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "build", "keymap"), MAPS)
 def test_every_tensor_of_the_whole_network_finds_its_place(name, build, keymap):
     with torch.device("meta"):

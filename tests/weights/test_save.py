@@ -248,6 +248,7 @@ def recipe(**changes):
     return senet.Recipe(epochs=1, batch_size=4, warmup_epochs=0, **changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [0.0, 0.9])
 def test_a_training_of_senet_loads_as_it_was_tested(pictures, tmp_path, decay):
     se = SEConfig(reduction=4, gate="hard_sigmoid")
