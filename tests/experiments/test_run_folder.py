@@ -91,6 +91,7 @@ def test_settings_of_an_extension_that_was_never_begun_are_no_obstacle() -> None
     with pytest.raises(SenetError, match="x is one of 3 epochs and cannot be cut to 2 epochs"):
         claim_folder(Path("x"), "", identities[2], "")
     begin("seed0-se", 1)
+    begin("seed1-se", 1)
     claim_folder(Path("x"), "", identities[2], "")
     claim_folder(Path("x"), "", identities[3], "")
     claim_folder(Path("x"), "", identities[1], "")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,6 +137,14 @@ def test_that_a_training_is_extended_is_said_once(tmp_path: Path) -> None:
         longer = replace(recipe, epochs=epochs)
         small_train(tmp_path, longer, identity={"recipe": asdict(longer)}, progress=notes)
     assert notes.texts == [f"Extending {tmp_path}, which ended after 1 epoch."]
+    stopped = tmp_path / "stopped"
+    for epochs, watcher in ((2, StopAt(8)), (3, notes)):
+        longer = replace(recipe, epochs=epochs, step_epochs=(1,))
+        with suppress(TrainingInterrupted):
+            small_train(stopped, longer, identity={"recipe": asdict(longer)}, progress=watcher)
+    found = read_training(stopped, 3)
+    assert found is not None and found.result is not None
+    assert len(notes.texts) == 1, "what was interrupted had not ended"
 
 
 @pytest.mark.parametrize("bad", [0, 1, None])
