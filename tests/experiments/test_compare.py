@@ -152,7 +152,7 @@ def test_an_extended_comparison_is_a_long_one_and_another_look(photos: Path, tmp
     assert extended.top1.difference == whole.top1.difference
     assert [each.looks for each in (first, extended, again, whole)] == [(2,), (2, 2), (2, 2), (2,)]
     assert extended.top1.confidence == again.top1.confidence == pytest.approx(0.995)
-    page = senet.write_report(extended, tmp_path / "x").read_text()
+    page = senet.write_report(extended, tmp_path / "x").read_text().replace("\N{NO-BREAK SPACE}", " ")
     assert "Looked at 2 times, after 2 and 2 seeds, with trainings extended to more epochs in between" in page
 
 
