@@ -53,7 +53,9 @@ def test_known_smallest_inputs():
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (2, 1, 32, 32), (2, 32, 32, 3), (2, 3, 32)])
 def test_what_is_not_a_batch_of_its_images_is_refused(shape):
-    with pytest.raises(SenetError, match=r"resnet8 takes images as \(N, 3, height, width\), not a tensor"):
+    with pytest.raises(
+        SenetError, match=r"resnet8 expects images of shape \(N, 3, height, width\), not a tensor"
+    ):
         meta("resnet8")(torch.empty(shape, device="meta"))
 
 

@@ -234,7 +234,7 @@ def test_wrapped_models_are_refused(how: str) -> None:
 
 
 def test_what_is_no_module_is_refused() -> None:
-    with pytest.raises(SenetError, match=r"takes a torch\.nn\.Module, not dict"):
+    with pytest.raises(SenetError, match=r"needs a torch\.nn\.Module, not dict"):
         senet.accelerate({})
 
 

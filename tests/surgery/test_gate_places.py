@@ -159,7 +159,7 @@ def test_blocks_that_are_no_constant_say_why():
         return find_places(model, maps().float())["norm.se"].reason
 
     block = se().float()
-    assert reason(se(squeeze="none").float()) == "it has a gate for each pixel"
+    assert reason(se(squeeze="none").float()) == "it has one gate per pixel"
     assert reason(copy.deepcopy(block), lambda model: setattr(model, "again", model.norm.se)) == (
         "it is part of several modules"
     )
@@ -194,7 +194,7 @@ def test_looking_leaves_nothing_behind():
     model = create_network("se_resnet8").eval()
     before = copy.deepcopy(model.state_dict())
     find_places(model, torch.randn(2, 3, 32, 32))
-    with pytest.raises(ValueError, match="takes images as"):
+    with pytest.raises(ValueError, match="expects images of"):
         find_places(model, torch.randn(2, 1, 32, 32))
     assert not any(each._forward_hooks or each._forward_pre_hooks for each in model.modules())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

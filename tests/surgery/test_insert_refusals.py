@@ -32,19 +32,19 @@ WITHOUT: dict[str, tuple[Callable[[], nn.Module], dict[str, object], str]] = {
     ),
     "stage": (resnet, {"stages": [7]}, "stages must be among the stages of this model, 2, 3.*, not 7"),
     "stages": (resnet, {"stages": 2}, "stages must be a list"),
-    "placement": (resnet, {"placement": "branches"}, "placement 'branches' is not known"),
-    "start": (resnet, {"start": "one"}, "start 'one' is not known"),
-    "kind": (resnet, {"kind": "sse"}, "kind 'sse' is not known"),
+    "placement": (resnet, {"placement": "branches"}, "placement must be one of .*, not 'branches'"),
+    "start": (resnet, {"start": "one"}, "start must be identity or random, not 'one'"),
+    "kind": (resnet, {"kind": "sse"}, "kind must be one of .*, not 'sse'"),
     "both": (resnet, {"se": senet.SEConfig(), "reduction": 8}, "se= contains all SE settings"),
     "example": (resnet, {"example_input": torch.zeros(1, 4, 8, 8)}, r"\(1, 4, 8, 8\)\): RuntimeError"),
     "optimizer": (resnet, {"optimizer": "sgd"}, "optimizer must be a torch.optim.Optimizer, not str"),
     "foreign optimizer": (
         resnet,
         {"optimizer": torch.optim.SGD([torch.zeros(1)], 1)},
-        "holds no parameter of the model",
+        "has none of the model's parameters",
     ),
     "identity": (lambda: resnet()[1], {"placement": "identity"}, "its shortcut is the identity"),
-    "plain pre": (Tutorial, {"placement": "pre"}, "the placement 'pre' is one of units with a sum"),
+    "plain pre": (Tutorial, {"placement": "pre"}, "the placement 'pre' only exists in units with a sum"),
     "negative gates": (
         Tutorial,
         {"se": senet.SEConfig(reduction=4, gate="tanh")},
@@ -57,7 +57,7 @@ WITHOUT: dict[str, tuple[Callable[[], nn.Module], dict[str, object], str]] = {
         {},
         "in DataParallel: call senet.squeeze_excite first, then",
     ),
-    "no module": (lambda: 3, {}, "takes a torch.nn.Module, not int"),
+    "no module": (lambda: 3, {}, "needs a torch.nn.Module, not int"),
 }
 
 
@@ -86,7 +86,7 @@ def test_an_example_shows_what_tracing_cannot() -> None:
 
 
 def test_remove_says_where_there_is_nothing() -> None:
-    with pytest.raises(SenetError, match="Sequential has no block that"):
+    with pytest.raises(SenetError, match="Sequential has no block inserted by"):
         senet.remove(resnet())
     with pytest.raises(SenetError, match=r"cannot be used on this .*call senet\.remove first"):
         senet.remove(nn.DataParallel(resnet()))

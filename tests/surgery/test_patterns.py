@@ -136,7 +136,7 @@ TAILS: dict[str, tuple[Callable[[Unit, Tensor], Tensor], list[str], str]] = {
         shortcut_is_written_by_a_method, ["bn"], "the sum is written into the shortcut",
     ),
     "another shortcut by then": (
-        shortcut_is_written_in_between, ["bn add"], "its input is used before the tail ends",
+        shortcut_is_written_in_between, ["bn add"], "its input is also used before the fused layers end",
     ),
     "used twice": (used_twice, ["bn"], "its output is used more than once"),
     "sum with itself": (sum_with_itself, ["bn"], "the sum has no second branch"),
@@ -177,7 +177,7 @@ def test_an_input_that_is_written_before_the_tail_ends() -> None:
         expected = unit(x)
         report = senet.accelerate(unit)
         assert relative_difference(unit(x), expected) < 1e-6
-    assert "its input is used before the tail ends" in report.reasons
+    assert "its input is also used before the fused layers end" in report.reasons
 
 
 def test_a_shortcut_that_is_written_stays_written() -> None:

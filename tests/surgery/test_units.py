@@ -162,7 +162,7 @@ def test_a_skip_over_whole_units_is_none() -> None:
 
     report = senet.squeeze_excite(Skips())
     assert [site.name for site in report.sites] == ["body.0", "body.1"]
-    assert report.reasons == {"a long skip connection: its branch is made of whole units": 1}
+    assert report.reasons == {"a long skip connection: its branch consists of whole units": 1}
 
 
 def test_a_concatenation_of_branches_with_units_is_none() -> None:
@@ -190,7 +190,7 @@ def test_a_layer_in_front_of_a_relu_that_is_used_elsewhere_gets_nothing() -> Non
             y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
             return functional.relu(y) + x, y
 
-    with pytest.raises(SenetError, match="what goes into its ReLU is used elsewhere too"):
+    with pytest.raises(SenetError, match="the input of its ReLU is also used elsewhere"):
         senet.squeeze_excite(Leaks(2, 16, 16))
 
 
