@@ -100,7 +100,7 @@ def test_the_model_stays_as_it_was():
     before = copy.deepcopy(model.state_dict())
     modes = [each.training for each in model.modules()]
     gate_statistics(model, labelled(torch.randn(4, 3, 32, 32)))
-    with pytest.raises(SenetError, match="takes images as"):
+    with pytest.raises(SenetError, match="expects images of"):
         gate_statistics(model, labelled(torch.randn(4, 3)))
     assert modes == [each.training for each in model.modules()]
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

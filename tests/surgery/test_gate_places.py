@@ -170,7 +170,7 @@ def test_blocks_that_are_no_constant_say_why():
     replaced.forward = lambda x: x
     assert reason(replaced) == "it has its own forward"
     assert reason(block, lambda model: setattr(model, "relu", nn.Identity()), "after relu") == (
-        "not followed by a ReLU module of the model"
+        "it is not followed by a ReLU module of the model"
     )
     model = Own()
     model.idle = SqueezeExcitation(8, 2)
