@@ -28,9 +28,3 @@ def nearest(name: str, allowed: Iterable[str], most: int = 3) -> str:
     if not close:
         return ""
     return " Did you mean " + " or ".join(repr(match) for match in close) + "?"
-
-
-def require_type(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
-    """Raise `SenetError` unless the argument ``name`` is of one of the ``kinds``: of what is ``wanted``."""
-    if not isinstance(value, kinds):
-        raise SenetError(f"{name} must be {wanted}, not a value of type {type(value).__name__}.")

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import senet
+from senet.blocks.relatives.gather_excite import GatherExcite
 from senet.errors import SenetError
 from tests.small import small_photos
 
@@ -44,6 +45,17 @@ def test_numpys_numbers_paths_and_devices_work() -> None:
     network = senet.create_model("resnet8", num_classes=np.int64(3), in_channels=np.int64(1), weights="run")
     assert network.spec.num_classes == 3 and type(network.spec.in_channels) is int
     assert len(senet.open_images("photos", test_fraction=np.float32(0.5), seed=np.int64(1)).test) == 15
+
+
+def test_so_do_a_mapping_for_se_and_arrays() -> None:
+    network = senet.create_model("se_resnet8", num_classes=2, se={"reduction": np.int64(8)})
+    assert network.spec.se is not None and network.spec.se.reduction == 8
+    assert GatherExcite(8, dims=np.int64(1)).dims == 1
+    normalised = senet.Preprocess(mean=np.full(3, 0.5), std=torch.ones(3), crop=np.int64(32))
+    assert (
+        normalised.mean == (0.5,) * 3 and type(normalised.mean[0]) is float and type(normalised.crop) is int
+    )
+    assert senet.cost("resnet8", np.int64(32)) == senet.cost("resnet8", [3, 32, 32])
 
 
 def test_a_recipe_by_its_name_its_file_or_its_settings() -> None:
@@ -105,8 +117,50 @@ def test_other_types_are_one_sentence(options: dict[str, Any], sentence: str) ->
         (lambda: senet.create_model("resnet8", weights="~nosuchuser/w.pt"), "~nosuchuser"),
         (lambda: senet.open_images(3), "data must be…not a value of type int"),
         (lambda: senet.open_images(["photos"]), "data must be…not a value of type list"),
-        (lambda: senet.open_images("photos", test_fraction="a"), "test_fraction must be…not a"),
+        (lambda: senet.open_images("photos", test_fraction="a"), "test_fraction must be…not 'a'"),
         (lambda: senet.open_images("photos", seed="a"), "seed must be…not 'a'"),
+        (
+            lambda: senet.open_images("hf://a/b", cache_gb="big"),
+            "cache_gb must be…above 0, not 'big'",
+        ),
+        (lambda: senet.open_images("photos", stream=1), "stream must be true or false, not 1"),
+        (lambda: senet.create_model("resnet8", features_only="no"), "features_only must be true or false"),
+        (lambda: senet.create_model("resnet8", se={"reductoin": 8}), "Did you mean 'reduction'?"),
+        (lambda: senet.create_model("resnet8", se={"reduction": 0}), "reduction must be a whole number"),
+        (lambda: senet.cost("resnet8", "32"), "The input size must be…not '32'"),
+        (lambda: senet.cost("resnet8", 32.0), "The input size must be a whole number"),
+        (lambda: senet.cost("resnet8", (3, 32)), "The input size must be…not (3, 32)"),
+        (lambda: senet.cost(3), "model must be a network or the name of one, not a value of type int"),
+        (
+            lambda: senet.save_weights(senet.create_model("resnet8"), 3),
+            "path must be…a value of type int",
+        ),
+        (
+            lambda: senet.save_weights(senet.create_model("resnet8", num_classes=2), "a.pt", classes="ab"),
+            "classes must be a list of names, not 'ab'",
+        ),
+        (
+            lambda: senet.explain_kernels(senet.create_model("se_resnet8"), "image"),
+            "Network cannot run on what was given",
+        ),
+        (lambda: senet.Preprocess(crop="224"), "crop of the preprocessing must be a whole number"),
+        (lambda: senet.Preprocess(mean=0.5), "mean of the preprocessing must be a list of numbers, not 0.5"),
+        (lambda: senet.Preprocess(scale=np.array([1.0, 2.0])), "scale of the preprocessing must be"),
+        (lambda: senet.Preprocess(levels=3), "levels of the preprocessing must be…not 3"),
+        (lambda: senet.Preprocess(labels=3), "labels of the preprocessing must be…not a value of type int"),
+        (
+            lambda: senet.Provenance(preprocess={}, classes=("a",)),
+            "preprocess of a Provenance must be a senet.Preprocess",
+        ),
+        (lambda: senet.Provenance(preprocess=senet.Preprocess(), classes="ab"), "classes of a Provenance"),
+        (
+            lambda: senet.Provenance(preprocess=senet.Preprocess(), classes=("a",), batch=0.5),
+            "batch of a Provenance must be a whole number",
+        ),
+        (lambda: senet.Execution(compile="yes"), "compile must be true or false, not 'yes'"),
+        (lambda: senet.Execution(log_steps=1.5), "log_steps must be a whole number, not 1.5"),
+        (lambda: GatherExcite(8, learned="no"), "learned must be true or false, not 'no'"),
+        (lambda: GatherExcite(8, dims=2.0), "dims must be 1, 2 or 3"),
         (lambda: senet.evaluate(None), "model must be…not a value of type NoneType"),
         (lambda: senet.evaluate("x.pt", views="big"), "views must be…not a value of type str"),
         (

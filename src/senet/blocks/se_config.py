@@ -5,10 +5,11 @@ Does not import torch: the command line builds its options from these fields.
 
 from __future__ import annotations
 
-import operator
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
+from senet.checks import positive, true_or_false
 from senet.errors import SenetError, nearest
 from senet.schema import shown
 
@@ -22,8 +23,6 @@ Units = Literal["standard", "last", "stride1", "all"]
 RESIDUAL_PLACEMENTS: tuple[Placement, ...] = ("standard", "pre", "post", "identity", "conv3x3")
 """Those that every residual unit has."""
 
-LARGEST_NUMBER = 2**24
-"""Of channels, classes, units and the like: no layer has more."""
 MOST_WEIGHTS = 2**31
 
 _CHOICES = {
@@ -108,8 +107,7 @@ class SEConfig:
             object.__setattr__(self, name, positive(name, getattr(self, name)))
         for name, allowed in _CHOICES.items():
             _require_one_of(name, getattr(self, name), allowed)
-        if not isinstance(self.bias, bool):
-            raise SenetError(f"bias must be true or false, not {self.bias!r}.")
+        true_or_false("bias", self.bias)
         if self.start == "identity" and self.gate != "double_sigmoid":
             raise SenetError(
                 "start 'identity' needs the gate 'double_sigmoid', which is 1 for every input if the "
@@ -117,6 +115,28 @@ class SEConfig:
             )
         if self.stages is not None:
             object.__setattr__(self, "stages", _checked_stages(self.stages))
+
+    @classmethod
+    def of(cls, given: SEConfig | Mapping[str, Any], usual: SEConfig) -> SEConfig:
+        """Return a configuration, given as such or as a mapping of the settings that differ from ``usual``.
+
+        Raises:
+            SenetError: it is something else, or has an unknown setting or one that is not allowed.
+        """
+        if isinstance(given, SEConfig):
+            return given
+        if not isinstance(given, Mapping):
+            raise SenetError(
+                f"se must be a senet.SEConfig or a mapping of settings such as {{'reduction': 8}}, not "
+                f"{shown(given)}."
+            )
+        known = [each.name for each in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise SenetError(
+                    f"SE has no setting {name!r}; it has {', '.join(known)}.{nearest(str(name), known)}"
+                )
+        return replace(usual, **given)
 
     def hidden_width(self, channels: int) -> int:
         """Return the number of hidden units for ``channels`` channels.
@@ -143,22 +163,6 @@ class SEConfig:
                 f"a smaller min_hidden (now {self.min_hidden:,}) or divisor (now {self.divisor:,})."
             )
         return hidden
-
-
-def positive(name: str, value: Any) -> int:
-    """Return ``value``, called ``name``, as a Python int; whole numbers of NumPy and torch are taken too.
-
-    Raises:
-        SenetError: it is no whole number from 1 to `LARGEST_NUMBER`.
-    """
-    try:
-        number = 0 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = 0
-    if not 1 <= number <= LARGEST_NUMBER:
-        bound = "at least 1" if number < 1 else f"at most {LARGEST_NUMBER:,}"
-        raise SenetError(f"{name} must be a whole number of {bound}, not {shown(value)}.")
-    return number
 
 
 def _require_one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:

@@ -10,7 +10,8 @@ from typing import Self
 from torch import Tensor, nn
 
 from senet.blocks.cost import Cost, CostedModule, Shape, byte_count, parameter_count
-from senet.blocks.se_config import Activation, Gate, SEConfig, Squeeze, Start, positive
+from senet.blocks.se_config import Activation, Gate, SEConfig, Squeeze, Start
+from senet.checks import positive
 from senet.errors import SenetError
 from senet.kernels import reference
 from senet.kernels.dispatch import Choice, choose, record, run, unreadable

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any, get_args
 
-from senet.blocks.se_config import Placement, Start, positive
+from senet.blocks.se_config import Placement, Start
+from senet.checks import positive
 from senet.cli.options import one_of, whole_number
 from senet.errors import SenetError
 from senet.files import require_writable, user_path

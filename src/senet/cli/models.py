@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from senet.blocks.se_config import positive
+from senet.checks import positive
 from senet.cli.options import whole_number
 from senet.errors import SenetError, nearest
 

@@ -8,8 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
+from senet.checks import finite_number, require_type, true_or_false, whole_number
 from senet.data.arrow import open_arrow_files, open_arrow_folder
 from senet.data.csv_list import open_csv
 from senet.data.embedded import open_embedded
@@ -72,17 +71,16 @@ def open_images(
         SenetError: there is nothing of that name, or it cannot be used, or an option has no effect on
             what is given; the sentence says which.
     """
-    if data is not None and not isinstance(data, str | os.PathLike):
-        raise SenetError(
-            "data must be a path, the name of a dataset on the Hub, or None for the built-in images, not "
-            f"a value of type {type(data).__name__}."
-        )
-    if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
-        raise SenetError(f"seed must be a whole number, not {seed!r}.")
-    is_number = isinstance(test_fraction, int | float | np.number) and not isinstance(test_fraction, bool)
-    if test_fraction is not None and not (is_number and 0 < test_fraction < 1):
-        raise SenetError(f"test_fraction must be a number between 0 and 1, not {test_fraction}.")
-    if cache_gb is not None and not cache_gb > 0:
+    if data is not None:
+        wanted = "a path, the name of a dataset on the Hub, or None for the built-in images"
+        require_type("data", data, (str, os.PathLike), wanted)
+    seed = whole_number("seed", seed)
+    true_or_false("stream", stream)
+    if test_fraction is not None:
+        share = "a number between 0 and 1"
+        if not 0 < finite_number("test_fraction", test_fraction, share) < 1:
+            raise SenetError(f"test_fraction must be {share}, not {test_fraction}.")
+    if cache_gb is not None and not finite_number("cache_gb", cache_gb, "a number above 0") > 0:
         raise SenetError(f"cache_gb must be above 0, not {cache_gb}.")
     fraction = DEFAULT_TEST_FRACTION if test_fraction is None else test_fraction
     streamed = _streamed_name(data, stream, cache_gb)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
-import operator
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 
 import senet
+from senet.checks import finite_number, require_type, whole_number
 from senet.errors import SenetError
 from senet.experiments.progress import (
     ComparisonProgress,
@@ -28,6 +27,8 @@ from senet.training.recipe_files import load_recipe
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_WATCHER = "True, False or an object with the methods of senet.{}"
 
 
 def recipe_of(recipe: Recipe | Mapping[str, Any] | str | Path | None) -> Recipe | None:
@@ -84,7 +85,7 @@ def watcher(progress: ComparisonProgress | bool | None) -> ComparisonProgress:
     """Return who is told what happens: nobody for ``False`` and ``None``."""
     if progress is None or isinstance(progress, bool):
         return SilentComparison()
-    _require(progress, ComparisonProgress)
+    require_type("progress", progress, ComparisonProgress, _WATCHER.format("ComparisonProgress"))
     return progress
 
 
@@ -92,47 +93,16 @@ def told_of_evaluation(progress: EvaluationProgress | bool | None) -> Evaluation
     """Return who is told what happens in an evaluation: nobody for ``False`` and ``None``."""
     if progress is None or isinstance(progress, bool):
         return SilentEvaluation()
-    _require(progress, EvaluationProgress)
+    require_type("progress", progress, EvaluationProgress, _WATCHER.format("EvaluationProgress"))
     return progress
 
 
-def _require(progress: object, protocol: type) -> None:
-    if not isinstance(progress, protocol):
-        raise SenetError(
-            f"progress must be True, False or an object with the methods of senet.{protocol.__name__}, "
-            f"not a value of type {type(progress).__name__}."
-        )
-
-
-def _whole(name: str, value: Any) -> int:
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        return operator.index(value)
-    except TypeError as error:
-        raise SenetError(f"{name} must be a whole number, not {value!r}.") from error
-
-
-def _number(name: str, value: Any) -> float:
-    is_text = isinstance(value, str | bytes | bool)
-    try:
-        number = math.nan if is_text else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise SenetError(f"{name} must be a number, not {value!r}.")
-    return number
-
-
 def _seed(name: str, value: Any) -> int:
-    seed = _whole(name, value)
-    if not 0 <= seed < 2**63:
-        raise SenetError(f"{name} must be a whole number from 0 to 9223372036854775807, not {seed}.")
-    return seed
+    return whole_number(name, value, 0, 2**63 - 1)
 
 
 def _seconds(name: str, value: Any) -> float:
-    seconds = _number(name, value)
+    seconds = finite_number(name, value)
     if seconds < 0:
         raise SenetError(f"{name} must be 0 or more seconds, not {seconds:g}.")
     return seconds
@@ -166,9 +136,8 @@ def _device(name: str, value: Any) -> str:
 
 
 def _execution(name: str, value: Any) -> Execution:
-    if not isinstance(value, Execution):
-        raise SenetError(f"{name} must be a senet.Execution, not a value of type {type(value).__name__}.")
-    return value
+    require_type(name, value, Execution, "a senet.Execution")
+    return cast(Execution, value)
 
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
@@ -177,10 +146,10 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "execution": _execution,
     "measure_seconds": _seconds,
     "out": _place,
-    "parallel": _whole,
+    "parallel": whole_number,
     "seed": _seed,
-    "seeds": _whole,
-    "test_fraction": _number,
+    "seeds": whole_number,
+    "test_fraction": finite_number,
     "weights": _place,
-    "workers": _whole,
+    "workers": whole_number,
 }

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from senet.blocks.se_config import SEConfig
-from senet.errors import SenetError, require_type
+from senet.checks import require_type
+from senet.errors import SenetError
 from senet.experiments.arguments import checked, watcher
 from senet.experiments.compare import conclude, facts
 from senet.experiments.gather import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import nn
@@ -37,17 +37,8 @@ def resolve_se(name: str, se: SEConfig | Mapping[str, Any] | None) -> SEConfig:
     Raises:
         SenetError: a setting does not exist or is out of range, or the network is unknown.
     """
-    if isinstance(se, SEConfig):
-        return se
-    if se is not None and not isinstance(se, Mapping):
-        raise SenetError(
-            f"se must be a senet.SEConfig or a mapping of settings such as {{'reduction': 8}}, not {se!r}."
-        )
-    known = {each.name for each in fields(SEConfig)}
-    for setting in se or {}:
-        if setting not in known:
-            raise SenetError(f"SE has no setting {setting!r}; it has {', '.join(sorted(known))}.")
-    return replace(usual_se(name), **(se or {}))
+    usual = usual_se(name)
+    return usual if se is None else SEConfig.of(se, usual)
 
 
 def try_networks(name: str, se: SEConfig | None, images: ReadyImages) -> tuple[nn.Module, ...]:

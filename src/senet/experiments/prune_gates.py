@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from senet.blocks.cost import parameter_count
 from senet.blocks.squeeze_excitation import SqueezeExcitation
+from senet.checks import finite_number
 from senet.errors import SenetError
 from senet.experiments.prune_report import PrunedModel, PruneReport, PruneRow
 from senet.experiments.scores import Loss, evaluate_scores, same_scores, scores_of
@@ -278,9 +279,8 @@ def _copied(model: nn.Module) -> nn.Module:
 def _check(model: nn.Module, budget: float, seconds: float, loss: Loss | None) -> None:
     refuse_wrapped(model, "prune_gates")
     for name, value, most in (("budget", budget, 1.0), ("seconds", seconds, math.inf)):
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (is_number and 0 <= value <= most and math.isfinite(value)):
-            allowed = "a share from 0 to 1, such as 0.001 for 0.1 points" if most == 1 else "at least 0"
+        allowed = "a share from 0 to 1, such as 0.001 for 0.1 points" if most == 1 else "at least 0"
+        if not 0 <= finite_number(name, value, allowed) <= most:
             raise SenetError(f"{name} must be {allowed}, not {value!r}.")
     if loss is not None and not callable(loss):
         raise SenetError(f"loss must be a function of (scores, labels), not {loss!r}.")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from senet.blocks.se_config import positive
+from senet.checks import positive
 from senet.errors import SenetError
 from senet.insight.machine import this_machine
 from senet.insight.results import Spread

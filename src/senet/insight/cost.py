@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from senet.blocks.cost import Cost, CostedModule, UnknownLayerError, byte_count, parameter_count
+from senet.checks import positive, require_type
 from senet.errors import SenetError
 from senet.insight.trace import Trace
+from senet.schema import shown
 
 __all__ = ["Cost", "cost"]
 
@@ -35,6 +37,7 @@ def cost(model: nn.Module | str, input_size: int | tuple[int, int, int] | None =
         SenetError: no network of this name, no size given for a foreign module, or an image that the
             network cannot see.
     """
+    require_type("model", model, (str, nn.Module), "a network or the name of one")
     if isinstance(model, str):
         model = _on_meta(model, input_size)
     shape = _image_shape(model, input_size)
@@ -59,10 +62,13 @@ def _image_shape(model: nn.Module, size: int | tuple[int, int, int] | None) -> t
         size = getattr(spec, "input_size", None)
     if size is None:
         raise SenetError(f"The input size of a {type(model).__name__} is unknown: give it, for example 224.")
-    shape = (getattr(spec, "in_channels", 3), size, size) if isinstance(size, int) else size
-    if len(shape) != 3 or not all(isinstance(each, int) and each >= 1 for each in shape):
-        raise SenetError(f"The input size must be (channels, height, width) of at least 1 each, not {size}.")
-    return shape
+    shape = size if isinstance(size, Sequence) else (getattr(spec, "in_channels", 3), size, size)
+    if isinstance(shape, str) or len(shape) != 3:
+        raise SenetError(
+            f"The input size must be the side of an image or (channels, height, width), not {shown(size)}."
+        )
+    channels, height, width = (positive("The input size", each) for each in shape)
+    return channels, height, width
 
 
 def _traced(model: nn.Module, shape: tuple[int, int, int]) -> Cost:

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from senet.errors import require_type
+from senet.checks import require_type
+from senet.errors import SenetError
 from senet.kernels.dispatch import Ran, recording
+from senet.schema import shown
 from senet.shown import Rows, Shown, Table
 from senet.text import counted
 
@@ -80,12 +82,21 @@ def explain_kernels(model: nn.Module, *inputs: Any) -> KernelReport:
         model: one of senet's networks, one that `senet.accelerate` has been through, or one compiled with
             ``backend="senet"``. Blocks that do not run by way of senet are not seen.
         inputs: what the model takes, such as images (N, C, H, W), on its device.
+
+    Raises:
+        SenetError: the model cannot run on them.
     """
     require_type("model", model, nn.Module, "a network")
     devices = sorted({each.device.index or 0 for each in inputs if isinstance(each, Tensor) and each.is_cuda})
     mode = torch.set_grad_enabled
     with torch.random.fork_rng(devices), mode(model.training), buffers_kept(model), recording() as ran:
-        model(*inputs)
+        try:
+            model(*inputs)
+        except (RuntimeError, TypeError, AttributeError, IndexError) as error:
+            raise SenetError(
+                f"{type(model).__name__} cannot run on what was given "
+                f"({shown(str(error), str)}): give what it takes, such as images (N, C, H, W)."
+            ) from error
     names = {id(module): name for name, module in model.named_modules()}
     return KernelReport(tuple(_row(each, names) for each in _once(ran)))
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from senet.blocks.se_config import RESIDUAL_PLACEMENTS, Placement, Units, positive
+from senet.blocks.se_config import RESIDUAL_PLACEMENTS, Placement, Units
+from senet.checks import positive
 from senet.errors import SenetError
 from senet.networks.specs import NetworkSpec
 

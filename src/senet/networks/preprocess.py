@@ -6,13 +6,14 @@ checkpoints can be listed at once.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
+from senet.checks import finite_numbers, positive, require_type
 from senet.errors import SenetError
 from senet.networks.specs import NetworkSpec
+from senet.schema import shown
 
 if TYPE_CHECKING:
     import torch
@@ -80,13 +81,10 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         for name in ("crop", "resize", "channels"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise SenetError(
-                    f"{name} of the preprocessing must be a whole number of at least 1, not {value!r}."
-                )
+            value = positive(f"{name} of the preprocessing", getattr(self, name))
+            object.__setattr__(self, name, value)
         for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in allowed:
                 raise SenetError(
                     f"{name} of the preprocessing must be {' or '.join(allowed)}, not "
                     f"{getattr(self, name)!r}."
@@ -96,26 +94,25 @@ class Preprocess:
                 f"resize of the preprocessing must be at least the crop, {self.crop}, not {self.resize}."
             )
         for name in ("mean", "std"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-            if len(getattr(self, name)) != self.channels:
+            given, called = getattr(self, name), f"{name} of the preprocessing"
+            numbers = finite_numbers(called, given)
+            if len(numbers) != self.channels:
                 raise SenetError(
-                    f"{name} of the preprocessing must have one number for each of the {self.channels} "
-                    f"channels, not {getattr(self, name)!r}."
+                    f"{called} must have one number for each of the {self.channels} channels, not "
+                    f"{shown(given)}."
                 )
-            if not all(isinstance(each, int | float) and math.isfinite(each) for each in getattr(self, name)):
-                raise SenetError(
-                    f"{name} of the preprocessing must be finite numbers, not {getattr(self, name)!r}."
-                )
+            object.__setattr__(self, name, numbers)
         if min(self.std) <= 0:
             raise SenetError(f"std of the preprocessing must be above 0, not {self.std!r}.")
         if self.levels is not None:
-            object.__setattr__(self, "levels", tuple(self.levels))
-            if len(self.levels) != 2 or not all(
-                type(each) is int and 0 <= each <= 65535 for each in self.levels
-            ):
+            levels = finite_numbers("levels of the preprocessing", self.levels)
+            object.__setattr__(self, "levels", tuple(map(int, levels)))
+            if len(levels) != 2 or not all(each == int(each) and 0 <= each <= 65535 for each in levels):
                 raise SenetError(
                     f"levels of the preprocessing must be two values from 0 to 65535, not {self.levels!r}."
                 )
+        if self.labels is not None:
+            require_type("labels of the preprocessing", self.labels, str, "the name of an order of classes")
         others = (self.interpolation, self.channel_order, self.scale)
         if self.transform == "senet" and others != ("bilinear", "RGB", "0..1"):
             raise SenetError(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import nn
 
+from senet.checks import finite_number, positive, require_type, true_or_false
 from senet.errors import SenetError
 from senet.networks.preprocess import Preprocess
-from senet.schema import Schema, SchemaError
+from senet.schema import Schema
+
+Precision = Literal["fp32", "bf16", "fp16"]
 
 _KEY = "provenance"
 
@@ -30,15 +33,28 @@ class Provenance:
 
     preprocess: Preprocess
     classes: tuple[str, ...]
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     batch: int = 64
     knows_images: bool = True
     data: str | None = None
     test_fraction: float | None = None
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise SchemaError(f"provenance.batch must be at least 1, not {self.batch}")
+        require_type("preprocess of a Provenance", self.preprocess, Preprocess, "a senet.Preprocess")
+        require_type("classes of a Provenance", self.classes, (tuple, list), "a list of names")
+        for name in self.classes:
+            require_type("Each of the classes of a Provenance", name, str, "a text")
+        object.__setattr__(self, "classes", tuple(self.classes))
+        if self.precision not in get_args(Precision):
+            allowed = ", ".join(get_args(Precision))
+            raise SenetError(f"precision of a Provenance must be one of {allowed}, not {self.precision!r}.")
+        object.__setattr__(self, "batch", positive("batch of a Provenance", self.batch))
+        true_or_false("knows_images of a Provenance", self.knows_images)
+        if self.data is not None:
+            require_type("data of a Provenance", self.data, str, "a text")
+        if self.test_fraction is not None:
+            fraction = finite_number("test_fraction of a Provenance", self.test_fraction)
+            object.__setattr__(self, "test_fraction", fraction)
 
     @classmethod
     def from_values(cls, values: Any, source: str) -> Provenance:

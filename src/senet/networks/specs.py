@@ -10,7 +10,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
-from senet.blocks.se_config import RESIDUAL_PLACEMENTS, Placement, SEConfig, Units, positive
+from senet.blocks.se_config import RESIDUAL_PLACEMENTS, Placement, SEConfig, Units
+from senet.checks import positive
 from senet.errors import SenetError
 
 

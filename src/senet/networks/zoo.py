@@ -26,13 +26,14 @@ Forms chosen where the field has several:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from senet.blocks.se_config import SEConfig
-from senet.errors import SenetError, nearest, require_type
+from senet.checks import require_type, true_or_false
+from senet.errors import SenetError, nearest
 from senet.networks.inception_resnet_spec import inception_resnet_networks
 from senet.networks.inception_spec import inception_networks
 from senet.networks.mobile_spec import mobile_networks
@@ -205,7 +206,7 @@ def create_network(
     *,
     num_classes: int | None = None,
     in_channels: int = 3,
-    se: SEConfig | None = None,
+    se: SEConfig | Mapping[str, Any] | None = None,
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
 ) -> Network:
@@ -231,9 +232,9 @@ def create_network(
     from senet.networks.build import build_features, build_network
 
     require_type("name", name, str, "one of senet.list_models()")
-    if se is not None and not isinstance(se, SEConfig):
-        raise SenetError(f"se must be a senet.SEConfig, such as SEConfig(reduction=8), not {se!r}.")
+    true_or_false("features_only", features_only)
     spec = network_spec(name)
+    se = None if se is None else SEConfig.of(se, spec.se or SEConfig())
     if features_only and num_classes is not None:
         raise SenetError(
             f"num_classes {num_classes} has no effect with features_only: leave one of them out."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from senet.errors import require_type
+from senet.checks import require_type
 from senet.files import user_path
 from senet.insight.results import Comparison
 from senet.report.page import write_page

@@ -20,7 +20,8 @@ from torch.utils._pytree import tree_leaves
 from senet.blocks.attached import attach, detach, has_other_hooks, position_of
 from senet.blocks.squeeze_excitation import has_forward_of_its_own, has_hooks
 from senet.blocks.tail import FoldedNorm
-from senet.errors import SenetError, require_type
+from senet.checks import require_type
+from senet.errors import SenetError
 from senet.kernels.backends import kernels
 from senet.kernels.dispatch import recording
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ from torch.optim import Optimizer
 
 from senet.blocks.cost import CostedModule
 from senet.blocks.kinds import Kind, hidden_width, make_block, require_kind, uses_reduction
-from senet.blocks.se_config import RESIDUAL_PLACEMENTS, Placement, SEConfig, Start, positive
+from senet.blocks.se_config import RESIDUAL_PLACEMENTS, Placement, SEConfig, Start
 from senet.blocks.squeeze_excitation import SqueezeExcitation
+from senet.checks import positive
 from senet.errors import SenetError, nearest
 from senet.surgery.carry_out import NewBlock, carry_out
 from senet.surgery.flat_graph import FlatGraph, read_by_tracing
@@ -36,7 +37,7 @@ def squeeze_excite(
     stages: Sequence[int] | None = None,
     where: Where | None = None,
     start: Start = "identity",
-    se: SEConfig | None = None,
+    se: SEConfig | Mapping[str, Any] | None = None,
     example_input: Any = None,
     optimizer: Optimizer | None = None,
     dry_run: bool = False,
@@ -149,13 +150,12 @@ def _choices(
     placement: Placement,
     stages: Sequence[int] | None,
     start: Start,
-    se: SEConfig | None,
+    se: SEConfig | Mapping[str, Any] | None,
 ) -> _Choices:
     require_kind(kind)
     reduction = positive("reduction", reduction)
     if se is not None:
-        if not isinstance(se, SEConfig):
-            raise SenetError(f"se must be a senet.SEConfig, such as SEConfig(reduction=8), not {se!r}.")
+        se = SEConfig.of(se, SEConfig())
         if (reduction, kind, placement, stages, start) != (16, "se", "standard", None, "identity"):
             raise SenetError(
                 "se= contains all SE settings: give either se or reduction, kind, placement, stages and "

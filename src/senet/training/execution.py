@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from senet.checks import finite_number, true_or_false, whole_number
 from senet.errors import SenetError
 from senet.training.logs.names import LogName, refuse_missing
 
@@ -57,7 +58,12 @@ class Execution:
 
     def __post_init__(self) -> None:
         """Check the numbers and the logs."""
-        if self.cache_gb is not None and not self.cache_gb > 0:
+        for name in ("compile", "recompute", "shard", "channels_last"):
+            true_or_false(name, getattr(self, name))
+        for name in ("checkpoint_seconds", "timeout_seconds"):
+            object.__setattr__(self, name, finite_number(name, getattr(self, name)))
+        object.__setattr__(self, "log_steps", whole_number("log_steps", self.log_steps))
+        if self.cache_gb is not None and not finite_number("cache_gb", self.cache_gb) > 0:
             raise SenetError(f"cache_gb must be above 0, not {self.cache_gb}.")
         if not self.checkpoint_seconds >= 0:
             raise SenetError(f"checkpoint_seconds must be 0 or more, not {self.checkpoint_seconds}.")

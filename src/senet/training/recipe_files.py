@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from senet.errors import SenetError, nearest, require_type
+from senet.checks import require_type
+from senet.errors import SenetError, nearest
 from senet.files import user_path
 from senet.schema import Schema, SchemaError, shown
 from senet.training.recipe import Recipe

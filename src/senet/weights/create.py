@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ def create_model(
     *,
     num_classes: int | None = None,
     in_channels: int = 3,
-    se: SEConfig | None = None,
+    se: SEConfig | Mapping[str, Any] | None = None,
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
     weights: str | Path | None = None,
@@ -39,7 +40,8 @@ def create_model(
         num_classes: outputs; by default those of the checkpoint, or of the data set the network was
             designed for. Another number than the checkpoint's leaves the classifier fresh; 0 leaves it out.
         in_channels: of the images. The first convolution of a checkpoint is adapted to them, as timm does.
-        se: the SE of the twin. One that is not the checkpoint's is refused.
+        se: the SE of the twin, as such or as a mapping of the settings that differ from its usual ones. One
+            that is not the checkpoint's is refused.
         features_only: build a `FeatureNetwork`, which puts out maps at several resolutions.
         out_indices: which of these maps; by default all.
         weights: a file (safetensors or what ``torch.save`` wrote; nothing in it is executed), a repository

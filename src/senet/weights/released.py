@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from senet.errors import SenetError, nearest, require_type
+from senet.checks import require_type
+from senet.errors import SenetError, nearest
 from senet.networks.preprocess import WORDNET_ORDER, Preprocess
 from senet.networks.zoo import network_spec, plain_name
 from senet.weights.known import KNOWN, MOSKOMULE, PRETRAINEDMODELS, TIMM, TORCHVISION

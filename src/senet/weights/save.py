@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from senet import __version__
 from senet.blocks.attached import attached
+from senet.checks import require_type
 from senet.errors import SenetError
 from senet.files import user_path, write_bytes
 from senet.networks.build import build_network
 from senet.networks.features import FeatureNetwork
 from senet.networks.network import Network
+from senet.schema import shown
 from senet.weights.checkpoint import INSERTED_KEY
 from senet.weights.load import senet_network
 from senet.weights.own import to_metadata, with_digests
@@ -41,6 +43,7 @@ def save_weights(model: nn.Module, path: str | Path, *, classes: Sequence[str] |
             `senet.squeeze_excite`, there are more or fewer names than classes, or the file cannot be written.
     """
     network = senet_network(model, "save_weights")
+    require_type("path", path, (str, Path), "the path of a safetensors file")
     spec = network.spec
     if isinstance(network, FeatureNetwork):
         spec = replace(spec, num_classes=0)  # it has no classifier
@@ -53,6 +56,8 @@ def save_weights(model: nn.Module, path: str | Path, *, classes: Sequence[str] |
     _refuse_fewer_blocks(network)
     if classes is None and network.classes is not None and len(network.classes) == spec.num_classes:
         classes = network.classes
+    if classes is not None and (isinstance(classes, str) or not isinstance(classes, Sequence)):
+        raise SenetError(f"classes must be a list of names, not {shown(classes)}.")
     names = None if classes is None else tuple(map(str, classes))
     # One tensor for each key, in one piece: networks may be in channels_last.
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}

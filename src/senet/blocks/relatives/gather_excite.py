@@ -25,6 +25,7 @@ from senet.blocks.relatives.shared import (
     zero,
 )
 from senet.blocks.se_config import Start
+from senet.checks import true_or_false
 from senet.errors import SenetError
 from senet.kernels import reference
 
@@ -79,6 +80,7 @@ class GatherExcite(CostedModule):
     ) -> None:
         super().__init__()
         require_choices(channels, start, dims)
+        true_or_false("learned", learned)
         if isinstance(extent, bool) or extent not in (2, 4, 8):
             raise SenetError(f"extent must be 2, 4 or 8, not {extent!r}.")
         if not learned and start == "identity":

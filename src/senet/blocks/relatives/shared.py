@@ -12,7 +12,8 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from senet.blocks.se_config import Start, positive
+from senet.blocks.se_config import Start
+from senet.checks import positive
 from senet.errors import SenetError
 from senet.kernels.reference import double_sigmoid
 
@@ -59,7 +60,7 @@ def require_choices(channels: int, start: str, dims: int = 2) -> None:
     positive("channels", channels)
     if start not in get_args(Start):
         raise SenetError(f"start must be one of {', '.join(get_args(Start))}, not {start!r}.")
-    if type(dims) is not int or dims not in CONVOLUTIONS:
+    if isinstance(dims, bool) or not hasattr(dims, "__index__") or dims not in CONVOLUTIONS:
         raise SenetError(f"dims must be 1, 2 or 3, the number of spatial dimensions, not {dims!r}.")
 
 
