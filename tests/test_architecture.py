@@ -31,7 +31,7 @@ ROOMS = [
     "cli",
 ]
 # What any room may use.
-FOUNDATIONS = {"errors", "files", "randomness", "schema", "shown", "tensor_files", "text"}
+FOUNDATIONS = {"checks", "errors", "files", "randomness", "schema", "shown", "tensor_files", "text"}
 MAY_IMPORT = {
     "kernels": set(),
     "compiler": {"kernels"},
