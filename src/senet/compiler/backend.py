@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.utils.checkpoint import checkpoint
 
+from senet.compiler.freeze import Freezer, Frozen
 from senet.compiler.patterns import Epilogue, find_epilogues, value_of
+from senet.errors import SenetError
 from senet.kernels.backends import mode
 from senet.kernels.dispatch import Choice, choose, overflowed, record, run, unreadable
 from senet.kernels.excitation import Excitation
@@ -93,23 +95,39 @@ def senet(
 ) -> Callable[..., Any]:
     """Return what runs a graph of Dynamo's with its epilogues fused.
 
-    It keeps nothing that depends on the value of a parameter: whatever way one is changed, the next call
-    uses it.
+    Without ``freeze`` it keeps nothing that depends on the value of a parameter: whatever way one is changed,
+    the next call uses it.
 
     Args:
         graph: the model's functions as nodes; parameters and buffers are inputs.
         inputs: examples of the inputs.
-        options: none so far.
+        options: ``freeze`` (False) for inference: parameters are taken as constants, and BatchNorms folded
+            into convolutions. Where gradients are kept, nothing is frozen. A later change that PyTorch counts
+            (an optimiser, ``load_state_dict``, ``copy_``) is refused at the next call; one that it does not
+            count (``.data``, NumPy, shared memory) is not seen.
+
+    Raises:
+        SenetError: an option is not known.
     """
-    _fuse(graph)
-    return graph.forward
+    unknown = sorted(set(options or {}) - {"freeze"})
+    if unknown:
+        raise SenetError(f"The option {unknown[0]!r} of backend 'senet' is not known: it takes 'freeze'.")
+    if not (options or {}).get("freeze") or torch.is_grad_enabled():
+        _fuse(graph)
+        return graph.forward
+    freezer = Freezer(graph, inputs)
+    _fuse(graph, freezer)
+    return Frozen(graph.forward, freezer.constants)
 
 
-def _fuse(module: GraphModule) -> None:
+def _fuse(module: GraphModule, freezer: Freezer | None = None) -> None:
     # From the end, so that what an epilogue takes is still the node that the search found.
-    for index, found in enumerate(reversed(find_epilogues(module.graph))):
-        if _is_worth_it(found):
+    for index, each in enumerate(reversed(find_epilogues(module.graph))):
+        found = each if freezer is None else freezer.fold(each)
+        if found is not None and _is_worth_it(found):
             _replace(module, found, f"epilogue_{index}")
+    if freezer is not None:
+        freezer.pack()
     for node in module.graph.nodes:
         if node.target is torch.ops.higher_order.tag_activation_checkpoint:
             node.target = _recomputed
