@@ -46,6 +46,18 @@ def test_a_wrong_word_is_one_sentence(words: tuple[str, ...]) -> None:
         parse(*words)
 
 
+def test_a_second_place_may_come_after_options() -> None:
+    parser = Parser(prog="senet")
+    add_settings(parser, "settings", Settings)
+    parser.add_argument("model")
+    parser.add_argument("data", nargs="?")
+    for words in (["m", "d", "--count", "5"], ["m", "--count", "5", "d"], ["--count", "5", "m", "d"]):
+        found = parser.parse_args(words)
+        assert (found.model, found.data, found.count) == ("m", "d", 5)
+    with pytest.raises(SenetError, match="Unexpected argument 'e'"):
+        parser.parse_args(["m", "--count", "5", "d", "e"])
+
+
 def test_help_survives_percent_signs() -> None:
     parser = Parser(prog="senet")
     add_settings(parser, "settings", Settings)

@@ -242,7 +242,9 @@ def test_a_bomb_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     ("content", "reason"),
     [
         (b"", "it is empty"),
-        (b"<html>404 Not Found</html>", "unsupported image format; supported are JPEG"),
+        (b"GIF98a is none", "unsupported image format; supported are JPEG"),
+        (b"\n<!DOCTYPE html><p>404", "it is an HTML page: download the image again"),
+        (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer: .*git lfs pull"),
         (
             b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
             "unsupported image format; supported are JPEG",

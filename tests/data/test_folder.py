@@ -175,6 +175,23 @@ def test_a_folder_without_pictures_says_what_is_expected(tmp_path: Path) -> None
         opened(tmp_path)
 
 
+@pytest.mark.parametrize("pictures", ["", "images/"])
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [
+        ("labels.csv", r"If 'labels\.csv' lists the images, give .*labels\.csv\.$"),
+        ("pets.zip", r"Unpack 'pets\.zip' first, if the images are in it\.$"),
+    ],
+)
+def test_what_lies_beside_pictures_without_class_folders_is_advised(
+    tmp_path: Path, pictures: str, beside: str, said: str
+) -> None:
+    write(tmp_path / f"{pictures}1.png")
+    write(tmp_path / beside)
+    with pytest.raises(SenetError, match=said):
+        opened(tmp_path)
+
+
 def test_pictures_without_class_folders_say_what_is_expected(tmp_path: Path) -> None:
     write(tmp_path / "1.png")
     with pytest.raises(

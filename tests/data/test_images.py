@@ -86,6 +86,8 @@ def test_a_missing_path_says_what_may_be_given(missing: str | Path) -> None:
 
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SenetError, match="unsupported file type; give a folder"):
+        open_images(write(tmp_path / "pets.npz"))
+    with pytest.raises(SenetError, match=r"pets\.zip is an archive: unpack it and give the folder"):
         open_images(write(tmp_path / "pets.zip"))
 
 

@@ -81,17 +81,17 @@ def test_long_lists_are_cut() -> None:
             "train-data dataset_train seg_train train2017 my_train_data split=train trainset traindata "
             "X_train trainval "
             "train-00000-of-00002 imagenet-train-00 TrainSet trainingSet imgTrain 01_train train.final "
-            "Train(1) Trainingsdaten entrenamiento",
+            "Train(1) Trainingsdaten entrenamiento entrai\u0302nement treino addestramento eğitim обучение 训练集 訓練データ",
         ),
         (
             "val",
             "val Valid validation Dev dev_set val_images ValidationData eval evaluation_images valset "
-            "val2017 Validierungsdaten",
+            "val2017 Validierungsdaten validac\u0327a\u0303o validazione валидация 验证集 検証 development",
         ),
         (
             "test",
             "test Testing test_set TEST my_test_data holdout testset imagesTest split=test cats_test "
-            "tst Testbilder",
+            "tst Testbilder teste тест тестовая_выборка 测试集 テストデータ",
         ),
         (
             None,

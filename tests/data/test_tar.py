@@ -171,8 +171,8 @@ def test_samples_that_are_not_whole_are_refused(tmp_path: Path) -> None:
     refused(tmp_path, {"1.png": picture, "1.cls": b"\xff"}, r"1\.cls in .* is not UTF-8 text")
     refused(tmp_path, {"1.cls": b"1"}, r"Sample 1 in .* has no image")
     refused(tmp_path, {"1.png": picture, "1.jpg": picture, "1.cls": b"1"}, r"several images \(png, jpg\)")
-    refused(tmp_path, {"1.png": picture, "1.PNG": picture, "1.cls": b"1"}, r"holds 1\.PNG twice")
-    refused(tmp_path, {}, "holds no samples")
+    refused(tmp_path, {"1.png": picture, "1.PNG": picture, "1.cls": b"1"}, r"contains 1\.PNG twice")
+    refused(tmp_path, {}, "contains no samples")
 
 
 def test_compressed_files_are_refused_with_advice(tmp_path: Path) -> None:
@@ -195,6 +195,10 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
     damaged[whole.index(b"0004.png") + 148] ^= 0xFF
     (tmp_path / "a.tar").write_bytes(damaged)
     with pytest.raises(SenetError, match="continues after its end marker at byte"):
+        opened(tmp_path)
+    (tmp_path / "a.tar").write_bytes(whole + whole)
+    (tmp_path / "a.tar").write_bytes(whole[: whole.index(b"0004.png")])
+    with pytest.raises(SenetError, match=r"it has no end marker\): it is truncated"):
         opened(tmp_path)
     (tmp_path / "a.tar").write_bytes(whole + whole)
     with pytest.raises(SenetError, match="several tar files were joined"):
@@ -362,6 +366,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
         ("{train,val}-{0..1}.tar", ["train-0.tar", "train-1.tar", "val-0.tar", "val-1.tar"]),
         ("a{,b}", ["a", "ab"]),
         ("t-{0..1}.tar::v-{00..00}.tar", ["t-0.tar", "t-1.tar", "v-00.tar"]),
+        ("http://[::1]:80/{0..1}.tar::b.tar", ["http://[::1]:80/0.tar", "http://[::1]:80/1.tar", "b.tar"]),
     ],
 )
 def test_brace_expressions(pattern: str, names: list[str]) -> None:

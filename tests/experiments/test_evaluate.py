@@ -116,6 +116,19 @@ def test_runs_that_are_not_whole(photos: Path) -> None:
     assert evaluate("run", workers=0).rows != rows
 
 
+def test_images_that_were_trained_on_are_never_called_test_images(photos: Path) -> None:
+    trained = train_one(photos, model="resnet8", recipe=RECIPE, out="run", workers=0)
+    with pytest.raises(SenetError, match=r"test_fraction 0\.5 does not give the test images of the training"):
+        evaluate("run", test_fraction=0.5, workers=0)
+    shutil.copy(photos / "c0/0.png", photos / "c0/new.png")
+    for model in ("run", "run/checkpoint.pt", trained.model):
+        with pytest.raises(SenetError, match=r"photos were added, removed or renamed since the training"):
+            evaluate(model, workers=0)
+    assert len(evaluate("run", split="all", workers=0).labels) == 61
+    (photos / "c0/new.png").unlink()
+    assert evaluate("run", workers=0).rows[0].predictions == trained.result.predictions
+
+
 def test_other_images_are_matched_by_the_names_of_their_classes(photos: Path) -> None:
     trained = train_one(photos, model="resnet8", recipe=RECIPE, out="run", workers=0)
     few = Path("few")

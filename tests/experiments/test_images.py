@@ -8,7 +8,7 @@ import pytest
 
 from senet.data.source import ArraySource, Indices
 from senet.errors import SenetError
-from senet.experiments.images import _fingerprint, fit_recipe, ready_images
+from senet.experiments.images import fingerprint_of, fit_recipe, ready_images
 from senet.experiments.single import train_one
 from senet.training.execution import Execution
 from senet.training.recipe import Recipe
@@ -56,13 +56,13 @@ def test_fingerprints_tell_labels_names_and_splits_apart() -> None:
         return ArraySource(pixels[: len(labels)], labels, ("a", "b"), names)
 
     one, two = source([0, 1], ["x", "y"]), source([0, 1], ["u", "v"])
-    assert _fingerprint(one, two) == _fingerprint(source([0, 1], ["x", "y"]), two)
+    assert fingerprint_of(one, two) == fingerprint_of(source([0, 1], ["x", "y"]), two)
     different = [
-        _fingerprint(one, two),
-        _fingerprint(two, one),
-        _fingerprint(source([1, 0], ["x", "y"]), two),
-        _fingerprint(source([0, 1], ["x", "z"]), two),
-        _fingerprint(source([0, 1, 0], ["x", "y", "u"]), source([1], ["v"])),
+        fingerprint_of(one, two),
+        fingerprint_of(two, one),
+        fingerprint_of(source([1, 0], ["x", "y"]), two),
+        fingerprint_of(source([0, 1], ["x", "z"]), two),
+        fingerprint_of(source([0, 1, 0], ["x", "y", "u"]), source([1], ["v"])),
     ]
     assert len(set(different)) == len(different)
 
@@ -91,7 +91,7 @@ def test_fingerprints_ask_for_many_names_at_once(monkeypatch: pytest.MonkeyPatch
     pixels, labels = np.zeros((7, 2, 2), np.uint8), [0, 1, 0, 1, 0, 1, 0]
     named = ArraySource(pixels, labels, ("a", "b"), [f"n{index}" for index in range(7)])
     monkeypatch.setattr("senet.experiments.images.NAMES_AT_ONCE", 3)
-    assert _fingerprint(SlowlyNamed(pixels, labels, ("a", "b"))) == _fingerprint(named)
+    assert fingerprint_of(SlowlyNamed(pixels, labels, ("a", "b"))) == fingerprint_of(named)
 
 
 def test_groups_are_part_of_the_fingerprint() -> None:
@@ -100,7 +100,7 @@ def test_groups_are_part_of_the_fingerprint() -> None:
     for groups in (None, np.array([0, 0]), np.array([0, 1])):
         source = ArraySource(pixels, [0, 1], ("a", "b"))
         source.groups = groups
-        found.add(_fingerprint(source))
+        found.add(fingerprint_of(source))
     assert len(found) == 3
 
 

@@ -193,9 +193,17 @@ def test_a_network_that_gives_one_answer() -> None:
     assert verdict.startswith("The SE network has not learned: all test images are predicted as “d”")
 
 
+def test_the_verdict_on_one_network_names_no_training_of_the_other() -> None:
+    labels = labels_of(20, 20)
+    poor, good, one_answer = ((0, 1) * 20, guesses(labels, 0.0, 1), (0,) * 40)
+    found, verdict = examined(labels, poor, good, one_answer, one_answer)
+    assert "plain seed 1 and SE seed 1" in found[0].sentence
+    assert verdict.startswith("The plain network has not learned: top-1 error (plain 50.00 %) is not clearly")
+
+
 def test_one_seed_that_failed_among_others() -> None:
     found, verdict = examined(TEN, *GOOD[:2], guesses(TEN, 0.85, 9), *GOOD[3:])
-    assert "Training failed with one seed and not with others: plain seed 1 (8" in found[0].sentence
+    assert "Training failed with some seeds but not with others: plain seed 1 (8" in found[0].sentence
     assert verdict.startswith("1 of 6 trainings failed")
 
 

@@ -51,7 +51,7 @@ def test_what_fits_is_taken_and_the_rest_is_the_seeds() -> None:
             assert value.shape[0] == 6 and not torch.equal(value, other.state_dict()[key])
         else:
             assert torch.equal(value, given[key]) and torch.equal(value, other.state_dict()[key])
-    assert "new: fc.weight, fc.bias" in start.facts()
+    assert "new: fc.weight, fc.bias" in start.facts() and "\n" not in start.facts()
     assert (start.mean, start.std) == ((0.3,) * 3, (0.2,) * 3)
 
 
@@ -161,7 +161,7 @@ def test_options_that_the_weights_need_stay_with_the_run(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "weights", "sentence"),
     [
-        ("resnet20", "pretrained", "pretrained is for networks of timm, torchvision and pytorchcv"),
+        ("resnet20", "pretrained", "pretrained is only for networks of timm, torchvision and pytorchcv"),
         ("resnet20", "nothing.pt", "There is no file 'nothing.pt'"),
         ("resnet32", "resnet20.safetensors", "weights of resnet20"),
     ],

@@ -127,3 +127,10 @@ def test_another_training_is_not_extended(changed: dict[str, Any]) -> None:
         assert not extends(one, other)
         with pytest.raises(SenetError, match="x contains another training"):
             refuse_other_training(one, other, Path("x"))
+
+
+def test_a_digest_of_images_is_not_shown() -> None:
+    stored = kept(small_recipe(**STEP)) | {"images": "a745"}
+    with pytest.raises(SenetError, match=r"another training \(.*the images differ") as caught:
+        refuse_other_training(stored, identity(small_recipe(**STEP)) | {"model": "other"}, Path("x"))
+    assert "a745" not in str(caught.value)

@@ -50,6 +50,8 @@ def test_settings_without_effect_are_refused() -> None:
         Recipe(momentum=0, nesterov=True)
     with pytest.raises(SenetError, match="be from 1 to 5, within the"):
         Recipe(schedule="step", step_epochs=(9,), epochs=6)
+    with pytest.raises(SenetError, match=r"step_epochs \(1,\) has no effect in a training of 1 epoch: train"):
+        Recipe(schedule="step", step_epochs=(1,), epochs=1)
     with pytest.raises(SenetError, match=r"step_epochs is given without epochs .*: give both"):
         Recipe(schedule="step", step_epochs=(9,))
 

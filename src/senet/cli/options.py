@@ -48,9 +48,16 @@ class Parser(argparse.ArgumentParser):
         words = list(sys.argv[1:] if args is None else args)
         self._refuse_unknown(words)
         found, unknown = super().parse_known_args(words, namespace)
+        self._fill_optional(found, unknown)
         if unknown:
             self.error(f"unexpected argument{'s' if len(unknown) > 1 else ''} {' '.join(map(repr, unknown))}")
         return found, unknown
+
+    def _fill_optional(self, found: argparse.Namespace, unknown: list[str]) -> None:
+        """Take words that come after options: argparse gives up on DATA as soon as it has MODEL."""
+        for action in self._get_positional_actions():
+            if action.nargs == "?" and getattr(found, action.dest) is None and unknown:
+                setattr(found, action.dest, unknown.pop(0))
 
     def _refuse_unknown(self, words: Sequence[str]) -> None:
         """Refuse unknown and repeated options before their values are taken for something else."""

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from senet.data.formats import FORMATS, unread_format
+from senet.data.formats import FORMATS, not_a_picture, unread_format
 from senet.errors import SenetError
 
 # A quarter of a gigabyte as RGB. A header that claims more is refused before anything is decoded.
@@ -272,6 +272,8 @@ def _reason(error: Exception, head: bytes) -> str:
         pixels = f"{int(claimed[0]):,}" if claimed else "too many"
         return f"its header declares {pixels} pixels, more than the {MOST_PIXELS:,} that are allowed"
     if isinstance(error, UnidentifiedImageError):
+        if other := not_a_picture(head):
+            return other
         advice = unread_format(head)
         return f"unsupported image format; supported are {', '.join(FORMATS)}{advice and '; '}{advice}"
     if "truncated" in text.lower():

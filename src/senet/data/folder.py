@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from senet.data.decode import UnreadableImage
 from senet.data.listing import (
+    ARCHIVES,
     Ignored,
     entries,
     is_foreign_folder,
@@ -265,7 +266,9 @@ def _no_pictures(folder: Path, passed_over: Ignored) -> SenetError:
     loose = pictures_in(folder)
     where = printable(str(folder))
     if loose:
-        return SenetError(f"{where} has {counted(loose, 'image')} but no class folder with images. {LAYOUT}")
+        return SenetError(
+            f"{where} has {counted(loose, 'image')} but no class folder with images. {LAYOUT}{_instead(folder)}"
+        )
     here = _ignored(folder, [folder])
     here.merge(passed_over)
     if not entries(folder):
@@ -274,6 +277,7 @@ def _no_pictures(folder: Path, passed_over: Ignored) -> SenetError:
         f"There are no images in {where}{here.found()}.",
         here.unread(),
         LAYOUT,
+        _instead(folder),
         here.named_folders(),
     )
     return SenetError(" ".join(sentence.strip() for sentence in sentences if sentence))
@@ -282,7 +286,18 @@ def _no_pictures(folder: Path, passed_over: Ignored) -> SenetError:
 def _refuse_one_class(folder: Path, name: str) -> None:
     inside = _unwrapped_to_classes(folder / name)
     hint = f" Did you mean {printable(str(inside))}?" if inside else ""
-    require_two_classes([class_name(name)], printable(str(folder)), f" {LAYOUT}{hint}")
+    require_two_classes([class_name(name)], printable(str(folder)), f" {LAYOUT}{hint}{_instead(folder)}")
+
+
+def _instead(folder: Path) -> str:
+    """Return what to use instead of a folder without class folders: a list or an archive in it, or ``""``."""
+    for entry in entries(folder):
+        suffix = Path(entry.name).suffix.lower()
+        if entry.kind == "other" and suffix in (".csv", ".tsv"):
+            return f" If {quoted(entry.name)} lists the images, give {printable(str(folder / entry.name))}."
+        if entry.kind == "other" and suffix in ARCHIVES:
+            return f" Unpack {quoted(entry.name)} first, if the images are in it."
+    return ""
 
 
 def _unwrapped_to_classes(folder: Path) -> Path | None:

@@ -75,6 +75,15 @@ def is_picture_content(head: bytes) -> bool:
     return head.startswith(_BEGINNINGS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
+def not_a_picture(head: bytes) -> str:
+    """Return what content is that people find under a picture's name, and what to do, or ``""``."""
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer: fetch the file itself with git lfs pull"
+    if head.lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith((b"<!doctype html", b"<html")):
+        return "it is an HTML page: download the image again"
+    return ""
+
+
 def unread_format(head: bytes) -> str:
     """Return what to do about content in a format that is not read, by its first bytes, or ``""``."""
     if head[4:8] == b"ftyp":

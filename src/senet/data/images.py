@@ -15,7 +15,7 @@ from senet.data.embedded import open_embedded
 from senet.data.folder import open_folder
 from senet.data.formats import SUFFIXES
 from senet.data.hub import is_hub_name, open_hub
-from senet.data.listing import files_below
+from senet.data.listing import ARCHIVES, files_below
 from senet.data.parquet import open_parquet_files, open_parquet_folder
 from senet.data.parts import SplitFiles, split_files
 from senet.data.source import ImageData
@@ -158,6 +158,8 @@ def _open_file(path: Path, *, test_fraction: float, seed: int) -> ImageData:
             f"{path} is compressed, so single images in it cannot be read: decompress it to a .tar file "
             "(for example with gunzip) or unpack it to class folders."
         )
+    if kind in ARCHIVES:
+        raise SenetError(f"{path} is an archive: unpack it and give the folder with the images.")
     if kind in (".csv", ".tsv"):
         opened = open_csv(path, test_fraction=test_fraction, seed=seed)
     elif kind in ALONE:

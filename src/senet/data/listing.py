@@ -32,6 +32,7 @@ _OTHERS = (
     ".npy .npz .pt .pth .pkl .h5 .hdf5 .parquet .arrow .tar .zip .gz .tgz .7z .rar .bz2 .xz .zst .pdf .doc "
     ".docx .xls .xlsx .mp4 .avi .mov .mkv .webm .mp3 .wav .exe .sh .cls .aae .xmp .lock"
 )
+ARCHIVES = (".zip", ".7z", ".rar", ".gz", ".tgz", ".bz2", ".xz", ".zst")
 OTHER_SUFFIXES = frozenset(_OTHERS.split())
 # Copies that editors and downloads leave beside the picture itself.
 COPY_ENDINGS = ("_original", "~", ".bak", ".orig", ".old", ".tmp", ".part", ".partial", ".crdownload")

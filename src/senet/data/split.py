@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Literal
 
@@ -23,12 +24,24 @@ PartName = Literal["train", "val", "test"]
 PART_WORDS: dict[str, PartName] = {
     **dict.fromkeys(("train", "training", "trainings", "trn", "trainval"), "train"),
     **dict.fromkeys(("entrenamiento", "entrainement", "entraînement", "apprentissage"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "eval", "evaluation"), "val"),
-    **dict.fromkeys(("validierung", "validierungs", "validacion", "validación"), "val"),
-    **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout", "prueba", "pruebas"), "test"),
+    **dict.fromkeys(("addestramento", "treino", "treinamento", "eğitim", "egitim", "trening"), "train"),
+    **dict.fromkeys(
+        ("обучение", "обучающая", "тренировочная", "训练", "訓練", "学習", "훈련", "학습"), "train"
+    ),
+    **dict.fromkeys(
+        ("val", "valid", "validation", "validate", "dev", "development", "eval", "evaluation"), "val"
+    ),
+    **dict.fromkeys(("validierung", "validierungs", "validacion", "validación", "validazione"), "val"),
+    **dict.fromkeys(("validação", "validacao", "doğrulama", "dogrulama", "walidacja", "валидация"), "val"),
+    **dict.fromkeys(("验证", "驗證", "検証", "검증"), "val"),
+    **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout", "prueba", "pruebas", "teste"), "test"),
+    **dict.fromkeys(("тест", "тестовая", "测试", "測試", "テスト", "시험", "테스트"), "test"),
 }
 # Written without a separator as well: trainset, valdata, imagestest.
-GLUED = "sets?|data|dataset|images?|imgs?|pictures|photos|pics|folder|dir|split|part|files|daten|bilder"
+GLUED = (
+    "sets?|data|dataset|images?|imgs?|pictures|photos|pics|folder|dir|split|part|files|daten|bilder|"
+    "集|数据集?|數據集?|データ|图片|画像|데이터"
+)
 PART_WORD = re.compile(rf"(?:{GLUED})?({'|'.join(PART_WORDS)})(?:{GLUED})?")
 NEUTRAL = re.compile(rf"{GLUED}|final|v|of|the|all|full|x|y")
 CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -57,7 +70,8 @@ def stem_of(name: str) -> str:
 
 
 def _words(name: str) -> list[str]:
-    return re.findall(r"[^\W\d_]+", CAMEL_CASE.sub(" ", name).lower())
+    # Some file systems write î in two characters, of which the second is no letter.
+    return re.findall(r"[^\W\d_]+", CAMEL_CASE.sub(" ", unicodedata.normalize("NFC", name)).lower())
 
 
 def stratified_split(

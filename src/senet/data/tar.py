@@ -34,6 +34,7 @@ from senet.errors import SenetError
 
 # A process may usually have 1,024 files open.
 MOST_OPEN = 512
+JOINT = re.compile(r"::(?![^\[\]]*\])")
 COMPRESSED_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 # In one expression.
 MOST_SHARDS = 100_000
@@ -201,13 +202,13 @@ def expand_braces(pattern: str) -> list[str]:
     """Return the names that a brace expression stands for, in their order.
 
     ``train-{0000..0099}.tar`` counts, with the zeros of its first number; ``{train,val}-0.tar`` chooses.
-    ``::`` joins several expressions, as WebDataset writes them.
+    ``::`` joins several expressions, as WebDataset writes them, but not inside ``[::1]``, a host.
 
     Raises:
         SenetError: a range counts downwards, or a brace stands alone.
     """
     names: list[str] = []
-    for one in pattern.split("::"):
+    for one in JOINT.split(pattern):
         pieces = BRACES.split(one)
         # Between the texts lie the three groups of each pair of braces.
         choices = [_choices(pattern, *pieces[start : start + 3]) for start in range(1, len(pieces), 4)]

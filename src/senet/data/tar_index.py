@@ -27,7 +27,7 @@ from senet.data.tables import short
 from senet.errors import SenetError
 
 # Changes whenever an index would come out differently.
-VERSION = 2
+VERSION = 3
 LABEL_FILE = "cls"
 LABEL_FIELDS = ("label", "class", "cls")
 # A label takes a few bytes, a description in JSON a few thousand; more is something else.
@@ -99,9 +99,6 @@ def require_whole(path: Path) -> None:
     with _opened(path) as stream:
         for _ in _members(stream, path):
             pass
-        stream.seek(-512, os.SEEK_END)
-        if stream.read().strip(b"\0"):
-            raise tarfile.ReadError("it has no end marker")
 
 
 @contextmanager
@@ -175,8 +172,13 @@ def _require_one_part(keys: Iterable[str], path: Path) -> None:
 
 
 def _require_end(stream: BinaryIO, offset: int, path: Path) -> None:
-    """Raise unless the headers ended where the file does: tarfile takes a damaged header for the end."""
+    """Raise unless the headers end with zeros, and the file with these.
+
+    tarfile takes a damaged header for the end, and so it does a file that was cut between two members.
+    """
     stream.seek(offset)
+    if not stream.read(1):
+        raise tarfile.ReadError("it has no end marker")
     while rest := stream.read(1 << 20):
         if rest.strip(b"\0"):
             raise SenetError(

@@ -125,7 +125,8 @@ def name_of_network(model: Any) -> str | None:
 
 def _place(name: str, value: Any) -> str | Path:
     if not isinstance(value, str | os.PathLike) or not str(value):
-        raise SenetError(f"{name} must be a path, not {value!r}.")
+        given = repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+        raise SenetError(f"{name} must be a path, not {given}.")
     return value if isinstance(value, str) else Path(value)
 
 

@@ -18,6 +18,7 @@ from senet.data.joined import Joined
 from senet.data.source import ImageData, ImageSource, Indices, Subset
 from senet.errors import SenetError
 from senet.experiments.evaluation_subject import Subject
+from senet.experiments.images import fingerprint_of
 from senet.files import user_path
 from senet.text import counted
 
@@ -99,6 +100,8 @@ def open_part(
         most_unreadable=math.inf if own else None,
         levels=subject.view.preprocess.levels or FULL_LEVELS,
     )
+    if own and split == "test" and not opened.own_test and subject.test_images:
+        _refuse_another_split(subject.test_images, checked.data.train, opened.location, test_fraction)
     count = len(checked.data.train)
     texts = {
         "test": f"{counted(count, 'test image')}. {opened.split}",
@@ -110,6 +113,22 @@ def open_part(
         location=opened.location,
         part=texts.get(split, f"All {counted(count, 'image')}, training and test."),
         unreadable=checked.unreadable,
+    )
+
+
+def _refuse_another_split(known: str, test: ImageSource, location: str, test_fraction: float | None) -> None:
+    """Raise `SenetError` where other images than in the training are chosen at random to test on."""
+    if fingerprint_of(test) == known:
+        return
+    trained_on = "so images that were trained on would be among the test images"
+    if test_fraction is not None:
+        raise SenetError(
+            f"test_fraction {test_fraction:g} does not give the test images of the training, {trained_on}: "
+            "leave it out."
+        )
+    raise SenetError(
+        f"Images in {location} were added, removed or renamed since the training and the split is random, "
+        f"{trained_on}: restore them, or put the new images into a folder of their own and give that."
     )
 
 

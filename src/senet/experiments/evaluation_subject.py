@@ -43,6 +43,7 @@ class Subject:
         is_run: whether a training of senet tells its images.
         data: where they were, or ``None`` for the embedded ones.
         test_fraction: that the training split them with.
+        test_images: digest of those that the training chose at random, else ``""``.
         notes: sentences on what is not as usual, or assumed.
     """
 
@@ -57,6 +58,7 @@ class Subject:
     is_run: bool = False
     data: str | None = None
     test_fraction: float | None = None
+    test_images: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -220,4 +222,5 @@ def _subject(
         is_run=told.knows_images,
         data=told.data,
         test_fraction=told.test_fraction,
+        test_images=told.test_images,
     )

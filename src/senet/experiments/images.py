@@ -113,6 +113,7 @@ class ReadyImages:
             data=data,
             test_fraction=test_fraction,
             levels=self.checked.levels,
+            test_images="" if self.checked.data.own_test else fingerprint_of(self.checked.data.test),
         )
 
     def summary(self) -> DataSummary:
@@ -184,7 +185,7 @@ def ready_images(
         recipe=fitted,
         mean=mean,
         std=std,
-        fingerprint=_fingerprint(checked.data.train, checked.data.test, content=checked.content),
+        fingerprint=fingerprint_of(checked.data.train, checked.data.test, content=checked.content),
         choices=choices,
     )
 
@@ -221,7 +222,8 @@ def fit_recipe(
     return fitted, (*told, *choices)
 
 
-def _fingerprint(*sources: ImageSource, content: str = "") -> str:
+def fingerprint_of(*sources: ImageSource, content: str = "") -> str:
+    """Return a digest of the names, labels and groups of images, and of ``content``."""
     digest = hashlib.blake2b(content.encode(), digest_size=12)
     for source in sources:
         digest.update(np.ascontiguousarray(source.labels).tobytes())

@@ -110,15 +110,20 @@ def not_learned(findings: Sequence[Finding], trainings: Sequence[Answers]) -> Ve
     lost = [
         name for name in networks if all(each.name in failed for each in trainings if each.network == name)
     ]
+    # A sentence that names trainings of both networks does not tell why one of them has not learned.
+    own = {each.name for each in trainings if each.network in lost}
+    telling = [each for each in grave if own.issuperset(each.trainings or every)]
+    told = grave[0]
     if len(trainings) == 1:
         claim = "This network has not learned"
     elif failed == every:
         claim = "These networks have not learned"
-    elif lost:
+    elif telling:
+        told = telling[0]
         claim = f"The {lost[0]} network has not learned"
     else:
         claim = f"{len(failed)} of {len(trainings)} trainings failed"
-    reason = grave[0].sentence[0].lower() + grave[0].sentence[1:].rstrip(".")
+    reason = told.sentence[0].lower() + told.sentence[1:].rstrip(".")
     rest = "; this says nothing about SE" if len(trainings) > 1 else ""
     return Verdict(outcome="not learned", sentence=f"{claim}: {reason}{rest}.")
 

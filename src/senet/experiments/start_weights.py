@@ -116,7 +116,8 @@ class StartWeights:
 
     def facts(self) -> str:
         """Return what came from the checkpoint and what is new, as text."""
-        return str(self.networks(seed=0)[-1].loaded)
+        report = self.networks(seed=0)[-1].loaded
+        return "" if report is None else report.sentences
 
 
 def open_start(

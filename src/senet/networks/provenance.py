@@ -29,6 +29,7 @@ class Provenance:
         knows_images: whether ``data`` and ``test_fraction`` tell the images.
         data: where they were; ``None`` for the embedded ones.
         test_fraction: that was asked for.
+        test_images: digest of the test images' names and labels where they were chosen at random, else ``""``.
     """
 
     preprocess: Preprocess
@@ -38,6 +39,7 @@ class Provenance:
     knows_images: bool = True
     data: str | None = None
     test_fraction: float | None = None
+    test_images: str = ""
 
     def __post_init__(self) -> None:
         require_type("preprocess of a Provenance", self.preprocess, Preprocess, "a senet.Preprocess")
@@ -52,6 +54,7 @@ class Provenance:
         true_or_false("knows_images of a Provenance", self.knows_images)
         if self.data is not None:
             require_type("data of a Provenance", self.data, str, "a text")
+        require_type("test_images of a Provenance", self.test_images, str, "a text")
         if self.test_fraction is not None:
             fraction = finite_number("test_fraction of a Provenance", self.test_fraction)
             object.__setattr__(self, "test_fraction", fraction)

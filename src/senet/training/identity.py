@@ -116,7 +116,10 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], where_one: str
     there, here = _flat(one), _flat(other)
     names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
     return ", ".join(
-        f"{name} is {_short(there.get(name))} {where_one} and {_short(here.get(name))} {where_other}"
+        # A digest says nothing to a reader.
+        f"the {name} differ"
+        if name == "images"
+        else f"{name} is {_short(there.get(name))} {where_one} and {_short(here.get(name))} {where_other}"
         for name in names[:3]
     )
 

@@ -137,6 +137,7 @@ def provenance_of_training(
     data: str | None,
     test_fraction: float | None,
     levels: tuple[int, int] | None = None,
+    test_images: str = "",
 ) -> Provenance:
     """Return what belongs to the network that a training leaves besides its weights.
 
@@ -149,6 +150,7 @@ def provenance_of_training(
         data: where the images are, to be found from every working folder; ``None`` for the embedded ones.
         test_fraction: that was asked for.
         levels: of 16-bit greyscale, what was black and what was white.
+        test_images: digest of those that were chosen at random, else ``""``.
     """
     return Provenance(
         preprocess=Preprocess(
@@ -165,6 +167,7 @@ def provenance_of_training(
         batch=test_batch(recipe),
         data=data,
         test_fraction=None if test_fraction is None else float(test_fraction),
+        test_images=test_images,
     )
 
 

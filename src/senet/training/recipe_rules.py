@@ -103,6 +103,11 @@ def _check_schedule(recipe: Recipe) -> None:
         raise SenetError(f"step_epochs is given without epochs ({recipe.step_epochs}): give both.")
     if recipe.epochs is None:
         return
+    if recipe.step_epochs and recipe.epochs == 1:
+        raise SenetError(
+            f"step_epochs {recipe.step_epochs} has no effect in a training of 1 epoch: train for more "
+            "epochs, or leave it out."
+        )
     if any(not 0 < epoch < recipe.epochs for epoch in recipe.step_epochs):
         raise SenetError(
             f"step_epochs must be from 1 to {recipe.epochs - 1}, within the "

@@ -85,7 +85,9 @@ def to_metadata(
         "classes": classes,
     }
     if provenance is not None:  # a file to be shared does not tell where somebody keeps images
-        values["provenance"] = asdict(replace(provenance, knows_images=False, data=None, test_fraction=None))
+        values["provenance"] = asdict(
+            replace(provenance, knows_images=False, data=None, test_fraction=None, test_images="")
+        )
     return {"format": "pt", METADATA_KEY: json.dumps(values, ensure_ascii=False)}
 
 

@@ -60,6 +60,17 @@ class LoadReport(Shown):
             notes=(*self.changes, *self.assumed),
         )
 
+    @property
+    def sentences(self) -> str:
+        """What the table says, for a place of a few lines."""
+        parts = [f"{self.network}: {counted(self.loaded, 'tensor')} from {self.source} ({self.package})"]
+        parts += [
+            f"{what}: {_shortened(keys)}"
+            for what, keys in (("new", self.new), ("dropped", self.dropped))
+            if keys
+        ]
+        return " ".join((f"{'; '.join(parts)}.", *self.changes, *self.assumed))
+
     def __str__(self) -> str:
         """Return all of the table."""
         return self.table().text()
