@@ -81,7 +81,8 @@ def test_long_lists_are_cut() -> None:
             "train-data dataset_train seg_train train2017 my_train_data split=train trainset traindata "
             "X_train trainval "
             "train-00000-of-00002 imagenet-train-00 TrainSet trainingSet imgTrain 01_train train.final "
-            "Train(1) Trainingsdaten entrenamiento entrai\u0302nement treino addestramento eğitim обучение 训练集 訓練データ",
+            "Train(1) Trainingsdaten entrenamiento "
+            "entrai\u0302nement treino addestramento eğitim обучение 训练集 訓練データ",
         ),
         (
             "val",

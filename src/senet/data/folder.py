@@ -266,8 +266,9 @@ def _no_pictures(folder: Path, passed_over: Ignored) -> SenetError:
     loose = pictures_in(folder)
     where = printable(str(folder))
     if loose:
+        instead = _instead(folder)
         return SenetError(
-            f"{where} has {counted(loose, 'image')} but no class folder with images. {LAYOUT}{_instead(folder)}"
+            f"{where} has {counted(loose, 'image')} but no class folder with images. {LAYOUT}{instead}"
         )
     here = _ignored(folder, [folder])
     here.merge(passed_over)

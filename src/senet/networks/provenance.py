@@ -29,7 +29,7 @@ class Provenance:
         knows_images: whether ``data`` and ``test_fraction`` tell the images.
         data: where they were; ``None`` for the embedded ones.
         test_fraction: that was asked for.
-        test_images: digest of the test images' names and labels where they were chosen at random, else ``""``.
+        test_images: digest of the test images' names and labels where a random split chose them, else ``""``.
     """
 
     preprocess: Preprocess
