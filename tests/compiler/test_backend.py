@@ -56,10 +56,10 @@ def found(monkeypatch):
         yield names
 
 
-def compare(model, *inputs, rounds=2, tolerance=1e-9):
+def compare(model, *inputs, rounds=2, tolerance=1e-9, **options):
     """Run both several times and compare outputs, gradients and buffers."""
     eager = copy.deepcopy(model)
-    model.compile(backend=backend.senet)
+    model.compile(backend=backend.senet, **options)
     for x in inputs:
         for _ in range(rounds):
             results = []
@@ -131,7 +131,36 @@ def gate_used_twice(m, t):
     return t * s[:, :, None, None] + s.sum()
 
 
+PERMUTED = [3, 1, 0, 2, 5, 4]
+
+
+def gates(m, z):
+    return m.gate(m.fc2(m.relu(m.fc1(z))))[:, :, None, None]
+
+
+def of_whole_batch(m, t):
+    """SE's layers as convolutions of a (N, C) table, which take the images for channels where N = C."""
+    first, second = m.fc1.weight[..., None], m.fc2.weight[..., None]
+    z = functional.conv1d(t.mean((2, 3)), first)
+    return t * functional.conv1d(m.relu(z), second).sigmoid()[:, :, None, None]
+
+
+def written_after_squeeze(write):
+    def forward(m, y):
+        y = y + 1
+        s = gates(m, y.mean((2, 3)))
+        write(y)
+        return y * s
+
+    return forward
+
+
 NO_SE = {
+    "gates permuted": lambda m, y: y * gates(m, y.mean((2, 3)))[:, PERMUTED],
+    "squeeze permuted": lambda m, y: y * gates(m, y.mean((2, 3))[:, torch.tensor(PERMUTED)]),
+    "images permuted": lambda m, y: y * gates(m, y[PERMUTED].mean((2, 3))),
+    "images as channels": lambda m, y: of_whole_batch(m, m.bn(y)),
+    "whole numbers": lambda m, y: y * gates(m, y.mean((2, 3)).to(torch.int64).to(y.dtype)),
     "maximum": lambda m, y: m.se(m.bn(y), lambda x: x.amax((2, 3))),
     "one axis": lambda m, y: m.se(m.bn(y), lambda x: x.mean(3).mean(2)),
     "part of the map": lambda m, y: m.se(m.bn(y), lambda x: x[:, :, :1].mean((2, 3))),
@@ -143,8 +172,59 @@ NO_SE = {
 
 @pytest.mark.parametrize("name", NO_SE)
 def test_what_is_no_se_block_is_left(name, found):
-    compare(Unit(NO_SE[name]), pictures(2, 3, 6, 6))
+    compare(Unit(NO_SE[name]), pictures(C, 3, 6, 6))
     assert not any("se" in each for each in found)
+
+
+@pytest.mark.parametrize("write", [torch.relu_, lambda y: functional.elu(y, 1.0, True)])
+def test_maps_that_are_written_to_after_their_squeeze_are_no_se_block(write, found):
+    compare(Unit(written_after_squeeze(write)), pictures(2, 3, 5, 4))
+    assert not found
+
+
+def no_gradient_inside(m, y):
+    with torch.no_grad():
+        t = m.bn(y)
+    return torch.relu(t) + y
+
+
+def moved_in_another_order(m, y):
+    first, second = m.bn(y), m.bn(2 * y)
+    second = torch.relu(second)
+    return torch.relu(first) - second
+
+
+def statistics_seen(m, y):
+    t, mean = m.bn(y), m.bn.running_mean.clone()
+    return torch.relu(t) + mean[:, None, None]
+
+
+def moved_beside(m, y):
+    return m.bn(y).square() + torch.relu(m.bn(y * 2))
+
+
+@pytest.mark.parametrize(
+    "forward", [no_gradient_inside, moved_in_another_order, statistics_seen, moved_beside]
+)
+def test_what_a_batch_norm_changes_or_is_changed_by_comes_in_the_order_of_the_model(forward, found):
+    compare(Unit(forward), pictures(2, 3, 5, 4))
+
+
+def test_every_size_and_number_may_be_symbolic(found):
+    def forward(m, y):
+        n, c = y.shape[:2]
+        t = m.bn(y)
+        return torch.relu(t * gates(m, t.mean((2, 3)).view(n, c)).view(n, c, 1, 1).expand_as(y) + y)
+
+    compare(Unit(forward), pictures(2, 3, 5, 4), pictures(3, 3, 6, 4), dynamic=True)
+    assert set(found) == {"bn se add relu"}
+
+
+@pytest.mark.parametrize("x", [pictures(2, 5, C, 4).transpose(1, 2), pictures(2, C, 5, 4).mT])
+def test_maps_in_an_order_of_their_own_are_laid_out_as_batch_norm_does(x, found):
+    unit = Unit(lambda m, y: torch.relu(m.bn(y)))
+    unit.conv = nn.Identity()
+    compare(unit, x)
 
 
 def written_before(m, y):

@@ -23,9 +23,10 @@ from senet.kernels.backends import mode
 from senet.kernels.dispatch import Choice, choose, overflowed, record, run, unreadable
 from senet.kernels.excitation import Excitation
 from senet.kernels.fused import NO_BATCH_NORM, BatchNorm
+from senet.kernels.layout import layout_of
 from senet.kernels.tables import Norm
 
-_STATISTICS = ("running_mean", "running_var", "weight", "bias", "momentum")
+_STATISTICS = ("running_mean", "running_var", "weight", "bias", "momentum", "eps")
 
 
 class FusedEpilogue(nn.Module):
@@ -40,7 +41,6 @@ class FusedEpilogue(nn.Module):
         super().__init__()
         self.steps = found.steps
         self.of_batch = found.of_batch
-        self.eps = found.bn.get("eps", 0.0)
         self.activation, self.gate = (found.se.activation, found.se.gate) if found.se else ("", "")
         self.layers = layers
         self.names = (layer_of(found.bn_node), layer_of(found.se_node))
@@ -54,7 +54,12 @@ class FusedEpilogue(nn.Module):
         weight: Tensor | None,
         bias: Tensor | None,
         momentum: float | None,
-        *layers: Tensor | None,
+        eps: float | None,
+        w1: Tensor | None,
+        b1: Tensor | None,
+        w2: Tensor | None,
+        b2: Tensor | None,
+        *others: Any,
     ) -> Tensor:
         """Return what the nodes would: the shape, type and memory format of ``y``, (N, C, *spatial).
 
@@ -66,24 +71,29 @@ class FusedEpilogue(nn.Module):
             weight: of BatchNorm, (C,).
             bias: of BatchNorm, (C,).
             momentum: how far the running statistics move.
-            layers: weight and bias of SE's two layers, also as convolutions: (K, C, 1, 1) and (C, K, 1, 1).
+            eps: added to the variance.
+            w1: weight of SE's first layer, (K, C), also as a convolution, (K, C, 1, 1).
+            b1: its bias, (K,).
+            w2: weight of the second one, (C, K) or (C, K, 1, 1).
+            b2: its bias, (C,).
+            others: sizes, and tensors with the sizes, that the views between the layers take.
         """
         choice = choose(y, shortcut, self.steps, gate=self.gate, of_batch=self.of_batch)
-        fused = choice.is_fused and not unreadable(y, (mean, var, weight, bias, *layers))
+        fused = choice.is_fused and not unreadable(y, (mean, var, weight, bias, w1, b1, w2, b2))
         if fused:
             norm, excitation = NO_BATCH_NORM, None
             if self.steps.bn:
                 known = (None, None) if self.of_batch else (mean, var)
-                norm = BatchNorm(weight, bias, *known, self.of_batch, self.eps)
+                norm = BatchNorm(weight, bias, *known, self.of_batch, eps or 0.0)
             if self.steps.se:
-                w1, b1, w2, b2 = layers
                 assert w1 is not None and w2 is not None
                 excitation = Excitation(w1.flatten(1), b1, w2.flatten(1), b2, self.activation, self.gate)
             out, table = run(choice, y, shortcut, norm, excitation, self.steps)
             fused = not (self.of_batch and overflowed(choice, table))
         record(self.names, self.steps, y, choice if fused else Choice("reference", choice.reason))
         if not fused:
-            plain: Tensor = self.layers(y, shortcut, mean, var, weight, bias, momentum, *layers)
+            inputs = (y, shortcut, mean, var, weight, bias, momentum, eps, w1, b1, w2, b2, *others)
+            plain: Tensor = self.layers(*inputs)
             return plain
         if self.of_batch and table is not None:
             Norm.of(table).move(mean, var, momentum or 0.0)
@@ -146,6 +156,8 @@ def _recomputed(body: nn.Module, *inputs: Any, **options: Any) -> Any:
 def _is_worth_it(found: Epilogue) -> bool:
     y, shortcut = value_of(found.y), value_of(found.shortcut)
     gate = found.se.gate if found.se else ""
+    if found.steps.bn and layout_of(y) is None:
+        return False  # BatchNorm would give such maps the usual order in memory, for views behind it.
     choice = choose(y, shortcut, found.steps, gate=gate, of_batch=found.of_batch)
     return found.names != ["bn"] and (choice.backend in ("numba", "triton") or mode() == "torch")
 
@@ -153,6 +165,8 @@ def _is_worth_it(found: Epilogue) -> bool:
 def _replace(module: GraphModule, found: Epilogue, name: str) -> None:
     given = [found.y, found.shortcut, *(found.bn.get(each) for each in _STATISTICS)]
     given += found.se.layers if found.se else [None] * 4
+    own = {*found.nodes, *given[2:]}
+    given += dict.fromkeys(each for node in found.nodes for each in node.all_input_nodes if each not in own)
     module.add_module(name, FusedEpilogue(found, _layers(module, found, given)))
     last = found.nodes[-1]
     with module.graph.inserting_before(last):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -48,6 +49,7 @@ _TARGETS: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 _KINDS = {target: kind for kind, targets in _TARGETS.items() for target in targets}
 _IN_PLACE = (operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.setitem)
+_HARMLESS = (operator.setitem, torch._C._log_api_usage_once, torch._assert, torch._check)
 _ACTIVATIONS = ("relu", "silu", "gelu", "hard_swish")
 _GATES = ("sigmoid", "tanh", "relu", "hard_sigmoid")
 _BN_ARGUMENTS = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
@@ -134,7 +136,8 @@ def find_epilogues(graph: Graph) -> list[Epilogue]:
 
 class _Search:
     def __init__(self, graph: Graph) -> None:
-        self.position = {node: index for index, node in enumerate(graph.nodes)}
+        self.nodes = list(graph.nodes)
+        self.position = {node: index for index, node in enumerate(self.nodes)}
         self.gates = {each.nodes[-1]: each for each in map(_gates, graph.nodes) if each is not None}
         self.writes = [
             (self.position[node], _memory(each)) for node in graph.nodes for each in _written_by(node)
@@ -148,7 +151,7 @@ class _Search:
         starts.sort(key=lambda each: (each.se is not None, not self._leads_to_se(each)))
         found = []
         for each in starts:
-            if self.taken.isdisjoint(each.nodes):
+            if self.taken.isdisjoint(each.nodes) and not self._is_disturbed(each, [], None):
                 self._extend(each)
                 self.taken.update(each.nodes)
                 found.append(each)
@@ -168,8 +171,8 @@ class _Search:
             if not self.taken.isdisjoint(nodes):
                 chain.stop = "the sum runs with the other branch"
                 return
-            if self._is_written(chain, nodes, shortcut):
-                chain.stop = "its input is written to before it ends"
+            if self._is_disturbed(chain, nodes, shortcut):
+                chain.stop = "its input or the mode of PyTorch changes before it ends"
                 return
             chain.names.append(name)
             chain.nodes += nodes
@@ -199,21 +202,35 @@ class _Search:
             chain.stop = "the sum adds no maps of the same shape and type"
         return None
 
-    def _is_written(self, chain: Epilogue, more: list[Node], shortcut: Node | None) -> bool:
-        """Whether others write to what a chain takes before it ends, if it goes on with ``more``."""
+    def _is_disturbed(self, chain: Epilogue, more: list[Node], shortcut: Node | None) -> bool:
+        """Whether a chain that goes on with ``more`` could not be run as one where it ends.
+
+        It could not if others write to what it takes, see the statistics that it moves, or switch gradients
+        or autocast on or off in between.
+        """
         own = {self.position[node] for node in (*chain.nodes, *more)}
-        since = {_memory(chain.y): min(own)}
-        for each, add in ((chain.shortcut, chain.nodes[-1]), (shortcut, more[0])):
-            if each is not None:
+        first, last = min(own), max(own)
+        between = [node for node in self.nodes[first:last] if self.position[node] not in own]
+        moved = {_memory(each) for each in _written_by(chain.nodes[0])} if chain.bn else set()
+        if any(_switches(node) or moved & {*map(_memory, node.all_input_nodes)} for node in between):
+            return True
+        since = {_memory(chain.y): first}
+        for each, add in ((chain.shortcut, chain.nodes[-1]), (shortcut, more[0] if more else None)):
+            if each is not None and add is not None:
                 since.setdefault(_memory(each), self.position[add])
-        return any(since.get(to, at) < at < max(own) and at not in own for at, to in self.writes)
+        for each in (*chain.bn.values(), *(chain.se.layers if chain.se else ())):
+            if isinstance(each, Node):
+                since.setdefault(_memory(each), max(first, self.position[each]))
+        return any(since.get(to, at) < at < last and at not in own for at, to in self.writes)
 
 
 def _bn(node: Node) -> Epilogue:
-    given: dict[str, Any] = {
-        **_BN_DEFAULTS, **dict(zip(_BN_ARGUMENTS, node.args, strict=False)), **node.kwargs
-    }  # fmt: skip
+    given = _bn_arguments(node)
     return Epilogue(given["input"], ["bn"], [node], bn=given)
+
+
+def _bn_arguments(node: Node) -> dict[str, Any]:
+    return {**_BN_DEFAULTS, **dict(zip(_BN_ARGUMENTS, node.args, strict=False)), **node.kwargs}
 
 
 def _se(block: Gates) -> Epilogue:
@@ -278,7 +295,8 @@ def _read(branch: list[Node], maps: Node, product: Node) -> Gates | None:
     channels = value_of(maps).shape[1] if value_of(maps).dim() > 1 else 0
     if (
         not _squeezes(squeeze, maps)
-        or not all(_keeps_order(node) for node in branch[: branch.index(computing[4])])
+        or not all(_keeps_order(node) for node in branch if kind_of(node) != "expand")
+        or any(kind_of(node) == "expand" for node in branch[: branch.index(computing[4])])
         or any(not set(node.users) <= inner for node in branch)
         or activation.kwargs.get("approximate", "none") != "none"
         or None in (layers[0], layers[2])
@@ -298,10 +316,14 @@ def _layer(node: Node) -> tuple[Any, Any]:
     value = value_of(weight)
     if not isinstance(value, Tensor) or kind_of(node) not in ("linear", "conv"):
         return None, None
+    taken = value_of(given["input"])
     if kind_of(node) == "conv":
-        sizes = (*value.shape[2:], *value_of(given["input"]).shape[2:], *value_of(node).shape[2:])
-        if any(size != 1 for size in sizes) or given.get("groups", 1) != 1:
+        sizes = (*value.shape[2:], *taken.shape[2:], *value_of(node).shape[2:])
+        # With one dimension less, a convolution takes the images for channels.
+        if any(size != 1 for size in sizes) or taken.dim() != value.dim() or given.get("groups", 1) != 1:
             return None, None
+    elif value.dim() != 2:
+        return None, None
     return weight, bias
 
 
@@ -320,10 +342,18 @@ def _squeezes(node: Node, maps: Node) -> bool:
 
 
 def _keeps_order(node: Node) -> bool:
-    """Whether ``node``, if it is a view, hands all values on in their order."""
-    if kind_of(node) == "expand":
-        return False
-    return kind_of(node) != "view" or bool(value_of(node).numel() == value_of(node.args[0]).numel())
+    """Whether ``node``, if it is a view or a cast, hands all values on in their order and as fractions."""
+    kind, value = kind_of(node), value_of(node)
+    if kind not in ("view", "cast"):
+        return True
+    if kind == "cast":
+        return bool(value.dtype.is_floating_point)
+    taken = value_of(node.args[0])
+    if node.target is operator.getitem:
+        index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
+        if not all(each is None or each is ... or isinstance(each, slice | int) for each in index):
+            return False
+    return bool(value.dtype == taken.dtype and value.numel() == taken.numel())
 
 
 def _weighs(product: Node, gates: Node, maps: Node) -> bool:
@@ -353,9 +383,27 @@ def _written_by(node: Node) -> list[Node]:
     """Return the nodes into whose values ``node`` writes."""
     if node.op not in ("call_function", "call_method"):
         return []
+    if kind_of(node) == "bn":
+        given = _bn_arguments(node)
+        moved = (given["running_mean"], given["running_var"]) if given["training"] else ()
+        return [each for each in moved if isinstance(each, Node)]
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     in_place = node.target in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))
-    in_place = in_place or bool(node.kwargs.get("inplace"))
-    in_place = in_place or (node.target is functional.relu and node.args[1:2] == (True,))
+    at = _place_of_inplace(node.target)
+    positional = at is not None and node.args[at : at + 1] == (True,)
+    in_place = in_place or positional or bool(node.kwargs.get("inplace"))
     first = node.args[:1] if in_place else ()
     return [each for each in tree_leaves((first, node.kwargs.get("out"))) if isinstance(each, Node)]
+
+
+@cache
+def _place_of_inplace(target: Any) -> int | None:
+    """Return the position of the argument ``inplace`` of a function of PyTorch's, if it has one."""
+    code = getattr(target, "__code__", None)
+    names = code.co_varnames[: code.co_argcount] if code else ()
+    return names.index("inplace") if "inplace" in names else None
+
+
+def _switches(node: Node) -> bool:
+    """Whether ``node`` changes how later ones run: what switches gradients or autocast returns nothing."""
+    return node.op == "call_function" and value_of(node) is None and node.target not in _HARMLESS

@@ -60,10 +60,14 @@ class Norm(NamedTuple):
         return Affine(self.scale, self.bias)
 
     def move(self, mean: Tensor | None, var: Tensor | None, momentum: float) -> None:
-        """Move running statistics, (C,), towards the batch's, as BatchNorm does."""
+        """Move running statistics, (C,), towards the batch's, as BatchNorm does.
+
+        Like BatchNorm it does not count as a change of them: another call of the same layer, which autograd
+        has noted, can still be differentiated.
+        """
         if mean is not None and var is not None:
-            mean.lerp_((self.centre + self.offset).to(mean.dtype), momentum)
-            var.lerp_(self.var.to(var.dtype), momentum)
+            mean.data.lerp_((self.centre + self.offset).to(mean.dtype), momentum)
+            var.data.lerp_(self.var.to(var.dtype), momentum)
 
 
 class Squeezed(NamedTuple):
