@@ -210,6 +210,20 @@ def test_what_a_batch_norm_changes_or_is_changed_by_comes_in_the_order_of_the_mo
     compare(Unit(forward), pictures(2, 3, 5, 4))
 
 
+@pytest.mark.parametrize("transform", [torch.func.vmap, torch.func.grad])
+def test_a_transform_inside_a_compiled_function_is_left(transform, found):
+    unit = Unit(lambda m, y: m.relu(m.bn(y))).eval()
+    run = transform(lambda x: unit(x[None]).square().sum())
+    x = pictures(2, 3, 5, 4) if transform is torch.func.vmap else pictures(3, 5, 4)
+    assert torch.allclose(torch.compile(run, backend=backend.senet)(x), run(x), rtol=1e-9)
+
+
+def test_a_mode_of_another_backend_is_refused(found):
+    model = torch.compile(Unit(lambda m, y: m.bn(y)), backend=backend.senet, mode="max-autotune")
+    with pytest.raises(Exception, match="leave mode out"):
+        model(pictures(2, 3, 5, 4))
+
+
 def test_every_size_and_number_may_be_symbolic(found):
     def forward(m, y):
         n, c = y.shape[:2]

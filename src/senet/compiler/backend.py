@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from senet.compiler.freeze import Freezer, Frozen
 from senet.compiler.patterns import Epilogue, find_epilogues, value_of
 from senet.errors import SenetError
-from senet.kernels.backends import mode
+from senet.kernels.backends import mode as kernels_mode
 from senet.kernels.dispatch import Choice, choose, overflowed, record, run, unreadable
 from senet.kernels.excitation import Excitation
 from senet.kernels.fused import NO_BATCH_NORM, BatchNorm
@@ -101,7 +101,7 @@ class FusedEpilogue(nn.Module):
 
 
 def senet(
-    graph: GraphModule, inputs: list[Any], *, options: dict[str, Any] | None = None
+    graph: GraphModule, inputs: list[Any], *, options: dict[str, Any] | None = None, mode: str = "default"
 ) -> Callable[..., Any]:
     """Return what runs a graph of Dynamo's with its epilogues fused.
 
@@ -115,10 +115,15 @@ def senet(
             into convolutions. Where gradients are kept, nothing is frozen. A later change that PyTorch counts
             (an optimiser, ``load_state_dict``, ``copy_``) is refused at the next call; one that it does not
             count (``.data``, NumPy, shared memory) is not seen.
+        mode: those of torch.compile are Inductor's; only ``"default"``.
 
     Raises:
-        SenetError: an option is not known.
+        SenetError: an option or the mode is not known.
     """
+    if mode != "default":
+        raise SenetError(
+            f"The mode {mode!r} is one of backend 'inductor': leave mode out with backend 'senet'."
+        )
     unknown = sorted(set(options or {}) - {"freeze"})
     if unknown:
         raise SenetError(f"The option {unknown[0]!r} of backend 'senet' is not known: it takes 'freeze'.")
@@ -159,7 +164,7 @@ def _is_worth_it(found: Epilogue) -> bool:
     if found.steps.bn and layout_of(y) is None:
         return False  # BatchNorm would give such maps the usual order in memory, for views behind it.
     choice = choose(y, shortcut, found.steps, gate=gate, of_batch=found.of_batch)
-    return found.names != ["bn"] and (choice.backend in ("numba", "triton") or mode() == "torch")
+    return found.names != ["bn"] and (choice.backend in ("numba", "triton") or kernels_mode() == "torch")
 
 
 def _replace(module: GraphModule, found: Epilogue, name: str) -> None:

@@ -151,6 +151,8 @@ class _Search:
         starts.sort(key=lambda each: (each.se is not None, not self._leads_to_se(each)))
         found = []
         for each in starts:
+            if _memory(each.y) is None:
+                continue
             if self.taken.isdisjoint(each.nodes) and not self._is_disturbed(each, [], None):
                 self._extend(each)
                 self.taken.update(each.nodes)
@@ -370,8 +372,11 @@ def _weighs(product: Node, gates: Node, maps: Node) -> bool:
 
 
 def _memory(node: Node) -> Any:
+    """Return what tells whose memory the value of ``node`` lies in; nothing within a torch.func transform."""
     value = value_of(node)
-    return value.untyped_storage()._cdata if isinstance(value, Tensor) else None
+    if not isinstance(value, Tensor) or torch._C._functorch.is_functorch_wrapped_tensor(value):
+        return None
+    return value.untyped_storage()._cdata
 
 
 def _writes(node: Node) -> bool:
