@@ -197,7 +197,7 @@ def test_a_worker_that_is_killed_is_explained() -> None:
 
 def test_a_negative_number_of_workers_is_refused() -> None:
     arrays = numbered_arrays(4)
-    with pytest.raises(SenetError, match=r"workers must be .*0, not -1\."):
+    with pytest.raises(SenetError, match=r"workers must be from 0 .*, not -1\."):
         check_images(data_of(arrays, arrays), workers=-1)
 
 

@@ -297,7 +297,7 @@ def test_what_goes_to_spawned_workers_can_be_pickled(tmp_path: Path, loaders: An
     [
         (0, 4, 0, "no images"),
         (4, 0, 0, r"of at least 1, not 0\."),
-        (4, 4, -1, r"workers must be .*0, not -1\."),
+        (4, 4, -1, r"workers must be from 0 .*, not -1\."),
     ],
 )
 def test_bad_numbers_are_refused(count: int, batch_size: int, workers: int, said: str) -> None:

@@ -330,6 +330,7 @@ def test_the_interval_is_wilsons(wrong: int, images: int) -> None:
             "test_resize must be .* at least 4, .*, not 2",
         ),
         ("module", {"workers": -1}, "workers must be .*, not -1"),
+        ("module", {"workers": 1000}, "workers must be .* to 256, not 1000"),
         ("module", {"device": "tpu"}, "'tpu'"),
         ("se_resnet20", {"preprocess": Preprocess()}, "for a network that is given itself"),
         (nn.Linear(3, 6), {}, "cannot run in evaluation on images of 224×224"),

@@ -19,7 +19,13 @@ import numpy as np
 from senet.data.decode import Levels, UnreadableImage
 from senet.data.duplicates import FACTS, Facts, facts_of, repetitions, row_of
 from senet.data.grouped_order import sample_evenly
-from senet.data.loading_processes import SharedFlag, end_with_parent, leave_locks_behind, without_main_guard
+from senet.data.loading_processes import (
+    SharedFlag,
+    check_workers,
+    end_with_parent,
+    leave_locks_behind,
+    without_main_guard,
+)
 from senet.data.part import WHOLE, Part
 from senet.data.source import ImageData, ImageSource, Indices, Subset
 from senet.data.split import listed
@@ -103,8 +109,7 @@ def check_images(
     Raises:
         SenetError: more images than that are damaged, or every image of a class is.
     """
-    if workers < 0:
-        raise SenetError(f"workers must be a whole number of at least 0, not {workers}.")
+    check_workers(workers)
     looked_at = {"train": _to_look_at(data.train), "test": _to_look_at(data.test)}
     total = sum(len(indices) for indices in looked_at.values())
     findings: dict[str, _Findings] = {}

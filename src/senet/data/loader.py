@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from senet.data.loading_processes import as_it_is, loading_context, start, start_worker, without_main_guard
+from senet.data.loading_processes import (
+    as_it_is,
+    check_workers,
+    loading_context,
+    start,
+    start_worker,
+    without_main_guard,
+)
 from senet.data.order import Sampling, epoch_order
 from senet.data.part import WHOLE, Part
 from senet.data.source import ImageSource, Indices, Pixels
@@ -225,8 +232,7 @@ def make_loader(
         raise SenetError("There are no images to load.")
     if batch_size < 1:
         raise SenetError(f"batch_size must be a whole number of at least 1, not {batch_size}.")
-    if workers < 0:
-        raise SenetError(f"workers must be a whole number of at least 0, not {workers}.")
+    check_workers(workers)
     if sampling == "balanced" and source.groups is not None:
         raise SenetError(
             "Balanced sampling needs all classes at any time, but streamed images arrive shard by shard: "

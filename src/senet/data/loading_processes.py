@@ -26,13 +26,22 @@ from weakref import WeakSet
 
 from torch.utils.data import DataLoader
 
+from senet.errors import SenetError
+
 Item = TypeVar("Item")
 
 # From SIGTERM on, for the main process on its way to a checkpoint.
 SECONDS_TO_END = 5
 SECONDS_BETWEEN_LOOKS = 0.5
+MOST_WORKERS = 256
 
 _started: WeakSet[BaseProcess] = WeakSet()
+
+
+def check_workers(workers: int) -> None:
+    """Raise `SenetError` for a number of loading processes that is not possible, or brings a machine down."""
+    if not 0 <= workers <= MOST_WORKERS:
+        raise SenetError(f"workers must be from 0 (no extra processes) to {MOST_WORKERS}, not {workers}.")
 
 
 def loading_context() -> BaseContext | None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from senet.data.loading_processes import check_workers
 from senet.data.views import Views
 from senet.errors import SenetError
 from senet.experiments.arguments import checked, told_of_evaluation
@@ -81,8 +82,8 @@ def evaluate(
     started, progress = time.perf_counter(), told_of_evaluation(progress)
     settings = ViewSettings.of(views)
     chosen = choose_device(device)
-    if workers is not None and workers < 0:
-        raise SenetError(f"workers must be 0 (no extra processes) or more, not {workers}.")
+    if workers is not None:
+        check_workers(workers)
     folder = None if out is None else user_path(out)
     if folder is not None:
         require_folder(folder)

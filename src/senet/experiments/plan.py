@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from senet.blocks.se_config import SEConfig
+from senet.data.loading_processes import check_workers
 from senet.data.split import listed
-from senet.errors import SenetError
 from senet.experiments.command import python_call
 from senet.experiments.images import ReadyImages, images_and_workers
 from senet.experiments.planned_networks import (
@@ -36,7 +36,6 @@ from senet.training.processes import Processes
 from senet.training.recipe import Recipe
 from senet.training.recipe_choice import Situation
 
-MOST_WORKERS = 256
 DEFAULT_SMALL_MODEL = "resnet8"
 DEFAULT_MODEL = "resnet18"
 
@@ -178,8 +177,8 @@ def make_plan(
     Raises:
         SenetError: something cannot be used; no folder has been made then.
     """
-    if workers is not None and not 0 <= workers <= MOST_WORKERS:
-        raise SenetError(f"workers must be from 0 (no extra processes) to {MOST_WORKERS}, not {workers}.")
+    if workers is not None:
+        check_workers(workers)
     execution.check_processes(processes.count)
     chosen = choose_device(device)
     if model is not None:  # what is wrong is told before all images are looked at
