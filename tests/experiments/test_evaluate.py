@@ -90,7 +90,7 @@ def test_each_training_of_a_comparison(photos: Path) -> None:
         assert report.rows[0].predictions == run.predictions
         assert report.network == ("resnet8" if run.variant == "plain" else "se_resnet8")
     with pytest.raises(
-        SenetError, match=r"run holds several trainings: .* seed0-plain, seed0-se, such as run/seed0-se"
+        SenetError, match=r"run contains several trainings: .* seed0-plain, seed0-se, such as run/seed0-se"
     ):
         evaluate("run", workers=0)
 
@@ -100,7 +100,7 @@ def test_runs_that_are_not_whole(photos: Path) -> None:
     path = Path("run/checkpoint.pt")
     path.write_bytes(path.read_bytes()[:1000])
     notes = " ".join(evaluate("run", workers=0).notes)
-    assert "checkpoint.previous.pt was taken" in notes and "after epoch 1 of 2" in notes
+    assert "checkpoint.previous.pt is used instead" in notes and "epoch 1 of 2" in notes
     # As an older senet wrote both.
     found = load_checkpoint(path)
     assert found is not None
@@ -178,7 +178,7 @@ def test_a_file_that_tells_its_network(tmp_path: Path, channels: int) -> None:
 def test_a_state_dict_beside_the_networks_name(photos: Path) -> None:
     model = senet.create_model("resnet20", num_classes=6)
     torch.save(model.state_dict(), "w.pt")
-    with pytest.raises(SenetError, match=r"does not tell which network it is of.*senet evaluate"):
+    with pytest.raises(SenetError, match=r"does not say which network it belongs to.*senet evaluate"):
         evaluate("w.pt", photos)
     report = evaluate("resnet20", photos, weights="w.pt", workers=0)
     assert report.network == "resnet20" and any("names of classes" in note for note in report.notes)
@@ -318,10 +318,10 @@ def test_the_interval_is_wilsons(wrong: int, images: int) -> None:
         ("se_resnet2", {}, "no 'se_resnet2': give a run folder.*Did you mean"),
         ("se_resnet20", {}, "se_resnet20 has no trained weights"),
         ("cadene/se_resnet5", {}, "Did you mean 'cadene/se_resnet50'"),
-        ("timm:nothing", {}, "timm has no network"),
+        ("timm:nothing", {}, "timm has no classification network"),
         ("timm:resnet18", {"weights": "x.pt"}, "senet's own networks"),
         ("photos", {}, r"is a folder without checkpoint\.pt or another file of weights"),
-        ("module", {"weights": "x.pt"}, "no effect on a network that is given itself"),
+        ("module", {"weights": "x.pt"}, "no effect on a model object"),
         ("module", {"split": "val"}, "split must be one of test, train, all, not 'val'"),
         ("module", {"split": "all", "test_fraction": 0.3}, "no effect when all images"),
         (
@@ -332,10 +332,10 @@ def test_the_interval_is_wilsons(wrong: int, images: int) -> None:
         ("module", {"workers": -1}, "workers must be .*, not -1"),
         ("module", {"workers": 1000}, "workers must be .* to 256, not 1000"),
         ("module", {"device": "tpu"}, "'tpu'"),
-        ("se_resnet20", {"preprocess": Preprocess()}, "for a network that is given itself"),
+        ("se_resnet20", {"preprocess": Preprocess()}, "with a model object"),
         (nn.Linear(3, 6), {}, "cannot run in evaluation on images of 224×224"),
         (nn.Flatten(2), {}, "one tensor of scores"),
-        ("module", {"out": "file"}, "file is a file: name a folder"),
+        ("module", {"out": "file"}, "file is a file: choose a folder"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(
@@ -365,7 +365,7 @@ def test_torchvisions_own_preset() -> None:
         image = noise(400, 370)
         torch.testing.assert_close(preprocess(image)[0], preset(image), rtol=0, atol=1e-6)
         assert notes == ()
-    assert "does not tell its preprocessing" in foreign_preprocess("mine:net", nn.Identity())[1][0]
+    assert "does not define its preprocessing" in foreign_preprocess("mine:net", nn.Identity())[1][0]
 
 
 def test_16_bit_greyscale_is_scaled_alike_in_training_evaluation_and_preprocessing(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_everything_comes_back(tmp_path):
 
 
 def test_other_classes_and_channels_than_the_files(tmp_path):
-    senet.save_weights(small(num_classes=3), tmp_path / "file", classes="abc")
+    senet.save_weights(small(num_classes=3), tmp_path / "file", classes=["a", "b", "c"])
     model = senet.create_model("se_resnet8", num_classes=5, in_channels=1, weights=tmp_path / "file")
     assert model.loaded.classes is None
     assert model.loaded.new == ("fc.weight", "fc.bias")
@@ -87,7 +87,7 @@ def test_networks_without_classifier(tmp_path):
     senet.save_weights(small(num_classes=0), tmp_path / "file")
     assert senet.create_model("se_resnet8", weights=tmp_path / "file").spec.num_classes == 0
     model = senet.create_model("se_resnet8", weights=tmp_path / "file", num_classes=4)
-    assert "which has no classifier" in model.loaded.changes[0]
+    assert "because the checkpoint has no classifier" in model.loaded.changes[0]
     features = senet.create_model("se_resnet8", features_only=True)
     senet.save_weights(features, tmp_path / "features")
     back = senet.create_model("se_resnet8", weights=tmp_path / "features", features_only=True)
@@ -189,7 +189,7 @@ def test_what_cannot_be_saved(tmp_path, monkeypatch):
         senet.save_weights(torch.nn.Linear(2, 2), tmp_path / "file")
     with pytest.raises(SenetError, match="no network called 'mine'"):
         senet.save_weights(small("resnet8", name="mine"), tmp_path / "file")
-    with pytest.raises(SenetError, match="This preresnet110 is not the network that senet knows"):
+    with pytest.raises(SenetError, match="This preresnet110 differs from the network that senet knows"):
         senet.save_weights(small("resnet8", name="preresnet110"), tmp_path / "file")
     assert not list(tmp_path.iterdir())
     senet.save_weights(small(), tmp_path / "file")
@@ -227,7 +227,7 @@ def test_a_state_dict_of_ours_fits_the_se_it_was_made_with(tmp_path, se):
     assert back.loaded.changes == ()
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(back(x), model(x))
-    with pytest.raises(SenetError, match=r"that no usual setting gives: name the SEConfig .* as se\.$"):
+    with pytest.raises(SenetError, match=r"that no usual setting gives: give the SEConfig .* as se\.$"):
         senet.create_model("se_resnet8", weights=tmp_path / "file.pth")
 
 
@@ -309,6 +309,6 @@ def test_a_network_that_lacks_some_of_its_blocks_is_not_written(tmp_path):
     model = small()
     first = next(each for each in model.modules() if getattr(each, "se", None) is not None)
     first.se = first.placement = None
-    with pytest.raises(SenetError, match=r"lacks the SE blocks of layer1\.0: write all of it"):
+    with pytest.raises(SenetError, match=r"lacks the SE blocks of layer1\.0: save the whole model"):
         senet.save_weights(model, tmp_path / "file")
     assert not (tmp_path / "file").exists()
