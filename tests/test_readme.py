@@ -105,7 +105,7 @@ def test_the_insertion_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     import_torchvision()
     exec(blocks("python")[2], {})
     out = capsys.readouterr().out
-    assert "SE with reduction 16, start identity added at 16 places: " in out
+    assert "SE with reduction 16, start identity added at 16 places (+" in out
     assert "Largest change of the output for the example: 0." in out
 
 

@@ -53,7 +53,7 @@ def test_what_fits_is_built() -> None:
     share = Schema().build(Inner, {"kind": "b", "share": 1}, "file").share
     assert share == 1 and isinstance(share, float)
     assert Schema(extensible=(Outer,)).build(Outer, {**GOOD, "new": 1}, "file") == built
-    with pytest.raises(SchemaError, match=r"file\.inner\.new is unknown"):
+    with pytest.raises(SchemaError, match=r"file\.inner\.new is not known"):
         Schema(extensible=(Outer,)).build(Outer, {**GOOD, "inner": {"kind": "a", "new": 1}}, "file")
 
 

@@ -64,7 +64,7 @@ def of_training(folder: Path) -> tuple[Path, Callable[[Path], Any]]:
 
 def of_safetensors(folder: Path) -> tuple[Path, Callable[[Path], Any]]:
     path = folder / "weights.safetensors"
-    senet.save_weights(senet.create_model("se_resnet8", num_classes=2), path, classes="ab")
+    senet.save_weights(senet.create_model("se_resnet8", num_classes=2), path, classes=["a", "b"])
 
     def load(path: Path) -> Any:
         found = read_checkpoint(path)
@@ -129,7 +129,7 @@ def test_a_checkpoint_of_this_format_has_digests_and_one_of_the_former_is_read(t
     with pytest.raises(SenetError, match="is damaged"):
         load_checkpoint(path)
     torch.save([1], path)
-    with pytest.raises(SenetError, match="holds a list, which is no checkpoint"):
+    with pytest.raises(SenetError, match="contains a list, which is not a checkpoint"):
         load_checkpoint(path)
 
 

@@ -11,8 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-
-from rich.cells import cell_len
+from unicodedata import combining, east_asian_width
 
 from senet.text import counted, printable, shortened
 
@@ -138,7 +137,7 @@ def aligned(
         width: in characters; long cells lose their middle where the lines would be longer.
     """
     shown = [[printable(cell) for cell in line] for line in lines]
-    widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
+    widths = [max(map(_cells, column)) for column in zip(*shown, strict=True)]
     while width is not None and sum(widths) + len(_GAP) * (len(widths) - 1) > width:
         if max(widths) <= _NARROWEST:
             break
@@ -151,12 +150,16 @@ def aligned(
     ]
 
 
+def _cells(text: str) -> int:
+    """Return how many columns of a terminal ``text`` takes: characters of some scripts take two."""
+    return sum(0 if combining(each) else 1 + (east_asian_width(each) in "WF") for each in text)
+
+
 def _fitted(cell: str, width: int, *, right: bool) -> str:
-    length = cell_len(cell)
+    length = _cells(cell)
     if length > width:
-        # Characters of some scripts are two columns wide.
         cell = shortened(cell, max(_NARROWEST, width * len(cell) // length))
-    space = " " * (width - cell_len(cell))
+    space = " " * (width - _cells(cell))
     return space + cell if right else cell + space
 
 

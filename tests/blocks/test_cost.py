@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_refused():
         cost_of(nn.Conv2d(3, 8, 3), (4, 6, 6))
     with pytest.raises(SenetError, match="takes 3 channels, not 4"):
         cost_of(nn.Linear(3, 8), (4,))
-    with pytest.raises(UnknownLayerError, match="no rule for the cost of a Bilinear"):
+    with pytest.raises(UnknownLayerError, match="no cost rule for a Bilinear"):
         cost_of(nn.Bilinear(1, 1, 1), (3, 6, 6))
     with pytest.raises(UnknownLayerError, match="the setting 'same'"):
         cost_of(nn.Conv2d(3, 8, 3, padding="same"), (3, 6, 6))

@@ -51,7 +51,7 @@ def test_the_hidden_width_is_that_of_the_block(kind):
 @pytest.mark.parametrize("kind", HIDDEN)
 def test_a_reduction_larger_than_the_channels_is_refused(kind):
     for build in (lambda: make_block(kind, 8), lambda: hidden_width(kind, 8, 16)):
-        with pytest.raises(SenetError, match="reduction 16 is larger than the 8 channels"):
+        with pytest.raises(SenetError, match="reduction must be at most the number of channels, 8, not 16"):
             build()
 
 

@@ -223,12 +223,12 @@ def test_a_wrong_shape_is_refused(shape):
 
 
 def test_maps_without_pixels_are_refused():
-    with pytest.raises(SenetError, match="maps without pixels"):
+    with pytest.raises(SenetError, match="maps with at least one pixel"):
         SqueezeExcitation(32)(torch.randn(2, 32, 0, 5))
 
 
 def test_too_few_channels_are_refused():
-    with pytest.raises(SenetError, match="reduction 16 is larger than the 8 channels"):
+    with pytest.raises(SenetError, match="reduction must be at most the number of channels, 8, not 16"):
         SqueezeExcitation(8)
 
 
@@ -316,9 +316,11 @@ def test_only_one_class_squeezes_and_excites():
     for path in sorted(Path(senet.__file__).parent.rglob("*.py")):
         for name in classes_that_squeeze_and_excite(path.read_text(encoding="utf-8")):
             found[name] = path.parent.name
-    # The relatives weigh maps by other equations; scSE, which has this one in it, has this class in it.
+    # The compiler runs the layers of any block. The relatives weigh maps by other equations; scSE, which has
+    # this one in it, has this class in it.
     assert found == {
         "SqueezeExcitation": "blocks",
+        "FusedEpilogue": "compiler",
         "EffectiveSE": "relatives",
         "EfficientChannelAttention": "relatives",
         "GatherExcite": "relatives",

@@ -307,13 +307,13 @@ def test_what_no_kernel_computes_runs_layer_by_layer_and_says_why():
     assert reason_of(y, bn, hooked(relu)) == "ReLU has a hook"
     assert reason_of(y, bn, relu, se=hooked(se)) == "SE has a hook"
     assert reason_of(y, bn, nn.ReLU6()) == "ReLU6 is not a ReLU"
-    assert reason_of(y, nn.InstanceNorm2d(8)) == "InstanceNorm2d is no BatchNorm of PyTorch's"
+    assert reason_of(y, nn.InstanceNorm2d(8)) == "InstanceNorm2d is not PyTorch's BatchNorm"
     assert reason_of(y, bn, se=own) == "the gate or the activation was replaced"
     assert reason_of(y, bn, se=replaced) == "Sequential in SE is not a Linear"
     assert reason_of(y, bn, se=SqueezeExcitation(8, 2, squeeze="max")) == "squeeze max"
     assert reason_of(y, bn, se=SqueezeExcitation(8, 2, squeeze="none")) == "squeeze none"
-    assert reason_of(y, bn, shortcut=x[:1]) == "the shortcut has another shape, type or device"
-    assert reason_of(y, bn, shortcut=x.double()) == "the shortcut has another shape, type or device"
+    assert reason_of(y, bn, shortcut=x[:1]) == "the shortcut has a different shape, type or device"
+    assert reason_of(y, bn, shortcut=x.double()) == "the shortcut has a different shape, type or device"
     assert reason_of(y.bfloat16(), nn.BatchNorm2d(8).bfloat16()) == "no kernels for bfloat16 on cpu"
     assert reason_of(y, bn, relu, se=SqueezeExcitation(8, 2, gate="tanh"), relu_first=True).startswith(
         "the tanh gate"
@@ -390,6 +390,6 @@ def test_parameters_that_no_kernel_can_read_are_left_to_the_layers(inference):
         for away in ({"bn": copy.deepcopy(bn).to("meta")}, {"se": copy.deepcopy(se).to("meta")}):
             with recording() as ran, pytest.raises(RuntimeError):
                 tail(y, **away)
-            assert ran[0].choice.reason == "a parameter is on meta, the maps are on cpu"
+            assert ran[0].choice.reason == "a parameter is on meta but the input is on cpu"
         bn.running_var = bn.running_var.as_subclass(Own)
         assert reason_of(y, bn, relu) == "a parameter is a Own"

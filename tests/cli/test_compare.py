@@ -98,9 +98,9 @@ def test_more_epochs_extend_a_training(capsys: pytest.CaptureFixture[str]) -> No
         ),
         (
             ["--epochs", "3", "--momentum", "0.8", *warm],
-            "holds another training (recipe.epochs is 2 there and",
+            "contains another training (recipe.epochs is 2 there and",
         ),
-        (["--epochs", "3", "--seed", "1", *warm], "holds another training (seed is 0 there and 1 here"),
+        (["--epochs", "3", "--seed", "1", *warm], "contains another training (seed is 0 there and 1 here"),
     ):
         assert main([*words, "x", *refused]) == EXIT_BAD_INPUT
         assert said in capsys.readouterr().err

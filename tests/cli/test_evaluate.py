@@ -53,9 +53,9 @@ def test_all_classes(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("w.safetensors photos --data photos", "named twice"),
+        ("w.safetensors photos --data photos", "given twice"),
         ("w.safetensors photos --crops 3", "crops must be one of 1, 5, 10, not 3"),
-        ("w.safetensors photos --fuse", "no effect on one image size"),
+        ("w.safetensors photos --fuse", "no effect with a single image size"),
         ("w.safetensors photos --split val", "'val' is not one of test, train, all"),
         ("w.safetensors nowhere", "nowhere"),
         ("w.safetensors", "a class 'T-shirt/top'"),
@@ -75,7 +75,7 @@ def test_a_recipe_and_weights_from_the_command_line(capsys: pytest.CaptureFixtur
     )
     assert main(words.split()) == 0
     out = capsys.readouterr().out
-    assert "w.safetensors" in out and "new: " in out and "warmup_epochs 1 became 0.2" in out
+    assert "w.safetensors" in out and "new: " in out and "warmup_epochs changes from 1 to 0.2" in out
     assert main(["evaluate", "run", "--workers", "0"]) == 0
     error = re.search(r"top-1 (\d+\.\d\d) %", out)
     assert error and f"{error[1]} % (" in capsys.readouterr().out

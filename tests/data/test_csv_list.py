@@ -121,8 +121,11 @@ def test_a_missing_file_is_an_unreadable_image(tmp_path: Path) -> None:
         ('path,label\n0.png,"x\n', r"Line 2 of .* .*not valid CSV \(unexpected end"),
         (f"path,label\n0.png,{'x' * 200_000}\n", r"Line 2 of .*valid CSV \(field larger than field limit"),
         ("path,label\n0.png,x\n1.png,x\n", "only the class 'x'"),
-        ("path,label\n0.png,x\0\n", "Line 2 of .* contains a NUL character, so"),
-        ("path,label\nhttps://a.org/0.png,x\n", r"Line 2 of .*URL https://a\.org/0\.png, but only local"),
+        ("path,label\n0.png,x\0\n", "Line 2 of .* contains a NUL character:"),
+        (
+            "path,label\nhttps://a.org/0.png,x\n",
+            r"Line 2 of .*URL https://a\.org/0\.png, but must list local",
+        ),
         (
             "path,label\nx.png,x\ny.png,y\n",
             r"None of the 2 files .* x.png \(line 2\) was looked for in .* and in",

@@ -135,11 +135,11 @@ def test_jobs_are_extended_and_no_mixture_is_compared(photos: Path, tmp_path: Pa
     assert collect([mine, yours], out=both)[0].looks == (1,)
     assert long("1/2", out=mine).left == (("seed0-se", "no checkpoint yet"),)
     for folders in ([mine, yours], [yours, mine]):
-        with pytest.raises(SenetError, match=r"^1 of 2 trainings are not finished: seed0-se \(in epoch 2 in"):
+        with pytest.raises(SenetError, match=r"^1 of 2 trainings is not finished: seed0-se \(in epoch 2 in"):
             collect(folders, out=both)
     # In a folder that is shared, what is not extended yet is left.
     assert long("1/2", out=both).left == (("seed0-se", "in epoch 2"),)
-    with pytest.raises(SenetError, match=r"^1 of 2 trainings are not finished: seed0-se \(in epoch 2 in"):
+    with pytest.raises(SenetError, match=r"^1 of 2 trainings is not finished: seed0-se \(in epoch 2 in"):
         collect(both)
     long("2/2", out=yours)
     extended, whole = (
@@ -167,7 +167,7 @@ def test_missing_trainings_are_named_with_what_trains_them(photos: Path, tmp_pat
     assert str(refused.value) == (
         "3 of 4 trainings are not finished: seed0-se (no checkpoint yet), seed1-plain (no checkpoint yet) "
         f"and seed1-se (in epoch 2 in {out}). The command 'senet compare photos --out x' trains them in "
-        f"{out}, or 'senet compare photos --out x --job K/4' trains one of them, with 2, 3 and 4 as K."
+        f"{out}, or 'senet compare photos --out x --job K/4' trains one of them, with K = 2, 3 and 4."
     )
     assert job("4/4", photos, out=out).trained == ("seed1-se",)
     assert numbers(compare(photos, out=out)[0])["seeds"] == (0, 1)
@@ -182,7 +182,7 @@ def test_different_comparisons_are_refused_by_what_differs(
     ):
         collect([halves[0], other.folder], out=tmp_path / "out")
     for change, sentence in (
-        (lambda s: s["identity"].update(images="other"), "images is other in"),
+        (lambda s: s["identity"].update(images="other"), "the images differ"),
         (lambda s: s["identity"]["se"].update(reduction=4), r"se\.reduction is 4 in"),
         (lambda s: s["identity"].update(model="resnet20"), "model is resnet20 in"),
     ):
@@ -201,7 +201,9 @@ def test_a_training_of_another_comparison_among_them_is_refused(copies: tuple[Pa
     found[0]["identity"]["recipe"]["epochs"] = 7
     found[0]["identity"]["checksum"] = "other"
     save_checkpoint(path, found[0])
-    with pytest.raises(SenetError, match=r"seed0-se is not of the comparison.*recipe\.epochs is 7 there"):
+    with pytest.raises(
+        SenetError, match=r"seed0-se does not belong to the comparison.*recipe\.epochs is 7 there"
+    ):
         collect(copies)
 
 
@@ -232,7 +234,7 @@ def test_images_elsewhere_are_named_and_other_images_refused(
     ):
         collect(copies, out=tmp_path / "out")
     other = small_photos(tmp_path / "other", count=57)
-    with pytest.raises(SenetError, match="not those that were trained on"):
+    with pytest.raises(SenetError, match="not those of the trainings"):
         collect(copies, data=other, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     comparison, _ = collect(copies, data=photos, out=tmp_path / "out")
@@ -249,10 +251,10 @@ def test_images_overwritten_under_the_same_names_are_other_images(
             turned = picture.rotate(180)
         turned.save(path)
     with pytest.raises(
-        SenetError, match=r"images are not those that the folder .* was started with: their content"
+        SenetError, match=r"images are not those that the training in .* started with: their content"
     ):
         job("2/2", changed, out=copies[0])
-    with pytest.raises(SenetError, match="not those that were trained on: their content"):
+    with pytest.raises(SenetError, match="not those of the trainings: their content"):
         collect(copies, data=changed, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -109,7 +109,7 @@ def test_runs_that_are_not_whole(photos: Path) -> None:
     settings = json.loads(Path("run/settings.json").read_text())
     del settings["images"]
     Path("run/settings.json").write_text(json.dumps(settings))
-    with pytest.raises(SenetError, match=r"does not tell its classes, mean and std.*once more"):
+    with pytest.raises(SenetError, match=r"lacks classes, mean and std, .*run its command again"):
         evaluate("run", workers=0)
     # Which the same command does, without training anything again.
     train_one(photos, model="resnet8", recipe=RECIPE, out="run", workers=0)
@@ -181,7 +181,7 @@ def test_a_state_dict_beside_the_networks_name(photos: Path) -> None:
     with pytest.raises(SenetError, match=r"does not say which network it belongs to.*senet evaluate"):
         evaluate("w.pt", photos)
     report = evaluate("resnet20", photos, weights="w.pt", workers=0)
-    assert report.network == "resnet20" and any("names of classes" in note for note in report.notes)
+    assert report.network == "resnet20" and any("no class names" in note for note in report.notes)
     torch.save({key: each for key, each in model.state_dict().items() if "fc." not in key}, "no.pt")
     with pytest.raises(SenetError, match=r"nothing for fc\.weight|has no classifier"):
         evaluate("resnet20", photos, weights="no.pt")

@@ -50,7 +50,7 @@ def test_a_thousand_other_names_are_taken_with_a_warning() -> None:
     outputs, names, (note,) = match_classes(data, 1000, None, WORDNET_ORDER)
     assert outputs.tolist() == list(range(1000)) and names == data
     assert "WordNet" in note and "tench" in note and "n01440764" in note
-    assert "names of classes" in match_classes(("a", "b"), 2, None, None)[2][0]
+    assert "no class names" in match_classes(("a", "b"), 2, None, None)[2][0]
 
 
 @pytest.mark.parametrize("count", [2, 1001])

@@ -133,7 +133,7 @@ def test_other_channels_and_prefixes() -> None:
     [
         (
             lambda state: state.pop("unit.conv.weight"),
-            "are not of start_nets:net: they lack unit.conv.weight",
+            "do not belong to start_nets:net: they lack unit.conv.weight",
         ),
         (
             lambda state: state.update({"unit.conv.weight": torch.zeros(8, 16, 3, 3)}),
@@ -163,7 +163,7 @@ def test_what_insert_writes_is_taken() -> None:
     plain, twin = start.networks(0)
     assert {key for key in twin.state_dict() if ".se." in key} and "without their SE blocks" in start.facts()
     assert not [key for key in plain.state_dict() if ".se." in key]
-    with pytest.raises(SenetError, match="SE blocks of its own"):
+    with pytest.raises(SenetError, match="already has SE blocks"):
         opened("se.safetensors", reduction=8)
     assert main([*insert[:3], "--kind", "eca", *insert[5:]]) == 0
     with pytest.raises(SenetError, match="kind 'eca'"):

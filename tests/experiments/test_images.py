@@ -107,7 +107,7 @@ def test_groups_are_part_of_the_fingerprint() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"recipe": Recipe(batch_size=9973, accumulate=9973)}, "cannot be cut into 9973 equal parts"),
+        ({"recipe": Recipe(batch_size=9973, accumulate=9973)}, "cannot be divided into 9973 equal parts"),
         ({"execution": Execution(shard=True)}, "shard has no effect .*: leave it out"),
     ],
 )

@@ -234,8 +234,8 @@ def test_impossible_numbers_are_refused_before_a_folder_is_made(
 ) -> None:
     for number, sentence in (
         (0, "parallel must be from 1 .*, not 0"),
-        (-2, "parallel is -2"),
-        (5, "only 4 trainings"),
+        (-2, "parallel must be from 1"),
+        (5, "parallel must be at most the number of trainings, 4"),
     ):
         with pytest.raises(SenetError, match=sentence):
             compare(photos, seeds=2, out=tmp_path / "x", parallel=number)

@@ -251,7 +251,7 @@ def test_a_block_that_cannot_be_folded_is_measured_all_the_same():
     model.idle = SqueezeExcitation(4, 1)
     report = prune(model, budget=1)
     rows = {row.block: row for row in report.rows}
-    assert rows["still"].reason == "it weighs the output of silu, into which no weights can be folded"
+    assert rows["still"].reason == "it multiplies the output of silu, into which no weights can be folded"
     assert rows["still"].loss_change == 0
     assert rows["idle"].reason == "it did not run"
     assert math.isnan(rows["idle"].mean_gate)

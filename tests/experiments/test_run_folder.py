@@ -88,7 +88,7 @@ def test_settings_of_an_extension_that_was_never_begun_are_no_obstacle() -> None
         small_train(Path("x") / training, recipes[epochs], identity=identity)
 
     claim_folder(Path("x"), "", identities[3], "")
-    with pytest.raises(SenetError, match="x is one of 3 epochs and cannot be cut to 2 epochs"):
+    with pytest.raises(SenetError, match="x has 3 epochs and cannot be shortened to 2 epochs"):
         claim_folder(Path("x"), "", identities[2], "")
     begin("seed0-se", 1)
     begin("seed1-se", 1)
@@ -97,10 +97,10 @@ def test_settings_of_an_extension_that_was_never_begun_are_no_obstacle() -> None
     claim_folder(Path("x"), "", identities[1], "")
     begin("seed0-se", 2)
     claim_folder(Path("x"), "", identities[3], "")
-    with pytest.raises(SenetError, match="x is one of 2 epochs and cannot be cut to 1 epoch:"):
+    with pytest.raises(SenetError, match="x has 2 epochs and cannot be shortened to 1 epoch:"):
         claim_folder(Path("x"), "", identities[1], "")
     begin("seed0-plain", 3)
-    with pytest.raises(SenetError, match="x is one of 3 epochs and cannot be cut to 2 epochs"):
+    with pytest.raises(SenetError, match="x has 3 epochs and cannot be shortened to 2 epochs"):
         claim_folder(Path("x"), "", identities[2], "")
 
 
@@ -178,7 +178,7 @@ def test_an_identity_comes_back_from_json_and_another_version_is_a_sentence() ->
             r"identity\.recipe\.dreams is not known to this version of senet",
         ),
         ({"recipe": {**asdict(recipe), "epochs": 0}}, "epochs must be .*, not 0"),
-        ({"se": {**asdict(se), "gate": "swish"}}, r"identity\.se\.gate is 'swish'"),
+        ({"se": {**asdict(se), "gate": "swish"}}, r"identity\.se\.gate must be .*'swish'"),
         ({"model": 3}, r"identity\.model must be text, not 3"),
     ):
         with pytest.raises(SenetError, match=rf"^x cannot be used \(.*{said}.*: use the senet"):

@@ -67,7 +67,7 @@ def test_a_loss_that_is_not_finite_is_refused(at):
         # Four batches in each pass.
         return functional.cross_entropy(scores, labels) * (math.nan if len(calls) > 4 * at else 1)
 
-    with pytest.raises(SenetError, match="This Sequential has a loss of nan, with which nothing"):
+    with pytest.raises(SenetError, match="This Sequential has a loss of nan, so it cannot"):
         prune(model, loss=loss)
     assert same_state(model, planted())
 

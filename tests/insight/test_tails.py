@@ -57,7 +57,7 @@ def test_sites_of_other_networks(model: str, size: int, steps: str, plain: str) 
 def test_images_that_a_network_cannot_train_on_are_refused() -> None:
     with pytest.raises(SenetError, match="too small for resnet50b"):
         se_sites("se_resnet50b", 2, 0)
-    with pytest.raises(SenetError, match=r"resnet8 cannot be trained on 1 images of 4×4 pixels"):
+    with pytest.raises(SenetError, match=r"resnet8 cannot be trained on 1 image of 4×4 pixels"):
         se_sites("se_resnet8", 1, 4)
 
 

@@ -80,7 +80,7 @@ def test_small_maps_are_left_to_the_layers():
     with kernels("auto"):
         small = explain_kernels(model, x)
         large = explain_kernels(model, torch.randn(8, 3, 32, 32))
-    few = "few values: the layers are as fast"
+    few = "too few values: the layers are as fast"
     assert {row.reason for row in small.rows} == {"", few}
     # Without gradients 32 x 16 x 16 values are just enough for SE, and 8 x 16 x 32 x 32 without.
     assert [row.backend for row in small.rows if "se" in row.steps] == ["numba", "numba", "reference"]
@@ -95,7 +95,7 @@ def test_small_maps_are_left_to_the_layers():
 
 
 def test_unknown_kernels_are_refused():
-    sentence = r"The kernels 'referenc' are not known: .* Did you mean 'reference'"
+    sentence = r"The kernels must be one of .*, not 'referenc'.* Did you mean 'reference'"
     with pytest.raises(SenetError, match=sentence), kernels("referenc"):
         pass
 
@@ -110,7 +110,7 @@ def test_a_backend_that_cannot_be_imported_is_named(monkeypatch):
     report = explain_kernels(model, torch.randn(2, 3, 32, 32))
     assert set(report.backends) == {"reference"}
     assert report.rows[0].reason == (
-        "numba cannot be imported (Numba needs NumPy 2.3 or less): pip install numba"
+        "numba cannot be imported (Numba needs NumPy 2.3 or less): run pip install numba"
     )
 
 

@@ -89,7 +89,7 @@ def test_torchvision_takes_three_channels() -> None:
         (ModuleNotFoundError("No module named 'yaml'", name="yaml"), "timm cannot be imported .*'yaml'"),
         (
             RuntimeError("operator torchvision::nms does not exist"),
-            "timm cannot be imported .*nms does not exist.*for this torch",
+            "timm cannot be imported .*nms does not exist.*install the version th",
         ),
     ],
 )

@@ -279,12 +279,12 @@ def test_the_smallest_image_is_one_pixel():
         ("mobilenet", {"placement": "pre"}, "SE placement in .* must be one of standard, conv3x3, not 'pre'"),
         ("mobilenet", {"units": "stride1"}, "SE units in .* must be one of standard, not 'stride1'"),
         ("mobilenet", {"stages": (6,)}, "SE stages of mobilenet must be among 1, 2, 3, 4, 5, not 6"),
-        ("mobilenet", {"reduction": 65}, "SE at stage1.0 of mobilenet: .* 64 channels"),
+        ("mobilenet", {"reduction": 65}, "SE at stage1.0 of mobilenet: .* channels, 64, not 65"),
         ("shufflenet_g3", {"placement": "branches"}, "SE placement in .* must be one of .*, not 'branches'"),
         ("shufflenet_g3", {"units": "last"}, "SE units in .* must be one of standard, stride1, not 'last'"),
         ("shufflenet_g3", {"stages": (5,)}, "SE stages of .* must be among 2, 3, 4, not 5"),
-        ("shufflenet_g3", {"reduction": 230}, "SE at stage2.0 of shufflenet_g3: .* 216 channels"),
-        ("shufflenet_g3", {"reduction": 25, "placement": "identity"}, "stage2.0 of .* 24 channels"),
+        ("shufflenet_g3", {"reduction": 230}, "SE at stage2.0 of shufflenet_g3: .* channels, 216, not 230"),
+        ("shufflenet_g3", {"reduction": 25, "placement": "identity"}, "stage2.0 of .* channels, 24, not 25"),
     ],
 )
 def test_an_se_it_cannot_have_is_refused(name, se, words):

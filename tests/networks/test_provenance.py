@@ -178,7 +178,8 @@ def test_a_comparisons_folder_says_what_is_in_it(tmp_path: Path) -> None:
         assert numbers(model)[2] == numbers(folder / run.folder)[2] == run.predictions
     for call in (lambda: senet.evaluate("run"), lambda: senet.create_model("resnet8", weights="run")):
         with pytest.raises(
-            SenetError, match=r"run contains several trainings: .* seed0-plain, seed0-se, such as run/seed0-se"
+            SenetError,
+            match=r"run contains several trainings: .* seed0-plain, seed0-se, such as run/seed0-se",
         ):
             call()
 

@@ -196,13 +196,13 @@ def test_stages_are_numbered_as_in_the_paper(name):
 @pytest.mark.parametrize(
     ("name", "choices", "words"),
     [
-        (NAMES[0], {"se": SEConfig(reduction=97)}, "layer1.0 of shakeshake26_2x96d: .* 97 .* 96 channels"),
+        (NAMES[0], {"se": SEConfig(reduction=97)}, "layer1.0 of shakeshake26_2x96d: .* channels, 96, not 97"),
         (NAMES[0], {"se": SEConfig(stages=(1,))}, r"among 2, 3, 4, not 1\."),
         (NAMES[1], {"se": SEConfig(units="all")}, r"SE units in shakeeven29_2x4x64d .*standard, not 'all'\."),
         (
             NAMES[1],
             {"se": SEConfig(reduction=300, placement="branches")},
-            "layer1.0 of shakeeven29_2x4x64d: .* 256 channels",
+            "layer1.0 of shakeeven29_2x4x64d: .* channels, 256, not 300",
         ),
         (
             "resnet110",

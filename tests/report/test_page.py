@@ -309,5 +309,5 @@ def test_the_room_needs_no_torch():
         name for name in re.findall(r"'(senet\.[\w.]+)'", done.stdout) if not name.startswith("senet.report")
     }
     results = {f"senet.insight.{name}" for name in ("results", "results_rows", "results_timing")}
-    foundations = {f"senet.{name}" for name in ("errors", "files", "schema", "shown", "text")}
+    foundations = {f"senet.{name}" for name in ("checks", "errors", "files", "schema", "shown", "text")}
     assert loaded == {"senet.insight", *foundations, *results}

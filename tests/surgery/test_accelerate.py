@@ -328,7 +328,7 @@ def test_the_report_reads_well() -> None:
     assert lines[1].split() == ["(the", "model)", "bn1,", "act1", "bn", "relu", "taken"]
     assert "layer1.0             bn2, se        bn se add       taken" in lines
     assert "layer1.0.downsample  1              bn              left   nothing to fuse after it" in lines
-    assert lines[-2] == "ResNet: 5 places taken: 3 × bn relu, 1 × bn se add, 1 × bn se add relu"
+    assert lines[-2] == "ResNet: 5 places fused: 3 × bn relu, 1 × bn se add, 1 × bn se add relu"
     assert lines[-1] == "1 left: 1 × nothing to fuse after it"
     assert sorted(report.rows)[0].block == ""
     assert sorted(report.rows)[-1].block == "layer1.1"

@@ -267,8 +267,8 @@ def test_the_report_prints_and_sorts() -> None:
     ]
     assert lines[1].split() == ["1", "basic", "after", "bn2", "2", "16", "4", "148", "128"]
     assert lines[-1] == (
-        "Sequential: SE with reduction 4, start identity added at 3 places: 1,252 parameters and 1,152 "
-        "multiply-adds per image more."
+        "Sequential: SE with reduction 4, start identity added at 3 places (+1,252 parameters and "
+        "1,152 multiply-adds per image)."
     )
     assert sorted(report.sites, key=lambda site: -site.channels)[0].channels == 32
     assert sorted(report.sites) == list(report.sites)
@@ -283,6 +283,6 @@ def test_cost_and_files_of_senets_own_networks(name: str, tmp_path: Path) -> Non
     assert told.parameters - plain.parameters == report.parameters
     assert told.multiply_adds - plain.multiply_adds == report.multiply_adds
     assert told == senet.cost(nn.Sequential(model), (3, 32, 32)), "what runs, counted by watching it"
-    with pytest.raises(SenetError, match="got SE from"):
+    with pytest.raises(SenetError, match=r"inserted into this network with senet\.squeeze_excite"):
         senet.save_weights(model, tmp_path / "x.safetensors")
     assert not any(tmp_path.iterdir())

@@ -172,14 +172,14 @@ def test_every_branch_ends_in_se(
 def test_maps_that_are_rearranged_and_back_are_the_branch() -> None:
     report = senet.squeeze_excite(Net(Rearranges(), Block()), example_input=X)
     assert [site.host for site in report.sites] == ["blocks.0.b2", "blocks.1.b2"]
-    with pytest.raises(SenetError, match="comes from the function transpose"):
+    with pytest.raises(SenetError, match="come from the function transpose"):
         senet.squeeze_excite(Net(Turns()), example_input=X)
 
 
 @pytest.mark.parametrize("example", [None, X], ids=["without example", "with example"])
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [(Stacks, "meet in stack, which is no sum"), (InNumpy, "past PyTorch's own functions")],
+    [(Stacks, "meet in stack, which is not a known sum"), (InNumpy, "outside PyTorch's own functions")],
 )
 def test_what_is_not_understood_is_no_plain_network(
     kind: type[Block], message: str, example: Tensor | None

@@ -249,7 +249,7 @@ def test_load_weights_refuses_options_that_only_building_can_change(resnet18):
 
 def test_what_is_no_network_with_memory_is_refused(resnet18):
     theirs, path = resnet18
-    with pytest.raises(SenetError, match=r"takes a network of senet\.create_model, not a ResNet"):
+    with pytest.raises(SenetError, match=r"needs a network of senet\.create_model, not a ResNet"):
         senet.load_weights(theirs, path)
     with torch.device("meta"):
         hollow = senet.create_model("resnet18")

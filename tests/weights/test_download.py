@@ -84,7 +84,7 @@ def test_a_connection_that_breaks_leaves_nothing(server, tmp_path):
     content = b"weights" * 1000
     name = named(content)
     server.files[f"/{name}"], server.missing = content[:-5], 5
-    with pytest.raises(SenetError, match=r"try again, or fetch http://.* elsewhere and give its path"):
+    with pytest.raises(SenetError, match=r"try again, or download http://.* elsewhere and give its path"):
         download(f"{server.url}/{name}")
     assert kept(tmp_path) == []
 
@@ -95,7 +95,7 @@ def test_a_file_without_a_hash_may_have_any(server):
 
 
 def test_a_file_that_is_not_there(server, tmp_path):
-    with pytest.raises(SenetError, match=r"net-01234567\.pth could not be fetched from 127.0.0.1 \(.*404"):
+    with pytest.raises(SenetError, match=r"net-01234567\.pth could not be downloaded from 127.0.0.1 \(.*404"):
         download(f"{server.url}/net-01234567.pth")
     assert kept(tmp_path) == []
 
@@ -138,7 +138,7 @@ def test_a_proxy_may_answer_where_the_server_does_not(server, monkeypatch):
 
 def test_a_folder_that_cannot_be_written(server, tmp_path):
     (tmp_path / "hub").write_text("a file in place of the folder")
-    with pytest.raises(SenetError, match="could not be fetched from"):
+    with pytest.raises(SenetError, match="could not be downloaded from"):
         download(f"{server.url}/net-01234567.pth")
 
 

@@ -154,7 +154,7 @@ def test_timms_config_tells_the_preprocessing(hub):
     assert created(name="resnet18").preprocess.labels is None
     (hub.cache / "config.json").write_text(json.dumps({**CONFIG, "architecture": "resnetblur18"}))
     with pytest.raises(
-        SenetError, match="is of timm's resnetblur18, which has the tensors of resnet18 but blurs"
+        SenetError, match="belongs to timm's resnetblur18, which has the tensors of resnet18 but blurs"
     ):
         created(name="resnet18")
 
@@ -202,7 +202,7 @@ def test_without_a_network_an_earlier_download_is_used(hub, small, listening):
 def test_a_hub_out_of_reach(hub, listening):
     listening.close()  # nobody answers there any more
     with pytest.raises(
-        SenetError, match="'owner/net' is no file here, and the Hugging Face Hub cannot be re"
+        SenetError, match="'owner/net' is not a file on this machine, and the Hugging Face Hub cannot be re"
     ):
         created()
 

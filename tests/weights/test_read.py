@@ -94,7 +94,7 @@ def test_nothing_is_executed(tmp_path, new, wrapper):
         senet.create_model("resnet18", weights=path)
     assert not proof.exists()
     path.write_bytes(pickle.dumps(Evil(f"touch {proof}")))
-    with pytest.raises(SenetError, match="is not a checkpoint, or damaged: give a safetensors"):
+    with pytest.raises(SenetError, match="is not a checkpoint, or is damaged: give a safetensors"):
         senet.create_model("resnet18", weights=path)
     assert not proof.exists()
 
@@ -152,7 +152,7 @@ def test_files_that_are_cut_short_or_changed(tmp_path, kind):
         with pytest.raises(SenetError, match=re.escape(str(path))) as caught:
             read_checkpoint(path)
     sizes = {"zip": f"after {length:,} bytes", "safetensors": f"({length:,} bytes of {len(whole):,})"}
-    assert sizes.get(kind, "is not a checkpoint, or is damaged:") in str(caught.value)
+    assert sizes.get(kind, "is not a checkpoint, or is damaged (") in str(caught.value)
     if kind == "zip":
         changed = bytearray(whole)
         changed[whole.index(STATE["conv1.weight"].numpy().tobytes())] ^= 1
@@ -164,11 +164,11 @@ def test_files_that_are_cut_short_or_changed(tmp_path, kind):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ([1, 2, 3], "it holds a list and no tensors"),
-        ({"epoch": 3, "accuracy": 0.5}, "it holds the keys 'epoch', 'accuracy' and no tensors"),
-        ({}, "no tensors"),
-        (torch.ones(3), "it holds a Tensor and no tensors by name"),
-        ({"model": {}}, "'model' and no tensors"),
+        ([1, 2, 3], "it contains a list but no named tensors"),
+        ({"epoch": 3, "accuracy": 0.5}, "it contains the keys 'epoch', 'accuracy' but no named tensors"),
+        ({}, "no named tensors"),
+        (torch.ones(3), "it contains a Tensor but no named tensors"),
+        ({"model": {}}, "'model' but no named tensors"),
     ],
 )
 def test_pickles_without_tensors_by_name(tmp_path, value, said):
@@ -194,7 +194,7 @@ def test_a_file_saved_on_a_gpu_needs_none(tmp_path):
 def test_another_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "file.pth", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    with pytest.raises(SenetError, match="is not a checkpoint, or is damaged:"):
+    with pytest.raises(SenetError, match=r"is not a checkpoint, or is damaged \(.*in a subdirectory"):
         read_checkpoint(tmp_path / "file.pth")
 
 

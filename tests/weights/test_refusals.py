@@ -145,7 +145,7 @@ def test_timms_legacy_basic_units_are_no_senet_networks(reference, asked):
             "seresnet50",
             "/some/where/seresnet50-0560-f1b84c8d.pth",
             "se_resnet50b",
-            r"seresnet50, which is se_resnet50 here and not se_resnet50b: create 'se_resnet50' instead",
+            r"seresnet50, which is se_resnet50 here, not se_resnet50b: create 'se_resnet50' instead",
         ),
         ("pytorchcv", "seresnet50b", "seresnet50b-0539-25c1b0da.pth", "se_resnet50", "create 'se_resnet50b'"),
         (
@@ -153,7 +153,7 @@ def test_timms_legacy_basic_units_are_no_senet_networks(reference, asked):
             "resnet50",
             "resnet50-0604-728800bf.pth",
             "se_resnet50b",
-            "resnet50, which is resnet50 here and not se_resnet50b: create 'se_resnet50' instead",
+            "resnet50, which is resnet50 here, not se_resnet50b: create 'se_resnet50' instead",
         ),
         ("torchvision", "resnet18", "resnet34-b627a593.pth", "resnet18", "torchvision's resnet34"),
         ("timm", "resnet50", "resnetblur50-84f4748f.pth", "resnet50b", "of resnet50b but blurs"),
@@ -193,7 +193,7 @@ def test_other_file_names_mean_nothing(source):
 
 def test_the_architecture_a_repository_tells_is_believed():
     given = checkpoint("timm", "resnet50", package="timm", architecture="resnetaa50")
-    refused(given, "resnet50b", "is of timm's resnetaa50, which has the tensors of resnet50b but blurs")
+    refused(given, "resnet50b", "belongs to timm's resnetaa50, which has the tensors of resnet50b but blurs")
     given = checkpoint("timm", "resnet50", package="timm", architecture="resnet50")
     assert fit_or_refuse(given, network_spec("resnet50b")).package == "timm"
 
@@ -254,7 +254,7 @@ def test_networks_that_nobody_here_has():
     with torch.device("meta"):
         state = pytorchcv_model("resnet10").state_dict()
     given = Checkpoint(state=state, source="file.pth")
-    refused(given, "resnet18", "does not fit resnet18: it lacks .*: take a complete file of this network, or")
+    refused(given, "resnet18", "does not fit resnet18: it lacks .*: use a complete file of this network, or")
 
 
 def test_identity_needs_a_gate_that_can_be_one():

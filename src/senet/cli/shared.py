@@ -125,7 +125,9 @@ def data_of(arguments: argparse.Namespace) -> str | None:
     by_position: str | None = arguments.data
     by_name: str | None = arguments.data_option
     if by_position is not None and by_name is not None:
-        raise SenetError("--input-size")
+        raise SenetError(
+            f"The images are given twice, as {by_position!r} and --data {by_name!r}: leave one of them out."
+        )
     return by_name if by_position is None else by_position
 
 
