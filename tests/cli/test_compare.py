@@ -112,9 +112,7 @@ def test_more_epochs_extend_a_training(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out.count("Extending x, which ended after 2 epochs.") == 1
     assert differences(Path("whole"), Path("x")) == []
     assert main([*words, "x", "--epochs", "2", *warm]) == EXIT_BAD_INPUT
-    said = (
-        "The training in x is one of 3 epochs and cannot be cut to 2 epochs: give --epochs 3 or more, or name"
-    )
+    said = "The training in x has 3 epochs and cannot be shortened to 2 epochs: give --epochs 3"
     assert said in capsys.readouterr().err
 
 
