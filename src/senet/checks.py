@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
-from senet.errors import SenetError
+from senet.errors import SenetError, nearest
 from senet.schema import shown
 
 LARGEST_NUMBER = 2**24
@@ -74,6 +75,36 @@ def finite_numbers(name: str, values: Any) -> tuple[float, ...]:
     except TypeError as error:
         raise SenetError(f"{name} must be a list of numbers, not {shown(values)}.") from error
     return tuple(finite_number(f"Each number in {name}", each) for each in given)
+
+
+def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
+    """Return ``value``, called ``name``, as it is.
+
+    Raises:
+        SenetError: it is none of the texts that are ``allowed``; the sentence says which come close.
+    """
+    if not isinstance(value, str) or value not in allowed:
+        # All are listed: only a slip of the hand needs more.
+        hint = nearest(value, allowed, most=1, likeness=0.75) if isinstance(value, str) else ""
+        raise SenetError(f"{name} must be one of {', '.join(allowed)}, not {shown(value)}.{hint}")
+    return value
+
+
+def texts(name: str, values: Any) -> tuple[str, ...]:
+    """Return ``values``, called ``name``, as a tuple.
+
+    Raises:
+        SenetError: they are no list or tuple of texts.
+    """
+    if not isinstance(values, list | tuple) or not all(isinstance(each, str) for each in values):
+        raise SenetError(f"{name} must be a list of texts, not {shown(values)}.")
+    return tuple(values)
+
+
+def callable_or_none(name: str, value: Any, wanted: str) -> None:
+    """Raise `SenetError` unless the argument ``name`` can be called, or is ``None``: what is ``wanted``."""
+    if value is not None and not callable(value):
+        raise SenetError(f"{name} must be {wanted}, not {shown(value)}.")
 
 
 def true_or_false(name: str, value: Any) -> bool:

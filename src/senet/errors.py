@@ -21,10 +21,10 @@ class TrainingInterrupted(SenetError):
     """
 
 
-def nearest(name: str, allowed: Iterable[str], most: int = 3) -> str:
+def nearest(name: str, allowed: Iterable[str], most: int = 3, likeness: float = 0.5) -> str:
     """Return ``" Did you mean 'a' or 'b'?"`` for the names closest to ``name``, or ``""``."""
     names = list(allowed)
-    close = difflib.get_close_matches(name, names, n=most, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=most, cutoff=likeness)
     if not close:
         return ""
     return " Did you mean " + " or ".join(repr(match) for match in close) + "?"

@@ -176,14 +176,14 @@ def test_what_is_no_picture_is_refused(wrong, said):
     [
         ({"crop": 0}, "crop"),
         ({"crop": 300}, r"the crop, 300, not 256\."),
-        ({"interpolation": "nearest"}, "bilinear or bicubic"),
-        ({"channel_order": "BRG"}, "RGB or BGR"),
-        ({"scale": "255"}, "0..1 or 0..255"),
+        ({"interpolation": "nearest"}, "bilinear, bicubic"),
+        ({"channel_order": "BRG"}, "RGB, BGR"),
+        ({"scale": "255"}, "0..1, 0..255"),
         ({"mean": (0.5,)}, "each of the 3 channels"),
         ({"std": (0.5, 0.5, 0)}, "above 0"),
         ({"mean": (0.5, float("nan"), 0)}, "must be a number, not nan"),
         ({"std": ("a", "b", "c")}, "must be a number, not 'a'"),
-        ({"transform": "timm"}, "torchvision or senet"),
+        ({"transform": "timm"}, "torchvision, senet"),
         ({"transform": "senet", "scale": "0..255"}, "choose the transform 'torchvision'"),
     ],
 )

@@ -33,7 +33,7 @@ WITHOUT: dict[str, tuple[Callable[[], nn.Module], dict[str, object], str]] = {
     "stage": (resnet, {"stages": [7]}, "stages must be among the stages of this model, 2, 3.*, not 7"),
     "stages": (resnet, {"stages": 2}, "stages must be a list"),
     "placement": (resnet, {"placement": "branches"}, "placement must be one of .*, not 'branches'"),
-    "start": (resnet, {"start": "one"}, "start must be identity or random, not 'one'"),
+    "start": (resnet, {"start": "one"}, "start must be one of random, identity, not 'one'"),
     "kind": (resnet, {"kind": "sse"}, "kind must be one of .*, not 'sse'"),
     "both": (resnet, {"se": senet.SEConfig(), "reduction": 8}, "se= contains all SE settings"),
     "example": (resnet, {"example_input": torch.zeros(1, 4, 8, 8)}, r"\(1, 4, 8, 8\)\): RuntimeError"),

@@ -12,18 +12,14 @@ from senet.blocks.relatives.gather_excite import GatherExcite
 from senet.blocks.relatives.scse import SpatialChannelSE
 from senet.blocks.se_config import SEConfig, Start
 from senet.blocks.squeeze_excitation import SqueezeExcitation
-from senet.errors import SenetError, nearest
+from senet.checks import one_of
 
 Kind = Literal["se", "ese", "eca", "scse", "ge", "cbam"]
 
 
 def require_kind(kind: str) -> None:
     """Raise `SenetError` unless ``kind`` is one of the names."""
-    allowed = get_args(Kind)
-    if kind not in allowed:
-        raise SenetError(
-            f"kind must be one of {', '.join(allowed)}, not {kind!r}.{nearest(str(kind), allowed)}"
-        )
+    one_of("kind", kind, get_args(Kind))
 
 
 def uses_reduction(kind: Kind) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
-from senet.checks import positive, true_or_false
+from senet.checks import one_of, positive, true_or_false
 from senet.errors import SenetError, nearest
 from senet.schema import shown
 
@@ -106,7 +106,7 @@ class SEConfig:
         for name in ("reduction", "min_hidden", "divisor"):
             object.__setattr__(self, name, positive(name, getattr(self, name)))
         for name, allowed in _CHOICES.items():
-            _require_one_of(name, getattr(self, name), allowed)
+            one_of(name, getattr(self, name), allowed)
         true_or_false("bias", self.bias)
         if self.start == "identity" and self.gate != "double_sigmoid":
             raise SenetError(
@@ -163,12 +163,6 @@ class SEConfig:
                 f"a smaller min_hidden (now {self.min_hidden:,}) or divisor (now {self.divisor:,})."
             )
         return hidden
-
-
-def _require_one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in allowed:
-        hint = nearest(value, allowed) if isinstance(value, str) else ""
-        raise SenetError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.{hint}")
 
 
 def _checked_stages(stages: Any) -> tuple[int, ...]:

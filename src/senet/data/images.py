@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from senet.checks import finite_number, require_type, true_or_false, whole_number
+from senet.checks import callable_or_none, finite_number, require_type, true_or_false, whole_number
 from senet.data.arrow import open_arrow_files, open_arrow_folder
 from senet.data.csv_list import open_csv
 from senet.data.embedded import open_embedded
@@ -76,6 +76,7 @@ def open_images(
         require_type("data", data, (str, os.PathLike), wanted)
     seed = whole_number("seed", seed)
     true_or_false("stream", stream)
+    callable_or_none("progress", progress, "a function of the shards that are done and of all")
     if test_fraction is not None:
         share = "a number between 0 and 1"
         if not 0 < finite_number("test_fraction", test_fraction, share) < 1:

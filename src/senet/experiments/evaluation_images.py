@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from senet.checks import one_of
 from senet.data.check import check_images
 from senet.data.decode import FULL_LEVELS
 from senet.data.images import open_images
@@ -77,8 +78,8 @@ def open_part(
     Raises:
         SenetError: there are no such images, or a setting has no effect on them.
     """
-    if split is not None and split not in get_args(Split):
-        raise SenetError(f"split must be one of {', '.join(get_args(Split))}, not {split!r}.")
+    if split is not None:
+        one_of("split", split, get_args(Split))
     if split == "all" and test_fraction is not None:
         raise SenetError(
             "test_fraction has no effect when all images are evaluated: leave it out, or "

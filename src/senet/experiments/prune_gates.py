@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from senet.blocks.cost import parameter_count
 from senet.blocks.squeeze_excitation import SqueezeExcitation
-from senet.checks import finite_number
+from senet.checks import callable_or_none, finite_number, true_or_false
 from senet.errors import SenetError
 from senet.experiments.prune_report import PrunedModel, PruneReport, PruneRow
 from senet.experiments.scores import Loss, evaluate_scores, same_scores, scores_of
@@ -77,6 +77,8 @@ def prune_gates(
         SenetError: something given cannot be used, or a loss is not finite; the model is as it was.
     """
     _check(model, budget, seconds, loss)
+    true_or_false("dry_run", dry_run)
+    callable_or_none("progress", progress, "a function of the passes that are done and of all")
     images = LabelledImages(loader, model)
     with torch.inference_mode(False), torch.no_grad():  # inference tensors tell no change in place
         pruning = _Pruning(_copied(model).eval(), images, loss or functional.cross_entropy, progress)
@@ -282,8 +284,7 @@ def _check(model: nn.Module, budget: float, seconds: float, loss: Loss | None) -
         allowed = "a share from 0 to 1, such as 0.001 for 0.1 points" if most == 1 else "at least 0"
         if not 0 <= finite_number(name, value, allowed) <= most:
             raise SenetError(f"{name} must be {allowed}, not {value!r}.")
-    if loss is not None and not callable(loss):
-        raise SenetError(f"loss must be a function of (scores, labels), not {loss!r}.")
+    callable_or_none("loss", loss, "a function of (scores, labels)")
     if not _blocks(model):
         raise SenetError(
             f"This {type(model).__name__} has no senet.SqueezeExcitation block whose gates could be pruned."

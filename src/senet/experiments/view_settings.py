@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self, get_args
 
+from senet.checks import one_of, true_or_false
 from senet.errors import SenetError, nearest
 from senet.text import counted
 from senet.training.recipe import Precision
@@ -64,7 +65,9 @@ class ViewSettings:
                 f"test_resize must have one shorter side for each of {counted(sizes, 'image size')}, not "
                 f"{self.test_resize}."
             )
-        if self.crops not in CROPS:
+        for name in ("flip", "fuse"):
+            true_or_false(name, getattr(self, name))
+        if type(self.crops) is not int or self.crops not in CROPS:
             raise SenetError(f"crops must be one of {', '.join(map(str, CROPS))}, not {self.crops!r}.")
         if self.crops == 10 and self.flip:
             raise SenetError(
@@ -72,9 +75,8 @@ class ViewSettings:
             )
         if self.fuse and sizes < 2:
             raise SenetError("fuse has no effect with a single image size: give two or more.")
-        if self.precision not in (None, *get_args(Precision)):
-            allowed = ", ".join(get_args(Precision))
-            raise SenetError(f"precision must be one of {allowed}, not {self.precision!r}.")
+        if self.precision is not None:
+            one_of("precision", self.precision, get_args(Precision))
         if type(self.batch_size) is not int or self.batch_size < 0:
             raise SenetError(f"batch_size must be 0 (chosen) or a number of images, not {self.batch_size!r}.")
 

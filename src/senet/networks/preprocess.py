@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from senet.checks import finite_numbers, positive, require_type
+from senet.checks import finite_numbers, one_of, positive, require_type
 from senet.errors import SenetError
 from senet.networks.specs import NetworkSpec
 from senet.schema import shown
@@ -84,11 +84,7 @@ class Preprocess:
             value = positive(f"{name} of the preprocessing", getattr(self, name))
             object.__setattr__(self, name, value)
         for name, allowed in _CHOICES.items():
-            if not isinstance(getattr(self, name), str) or getattr(self, name) not in allowed:
-                raise SenetError(
-                    f"{name} of the preprocessing must be {' or '.join(allowed)}, not "
-                    f"{getattr(self, name)!r}."
-                )
+            one_of(f"{name} of the preprocessing", getattr(self, name), allowed)
         if self.resize < self.crop:
             raise SenetError(
                 f"resize of the preprocessing must be at least the crop, {self.crop}, not {self.resize}."

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
-from senet.checks import finite_number, positive, require_type, true_or_false
+from senet.checks import finite_number, one_of, positive, require_type, texts, true_or_false
 from senet.errors import SenetError
 from senet.networks.preprocess import Preprocess
 from senet.schema import Schema
@@ -43,20 +43,18 @@ class Provenance:
 
     def __post_init__(self) -> None:
         require_type("preprocess of a Provenance", self.preprocess, Preprocess, "a senet.Preprocess")
-        require_type("classes of a Provenance", self.classes, (tuple, list), "a list of names")
-        for name in self.classes:
-            require_type("Each of the classes of a Provenance", name, str, "a text")
-        object.__setattr__(self, "classes", tuple(self.classes))
-        if self.precision not in get_args(Precision):
-            allowed = ", ".join(get_args(Precision))
-            raise SenetError(f"precision of a Provenance must be one of {allowed}, not {self.precision!r}.")
+        object.__setattr__(self, "classes", texts("classes of a Provenance", self.classes))
+        one_of("precision of a Provenance", self.precision, get_args(Precision))
         object.__setattr__(self, "batch", positive("batch of a Provenance", self.batch))
         true_or_false("knows_images of a Provenance", self.knows_images)
         if self.data is not None:
             require_type("data of a Provenance", self.data, str, "a text")
         require_type("test_images of a Provenance", self.test_images, str, "a text")
         if self.test_fraction is not None:
-            fraction = finite_number("test_fraction of a Provenance", self.test_fraction)
+            wanted = "a number between 0 and 1"
+            fraction = finite_number("test_fraction of a Provenance", self.test_fraction, wanted)
+            if not 0 < fraction < 1:
+                raise SenetError(f"test_fraction of a Provenance must be {wanted}, not {fraction}.")
             object.__setattr__(self, "test_fraction", fraction)
 
     @classmethod

@@ -157,6 +157,11 @@ def network_spec(name: str) -> NetworkSpec:
         SenetError: there is no such network.
     """
     spec = _PLAIN.get(name) or _TWINS.get(name)
+    if spec is None and ":" in name:
+        raise SenetError(
+            f"{name!r} is a network of another package: build it there, or train it by name; "
+            "what 'senet insert' wrote is loaded after senet.squeeze_excite, as the command prints."
+        )
     if spec is None:
         raise SenetError(
             f"There is no network called {name!r}.{nearest(name, list_models())} `senet.list_models()` "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -14,8 +14,8 @@ from senet.blocks.cost import CostedModule
 from senet.blocks.kinds import Kind, hidden_width, make_block, require_kind, uses_reduction
 from senet.blocks.se_config import RESIDUAL_PLACEMENTS, Placement, SEConfig, Start
 from senet.blocks.squeeze_excitation import SqueezeExcitation
-from senet.checks import positive
-from senet.errors import SenetError, nearest
+from senet.checks import one_of, positive, true_or_false
+from senet.errors import SenetError
 from senet.surgery.carry_out import NewBlock, carry_out
 from senet.surgery.flat_graph import FlatGraph, read_by_tracing
 from senet.surgery.insertion_report import InsertionReport, Site, Skipped
@@ -85,6 +85,7 @@ def squeeze_excite(
             the model is scripted, compiled or wrapped for several processes or devices.
     """
     refuse_wrapped(model, "squeeze_excite")
+    true_or_false("dry_run", dry_run)
     choices = _choices(reduction, kind, placement, stages, start, se)
     groups = None if optimizer is None else OptimizerGroups(optimizer, model)
     flat = _read(model, example_input)
@@ -169,13 +170,8 @@ def _choices(
         reduction, placement, stages, start = se.reduction, se.placement, se.stages, se.start
     if not uses_reduction(kind) and reduction != 16:
         raise SenetError(f"reduction={reduction} has no effect on {kind}, which has no hidden layer.")
-    if placement not in RESIDUAL_PLACEMENTS:
-        raise SenetError(
-            f"placement must be one of {', '.join(RESIDUAL_PLACEMENTS)}, not "
-            f"{placement!r}.{nearest(str(placement), RESIDUAL_PLACEMENTS)}"
-        )
-    if start not in ("identity", "random"):
-        raise SenetError(f"start must be identity or random, not {start!r}.")
+    one_of("placement", placement, RESIDUAL_PLACEMENTS)
+    one_of("start", start, get_args(Start))
     # SEConfig says what stages may be.
     stages = SEConfig(stages=tuple(stages) if isinstance(stages, list | range) else stages).stages  # type: ignore[arg-type]
     return _Choices(kind=kind, reduction=reduction, placement=placement, stages=stages, start=start, se=se)

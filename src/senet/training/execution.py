@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from senet.checks import finite_number, true_or_false, whole_number
+from senet.checks import finite_number, texts, true_or_false, whole_number
 from senet.errors import SenetError
 from senet.training.logs.names import LogName, refuse_missing
 
@@ -74,7 +74,7 @@ class Execution:
         if self.log_steps < 1:
             raise SenetError(f"log_steps must be a whole number of at least 1, not {self.log_steps}.")
         _check_max_unreadable(self.max_unreadable)
-        refuse_missing(self.log or ())
+        refuse_missing(() if self.log is None else texts("log", self.log))
 
     def check_processes(self, count: int) -> None:
         """Do nothing where a training of ``count`` processes can be run so.

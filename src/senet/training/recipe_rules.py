@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
 
+from senet.checks import one_of, require_type, texts, true_or_false, whole_number
 from senet.errors import SenetError
 from senet.text import counted
 
@@ -76,12 +77,16 @@ def _check_types(recipe: Recipe) -> None:
         allowed = get_args(hint)
         if value is None and type(None) in allowed:
             continue
-        if get_origin(hint) is Literal and value not in allowed:
-            raise SenetError(f"{each.name} must be one of {', '.join(map(str, allowed))}, not {value!r}.")
+        if get_origin(hint) is Literal:
+            one_of(each.name, value, allowed)
         if hint in (int, int | None) and (not isinstance(value, int) or isinstance(value, bool)):
             raise SenetError(f"{each.name} must be {_RANGES[each.name][2]}, not {value!r}.")
-        if hint is bool and not isinstance(value, bool):
-            raise SenetError(f"{each.name} must be True or False, not {value!r}.")
+        if hint is bool:
+            true_or_false(each.name, value)
+        if each.name == "step_epochs":
+            require_type("step_epochs", value, (tuple, list), "a list of epochs")
+            for epoch in value:
+                whole_number("Each of step_epochs", epoch)
         if each.name in _RANGES:
             _check_range(each.name, value)
 
@@ -171,7 +176,7 @@ def _check_batches(recipe: Recipe) -> None:
 
 
 def _check_class_weights(weights: tuple[str, ...]) -> None:
-    if weights == (AUTO,):
+    if texts("class_weights", weights) == (AUTO,):
         return
     names = []
     for text in weights:

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from senet.blocks.se_config import Start
-from senet.checks import positive
+from senet.checks import one_of, positive
 from senet.errors import SenetError
 from senet.kernels.reference import double_sigmoid
 
@@ -58,8 +58,7 @@ def zero(layer: nn.Linear | _ConvNd | _BatchNorm) -> None:
 def require_choices(channels: int, start: str, dims: int = 2) -> None:
     """Raise `SenetError` unless a block can be built for these."""
     positive("channels", channels)
-    if start not in get_args(Start):
-        raise SenetError(f"start must be one of {', '.join(get_args(Start))}, not {start!r}.")
+    one_of("start", start, get_args(Start))
     if isinstance(dims, bool) or not hasattr(dims, "__index__") or dims not in CONVOLUTIONS:
         raise SenetError(f"dims must be 1, 2 or 3, the number of spatial dimensions, not {dims!r}.")
 

@@ -7,7 +7,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Literal, get_args
 
-from senet.errors import SenetError, nearest
+from senet.checks import one_of
+from senet.errors import SenetError
 
 LogName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 
@@ -27,10 +28,7 @@ def refuse_missing(names: Iterable[str]) -> None:
     """
     allowed = get_args(LogName)
     for name in names:
-        if name not in allowed:
-            raise SenetError(
-                f"log must be one of {', '.join(allowed)}, not {name!r}.{nearest(name, allowed)}"
-            )
+        one_of("log", name, allowed)
         module, extra = _NEEDS.get(name, ("", ""))
         if module and find_spec(module) is None:
             raise SenetError(
