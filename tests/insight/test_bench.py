@@ -173,9 +173,9 @@ def test_threads_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"batch_size": 0}, "The batch size must be a whole number of at least 1, not 0"),
         ({"image_size": -1}, "The image size must be .* not -1"),
         ({"threads": 0}, "The number of threads must be .* not 0"),
-        ({"seconds": 0}, "seconds must be above 0, .*, not 0"),
-        ({"seconds": float("nan")}, "seconds must be above 0, for"),
-        ({"seconds": float("inf")}, "seconds must be above 0, for"),
+        ({"seconds": 0}, "seconds must be above 0 .*, not 0"),
+        ({"seconds": float("nan")}, "seconds must be above 0 and at most 86,400"),
+        ({"seconds": float("inf")}, "seconds must be above 0 and at most 86,400"),
     ],
 )
 def test_settings_out_of_range(changes: dict[str, Any], sentence: str) -> None:

@@ -99,7 +99,7 @@ def _meant(name: str, options: Iterable[str]) -> str:
 def whole_number(text: str) -> int:
     """Return the integer that a user wrote; for ``type=`` of an option."""
     if not _WHOLE.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number such as 12")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of up to 18 digits such as 12")
     return int(text)
 
 

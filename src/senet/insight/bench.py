@@ -82,8 +82,8 @@ class BenchSettings:
         for name, value in (("The image size", self.image_size), ("The number of threads", self.threads)):
             if value is not None:
                 positive(name, value)
-        if not 0 < self.seconds < float("inf"):
-            raise SenetError(f"seconds must be above 0, for example 60, not {self.seconds}.")
+        if not 0 < self.seconds <= 86_400:
+            raise SenetError(f"seconds must be above 0 and at most 86,400 (a day), not {self.seconds:g}.")
 
     @property
     def size(self) -> int:
