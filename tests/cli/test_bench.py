@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -86,11 +87,14 @@ def test_a_package_that_cannot_be_imported_is_named_in_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(installed.KNOWN, "timm", {"resnet8": "resnet8"})
-    monkeypatch.setattr(
-        installed.importlib,
-        "import_module",
-        lambda name: (_ for _ in ()).throw(RuntimeError("operator torchvision::nms does not exist\nat x")),
-    )
+    real = installed.importlib.import_module
+
+    def broken(name: str, package: str | None = None) -> ModuleType:
+        if name == "timm":
+            raise RuntimeError("operator torchvision::nms does not exist\nat x")
+        return real(name, package)
+
+    monkeypatch.setattr(installed.importlib, "import_module", broken)
     assert main(TINY) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "timm cannot be imported (operator torchvision::nms does not exist)." in out
