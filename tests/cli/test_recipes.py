@@ -70,7 +70,7 @@ def test_images_by_position_or_by_name() -> None:
     assert shared_arguments(parse("photos"))["data"] == "photos"
     assert shared_arguments(parse("--data", "photos"))["data"] == "photos"
     assert shared_arguments(parse())["data"] is None
-    with pytest.raises(SenetError, match="--input-size"):
+    with pytest.raises(SenetError, match="images are given twice, as 'a' and --data 'b'"):
         shared_arguments(parse("a", "--data", "b"))
 
 
