@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from senet.data.decode import ImageFacts, digest_of
 from senet.data.source import ImageData, Indices, Pixels
@@ -122,6 +121,8 @@ def _near(train: Facts, test: Facts, rest: Indices) -> tuple[Indices, Indices]:
     rest = rest[test["thumbnail"][rest].std(axis=1) >= LEAST_CONTRAST]
     if not len(some) or not len(rest):
         return none, none
+    from scipy.spatial import cKDTree  # here, as most processes never compare images
+
     tree = cKDTree(train["thumbnail"][some].astype(np.float32))
     distances, nearest = tree.query(
         test["thumbnail"][rest].astype(np.float32), p=np.inf, distance_upper_bound=NEAR + 0.5

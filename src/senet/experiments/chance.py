@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
-from senet.experiments.statistics import over_images
 from senet.insight.results import ConstantAnswer
 from senet.text import shortened
 
@@ -49,7 +48,7 @@ class TestImages:
         often than the constant answer or agree clearly.
         """
         kappa, score = np.mean([agreement(each, self.labels) for each in predictions], axis=0)
-        if score <= stats.norm.isf(LEVEL):
+        if score <= -special.ndtri(LEVEL):
             return False
         return bool(kappa >= CLEAR_AGREEMENT) or self.better_than_constant(predictions)
 
@@ -58,6 +57,8 @@ class TestImages:
         right = predictions == self.labels
         if len(right) == 1:
             return mcnemar(self.constant_right, right[0]) < LEVEL
+        from senet.experiments.statistics import over_images  # here, as scipy.stats takes long to import
+
         constant = np.broadcast_to(self.constant_right, right.shape)
         return over_images(constant, right, 1 - 2 * LEVEL).high < 0
 
@@ -95,4 +96,4 @@ def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     gained, lost = int((other & ~one).sum()), int((one & ~other).sum())
     if gained + lost == 0:
         return 1.0
-    return float(stats.binomtest(gained, gained + lost, alternative="greater").pvalue)
+    return float(special.bdtrc(gained - 1, gained + lost, 0.5)) if gained else 1.0

@@ -23,7 +23,6 @@ from senet.experiments.parallel import check_parallel, describe_parallel, device
 from senet.experiments.plan import Plan, make_plan
 from senet.experiments.progress import ComparisonProgress
 from senet.experiments.run_folder import versions
-from senet.experiments.statistics import confidence_of_look, difference, sampling_error, verdict
 from senet.experiments.trainings import VARIANTS, Training, finished_run, trainings_of
 from senet.experiments.twins import name_of_twin
 from senet.insight.results import Comparison, MeasuredCost, TrainingRun, Variant
@@ -203,6 +202,9 @@ def _conclude(
     looks: tuple[int, ...],
     made_with: dict[str, str],
 ) -> Comparison:
+    # Here, as scipy.stats takes most of a second to import.
+    from senet.experiments.statistics import confidence_of_look, difference, sampling_error, verdict
+
     test, data = plan.images.checked.data.test, plan.images.summary()
     assert plan.se is not None
     seeds = tuple(dict.fromkeys(run.seed for run in runs))

@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from scipy import stats
-
 from senet.insight.results import ConstantAnswer
 from senet.shown import Rows, Shown, Table, skipped
 from senet.text import counted
@@ -38,6 +36,8 @@ class Error:
     @property
     def interval(self) -> tuple[float, float]:
         """The interval of the error in percent, by Wilson's method (1927)."""
+        from scipy import stats  # here, as its import takes half a second
+
         share = stats.binomtest(self.wrong, self.images).proportion_ci(CONFIDENCE, method="wilson")
         return 100 * float(share.low), 100 * float(share.high)
 

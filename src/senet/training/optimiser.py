@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from senet.training.recipe import FittedRecipe, Precision, Recipe
+from senet.training.state import gathered
 
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
@@ -51,9 +51,7 @@ def make_scaler(recipe: FittedRecipe, device: torch.device) -> torch.amp.GradSca
 def gradient_norm(model: nn.Module, largest: float) -> Tensor:
     """Return the norm of all gradients, after scaling them down to ``largest`` where that is above 0."""
     gradients = [each.grad for each in model.parameters() if each.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    if isinstance(norm, DTensor):
-        norm = norm.full_tensor()
+    norm: Tensor = gathered(torch.nn.utils.get_total_norm(gradients))
     if largest > 0:
         torch.nn.utils.clip_grads_with_norm_(list(model.parameters()), largest, norm)
     return norm

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
@@ -73,6 +72,8 @@ class TrainableNetwork:
             first_batch: runs forward and backward once through the network it is given.
         """
         if self.sharded:
+            from torch.distributed.fsdp import fully_shard  # here, as its import takes a second
+
             for part in parts_to_shard(self.model):
                 fully_shard(part)
             fully_shard(self.model)
@@ -104,8 +105,9 @@ class TrainableNetwork:
         """Return what surrounds the pieces of a batch: only the last one exchanges gradients."""
         if isinstance(self.forward, DistributedDataParallel) and not last:
             return self.forward.no_sync()
-        if isinstance(self.model, FSDPModule):
-            self.model.set_requires_gradient_sync(last)
+        if self.sharded:
+            sharded: Any = self.model  # an `FSDPModule`
+            sharded.set_requires_gradient_sync(last)
         return nullcontext()
 
     def copy_buffers_from_first(self) -> None:

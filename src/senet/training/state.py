@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
+
+
+def gathered(value: Any) -> Any:
+    """Return the whole of a tensor where it is; all processes call this for a tensor that is shared out."""
+    return value.full_tensor() if _is_shared_out(value) else value
 
 
 def whole(value: Tensor) -> Tensor:
-    """Return the whole of a tensor on the CPU; all processes call this for a tensor that is shared out."""
-    return (value.full_tensor() if isinstance(value, DTensor) else value).detach().cpu()
+    """Return `gathered` on the CPU."""
+    result: Tensor = gathered(value).detach().cpu()
+    return result
 
 
-def own_part(value: Tensor) -> Tensor:
+def own_part(value: Any) -> Tensor:
     """Return what this process holds of a tensor."""
-    return value.to_local() if isinstance(value, DTensor) else value
+    result: Tensor = value.to_local() if _is_shared_out(value) else value
+    return result
 
 
-def shared_like(value: Tensor, like: Tensor) -> Tensor:
+def shared_like(value: Tensor, like: Any) -> Tensor:
     """Share a whole tensor out as ``like`` is, and put it on its device."""
-    if isinstance(like, DTensor):
+    if _is_shared_out(like):
+        from torch.distributed.tensor import distribute_tensor
+
         return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
     return value.to(like.device)
 
@@ -40,9 +49,7 @@ def set_network_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         RuntimeError: names or shapes are others.
     """
     own = model.state_dict()
-    if isinstance(next(iter(own.values()), None), DTensor) or any(
-        isinstance(v, DTensor) for v in own.values()
-    ):
+    if any(map(_is_shared_out, own.values())):
         state = {name: shared_like(value, own[name]) for name, value in state.items()}
     model.load_state_dict(dict(state))
 
@@ -77,3 +84,9 @@ def set_optimiser_state(
                 else value
                 for key, value in state[name].items()
             }
+
+
+def _is_shared_out(value: object) -> bool:
+    # Its import takes a second, and where nobody has imported it there are none.
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(value, module.DTensor)
