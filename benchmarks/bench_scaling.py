@@ -25,12 +25,12 @@ STARTS = {ONE: (1, 1), THREADS: (1, 2), TWO: (2, 1)}
 BATCH = 128
 
 
-def images_per_second(model: str, processes: int, threads: int, steps: int) -> float:
+def images_per_second(model: str, processes: int, threads: int, steps: int, batch: int) -> float:
     """Start a training and return what its median step does."""
     launcher = [sys.executable]
     if processes > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    options = ["--model", model, "--batch", str(BATCH), "--steps", str(steps), "--threads", str(threads)]
+    options = ["--model", model, "--batch", str(batch), "--steps", str(steps), "--threads", str(threads)]
     ended = subprocess.run(
         [*launcher, "-m", "benchmarks.scaling_training", *options],
         cwd=ROOT,
@@ -45,21 +45,21 @@ def images_per_second(model: str, processes: int, threads: int, steps: int) -> f
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and write the rows."""
     options = parse(__doc__, "scaling", 0, argv)
-    rounds, steps = (1, 5) if options.smoke else (5, 16)
+    rounds, steps, batch = (1, 5, 8) if options.smoke else (5, 16, BATCH)
     rows = []
     for model in ("resnet8",) if options.smoke else ("resnet20", "se_resnet20"):
         seconds: dict[str, list[float]] = {name: [] for name in STARTS}
         for number in range(rounds):
             order = list(STARTS) if number % 2 == 0 else list(STARTS)[::-1]
             for name in order:
-                seconds[name].append(BATCH / images_per_second(model, *STARTS[name], steps))
+                seconds[name].append(batch / images_per_second(model, *STARTS[name], steps, batch))
         begin = len(rows)
         rows += timing_rows(
             InTurns({name: tuple(each) for name, each in seconds.items()}),
             [(TWO, ONE), (THREADS, ONE)],
             benchmark=f"scaling, {model}",
             shape="3x32x32",
-            batch=BATCH,
+            batch=batch,
             precision="fp32",
             layout="channels_last",
             mode="train",
