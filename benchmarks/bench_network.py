@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from benchmarks.common import CHANNELS_LAST, parse, save, timm_network
+from senet.compiler.accelerate import fold
 from senet.insight.machine import this_machine
 from senet.insight.memory import peak_memory_bytes
 from senet.insight.results_timing import Mode, Timing
@@ -22,7 +23,6 @@ from senet.insight.stopwatch import Work, time_in_turns
 from senet.insight.tails import layer_by_layer
 from senet.insight.timing_rows import timing_rows
 from senet.networks.zoo import create_network
-from senet.surgery.fold import fold
 
 OURS, OURS_PLAIN = "senet se_resnet50b", "senet resnet50b"
 TIMM, TIMM_PLAIN = "timm seresnet50", "timm resnet50"
@@ -142,7 +142,7 @@ def folded_works(built: Mapping[str, nn.Module], setting: Setting) -> dict[str, 
     images = setting.images()
 
     def work(network: nn.Module) -> Work:
-        folded = fold(network, images)
+        folded = fold(network)
 
         def run() -> None:
             with torch.no_grad():

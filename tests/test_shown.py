@@ -18,6 +18,7 @@ from torch import nn
 
 import senet
 from senet.blocks.cost import Cost
+from senet.compiler.accelerate import AccelerationReport, AccelerationRow
 from senet.data.source import ArraySource, ImageData
 from senet.experiments.evaluation_report import Error, EvaluationReport, EvaluationRow
 from senet.experiments.jobs import JobReport
@@ -27,7 +28,6 @@ from senet.insight.results import ConstantAnswer, EpochMetrics, Finding, Spread
 from senet.kernels.explain import KernelReport, KernelRow
 from senet.shown import MOST_LINES, WIDTH, Shown, Table, aligned
 from senet.surgery.insertion_report import InsertionReport, Site, Skipped
-from senet.surgery.report import AccelerationReport, AccelerationRow
 from senet.training.position import TrainingResult
 from senet.training.recipe import Recipe
 from senet.weights.report import LoadReport
@@ -187,8 +187,8 @@ def kernels(blocks: int = 2, *, name: str = "layer1.0: bn1") -> KernelReport:
 
 
 def acceleration(places: int = 2, *, name: str = "layer1.0") -> AccelerationReport:
-    row = AccelerationRow(block=name, layers="bn1", steps="bn relu", taken=False, reason=name)
-    return AccelerationReport(model="ResNet", rows=(row,) * places, fused_before=3)
+    row = AccelerationRow(layers=name, steps="bn relu", taken=False, reason=name)
+    return AccelerationReport(model="ResNet", rows=[row] * places, graphs=1)
 
 
 def loading(keys: int = 2, *, name: str = "fc.weight") -> LoadReport:

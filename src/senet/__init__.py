@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from senet.blocks.squeeze_excitation import SqueezeExcitation as SqueezeExcitation
     from senet.cli.display import Display as Display
     from senet.cli.evaluate_display import EvaluationDisplay as EvaluationDisplay
+    from senet.compiler.accelerate import accelerate as accelerate
+    from senet.compiler.accelerate import fold as fold
     from senet.data.images import open_images as open_images
     from senet.errors import SenetError as SenetError
     from senet.experiments.collect import collect as collect
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
     from senet.networks.provenance import Provenance as Provenance
     from senet.networks.zoo import list_models as list_models
     from senet.report.write import write_report as write_report
-    from senet.surgery.accelerate import accelerate as accelerate
-    from senet.surgery.fold import fold as fold
     from senet.surgery.insert import squeeze_excite as squeeze_excite
     from senet.surgery.insertion_report import InsertionReport as InsertionReport
     from senet.surgery.remove import remove as remove
@@ -79,7 +79,7 @@ _HOMES = {
     "SenetError": "senet.errors",
     "SqueezeExcitation": "senet.blocks.squeeze_excitation",
     "ViewSettings": "senet.experiments.view_settings",
-    "accelerate": "senet.surgery.accelerate",
+    "accelerate": "senet.compiler.accelerate",
     "collect": "senet.experiments.collect",
     "compare": "senet.experiments.compare",
     "compare_job": "senet.experiments.jobs",
@@ -92,7 +92,7 @@ _HOMES = {
     "cost": "senet.insight.cost",
     "evaluate": "senet.experiments.evaluate",
     "explain_kernels": "senet.kernels.explain",
-    "fold": "senet.surgery.fold",
+    "fold": "senet.compiler.accelerate",
     "open_images": "senet.data.images",
     "prune_gates": "senet.experiments.prune_gates",
     "remove": "senet.surgery.remove",

@@ -206,12 +206,11 @@ def test_an_accelerated_model():
     model = nn.Sequential(nn.Conv2d(2, 8, 1), Unit(), Unit(), *head)
     randomise(model)
     twin = copy.deepcopy(model)
-    assert senet.accelerate(model).taken
-    for each in (model, twin):
-        report = prune(each, budget=1)
-        assert [row.into for row in report.rows] == [("1.bn",), ("2.bn",)]
-    images = pairs().tensors[0]
-    assert torch.allclose(model.eval()(images), twin.eval()(images), rtol=1e-5, atol=1e-6)
+    senet.accelerate(model)
+    with pytest.raises(SenetError, match="the model is compiled"):
+        prune(model, budget=1)
+    report = prune(twin, budget=1)
+    assert [row.into for row in report.rows] == [("1.bn",), ("2.bn",)]
 
 
 class Reading(nn.Module):

@@ -142,7 +142,7 @@ def test_greyscale_stays_greyscale(tmp_path: Path) -> None:
 def test_what_belongs_to_weights_goes_where_they_go(tmp_path: Path) -> None:
     run = trained(small_photos(tmp_path / "photos"), "resnet8")
     model = run.model
-    folded = senet.fold(model, torch.zeros(1, 1, 12, 12))
+    folded = senet.fold(model)
     senet.save_weights(model, "shared.safetensors")
     loaded = senet.create_model("resnet8", in_channels=1, weights="shared.safetensors")
     with_se = copy.deepcopy(model)

@@ -1,17 +1,14 @@
-"""Small networks of other packages, and how to compare an accelerated model with the one it was."""
+"""Small networks of other packages, and how to run them."""
 
 from __future__ import annotations
 
-import copy
 import importlib
 from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
-import senet
-from senet.surgery.report import AccelerationReport
-from tests.references import import_timm, import_torchvision, randomise, relative_difference
+from tests.references import import_timm, import_torchvision
 
 
 def _imported(name: str) -> ModuleType:
@@ -91,32 +88,6 @@ def small_timm_regnet() -> nn.Module:
     )
 
 
-def assert_same(model: nn.Module, *inputs: Tensor, tolerance: float = 1e-10) -> AccelerationReport:
-    """Accelerate ``model`` and hold output, gradients and statistics against what it was, in both modes."""
-    model.double()
-    if all(each.running_mean is not None for each in model.modules() if isinstance(each, nn.BatchNorm2d)):
-        randomise(model)
-    inputs = inputs or (torch.randn(2, 3, 48, 40, generator=torch.Generator().manual_seed(7)),)
-    inputs = tuple(each.double() for each in inputs)
-    before = copy.deepcopy(model)
-    report = senet.accelerate(model)
-    for training in (True, False):
-        expected, output = (run(each.train(training), *inputs) for each in (before, model))
-        assert relative_difference(output, expected) <= tolerance
-        largest = max(each.abs().max() for _, each in gradients(before))
-        for (name, one), (other_name, other) in zip(gradients(before), gradients(model), strict=True):
-            assert name == other_name
-            # What a later BatchNorm takes away again has a gradient of zero, but for rounding.
-            assert (one - other).abs().max() <= tolerance * max(one.abs().max(), 1e-4 * largest), name
-        for (name, one), other in zip(before.named_buffers(), model.buffers(), strict=True):
-            assert (one - other).abs().max() <= tolerance * max(one.abs().max(), 1), name
-        model.eval()
-        ran = senet.explain_kernels(model, *inputs)
-        assert ran.backends == {"numba": len(report.taken)}, ran
-        assert sorted(row.steps for row in ran.rows) == sorted(row.steps for row in report.taken)
-    return report
-
-
 def run(model: nn.Module, *inputs: Tensor) -> Tensor:
     """Run forward and backward with random numbers of their own."""
     model.zero_grad()
@@ -131,7 +102,3 @@ def run(model: nn.Module, *inputs: Tensor) -> Tensor:
 
 def gradients(model: nn.Module) -> list[tuple[str, Tensor]]:
     return [(name, each.grad) for name, each in model.named_parameters() if each.grad is not None]
-
-
-def is_fused(module: nn.Module) -> bool:
-    return hasattr(type(module), "_senet_versions")

@@ -127,19 +127,34 @@ def senet(
     unknown = sorted(set(options or {}) - {"freeze"})
     if unknown:
         raise SenetError(f"The option {unknown[0]!r} of backend 'senet' is not known: it takes 'freeze'.")
-    if not (options or {}).get("freeze") or torch.is_grad_enabled():
-        _fuse(graph)
+    return compiled(graph, inputs, freeze=bool((options or {}).get("freeze")))
+
+
+Told = Callable[[Epilogue, str], None]
+"""Is told of each epilogue, and why it was left, or an empty text."""
+
+
+def compiled(
+    graph: GraphModule, inputs: list[Any], *, freeze: bool = False, tell: Told = lambda found, why_not: None
+) -> Callable[..., Any]:
+    """Return what runs a graph as `senet` does, and tell of each epilogue."""
+    if not freeze or torch.is_grad_enabled():
+        _fuse(graph, tell)
         return graph.forward
     freezer = Freezer(graph, inputs)
-    _fuse(graph, freezer)
+    _fuse(graph, tell, freezer)
     return Frozen(graph.forward, freezer.constants)
 
 
-def _fuse(module: GraphModule, freezer: Freezer | None = None) -> None:
+def _fuse(module: GraphModule, tell: Told, freezer: Freezer | None = None) -> None:
+    epilogues = find_epilogues(module.graph)
+    reasons = [_why_not(each) for each in epilogues]
+    for each, reason in zip(epilogues, reasons, strict=True):
+        tell(each, reason)
     # From the end, so that what an epilogue takes is still the node that the search found.
-    for index, each in enumerate(reversed(find_epilogues(module.graph))):
+    for index, each in enumerate(reversed(epilogues)):
         found = each if freezer is None else freezer.fold(each)
-        if found is not None and _is_worth_it(found):
+        if found is not None and not _why_not(found):
             _replace(module, found, f"epilogue_{index}")
     if freezer is not None:
         freezer.pack()
@@ -148,7 +163,7 @@ def _fuse(module: GraphModule, freezer: Freezer | None = None) -> None:
             node.target = _recomputed
     for child in module.children():
         if isinstance(child, GraphModule):
-            _fuse(child)
+            _fuse(child, tell)
     module.graph.lint()
     module.recompile()
 
@@ -158,13 +173,19 @@ def _recomputed(body: nn.Module, *inputs: Any, **options: Any) -> Any:
     return checkpoint(partial(body, *inputs), **options)
 
 
-def _is_worth_it(found: Epilogue) -> bool:
+def _why_not(found: Epilogue) -> str:
+    """Return why an epilogue is left as it is, or an empty text."""
     y, shortcut = value_of(found.y), value_of(found.shortcut)
     gate = found.se.gate if found.se else ""
+    if found.names == ["bn"]:
+        return found.stop or "nothing to fuse after it"
     if found.steps.bn and layout_of(y) is None:
-        return False  # BatchNorm would give such maps the usual order in memory, for views behind it.
+        # BatchNorm would give such maps the usual order in memory, for views behind it.
+        return "its maps are neither contiguous nor channels_last"
     choice = choose(y, shortcut, found.steps, gate=gate, of_batch=found.of_batch)
-    return found.names != ["bn"] and (choice.backend in ("numba", "triton") or kernels_mode() == "torch")
+    if choice.backend in ("numba", "triton") or kernels_mode() == "torch":
+        return ""
+    return choice.reason
 
 
 def _replace(module: GraphModule, found: Epilogue, name: str) -> None:

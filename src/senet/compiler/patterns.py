@@ -201,7 +201,12 @@ class _Search:
             shortcut = _shortcut(user, last)
             if shortcut is not None:
                 return "add", [user], None, shortcut
-            chain.stop = "the sum adds no maps of the same shape and type"
+            into_other = _writes(user) and user.args[0] is not last
+            chain.stop = (
+                "the sum runs with the other branch"
+                if into_other
+                else "the sum adds no maps of the same shape and type"
+            )
         return None
 
     def _is_disturbed(self, chain: Epilogue, more: list[Node], shortcut: Node | None) -> bool:

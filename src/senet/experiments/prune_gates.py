@@ -15,6 +15,7 @@ from torch.nn import functional
 from senet.blocks.cost import parameter_count
 from senet.blocks.squeeze_excitation import SqueezeExcitation
 from senet.checks import callable_or_none, finite_number, true_or_false
+from senet.compiler.wrapped import refuse_wrapped
 from senet.errors import SenetError
 from senet.experiments.prune_report import PrunedModel, PruneReport, PruneRow
 from senet.experiments.scores import Loss, evaluate_scores, same_scores, scores_of
@@ -26,7 +27,6 @@ from senet.insight.stopwatch import InTurns, time_in_turns
 from senet.networks.network import Network
 from senet.surgery.fold_gate import constant_gate, fold_gate, refusal
 from senet.surgery.gate_places import Place, find_places
-from senet.surgery.wrapped import refuse_wrapped
 from senet.training.device import describe_device
 from senet.training.evaluate import Evaluation
 

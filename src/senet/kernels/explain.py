@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -86,10 +86,23 @@ def explain_kernels(model: nn.Module, *inputs: Any) -> KernelReport:
     Raises:
         SenetError: the model cannot run on them.
     """
+    with recording() as ran:
+        run_once(model, *inputs)
+    names = {id(module): name for name, module in model.named_modules()}
+    return KernelReport(tuple(_row(each, names) for each in _once(ran)))
+
+
+def run_once(model: nn.Module, *inputs: Any) -> None:
+    """Run ``model`` and leave it as it is: running statistics are put back, random numbers too.
+
+    Raises:
+        SenetError: it cannot run on the inputs.
+    """
     require_type("model", model, nn.Module, "a network")
     devices = sorted({each.device.index or 0 for each in inputs if isinstance(each, Tensor) and each.is_cuda})
     mode = torch.set_grad_enabled
-    with torch.random.fork_rng(devices), mode(model.training), buffers_kept(model), recording() as ran:
+    kept = buffers_kept(model) if model.training else nullcontext()
+    with torch.random.fork_rng(devices), mode(model.training), kept:
         try:
             model(*inputs)
         except (RuntimeError, TypeError, AttributeError, IndexError) as error:
@@ -97,8 +110,6 @@ def explain_kernels(model: nn.Module, *inputs: Any) -> KernelReport:
                 f"{type(model).__name__} cannot run on what was given "
                 f"({shown(str(error), str)}): give what it takes, such as images (N, C, H, W)."
             ) from error
-    names = {id(module): name for name, module in model.named_modules()}
-    return KernelReport(tuple(_row(each, names) for each in _once(ran)))
 
 
 def _once(ran: list[Ran]) -> Iterator[Ran]:

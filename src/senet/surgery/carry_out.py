@@ -16,13 +16,12 @@ from torch.utils._pytree import tree_leaves
 from senet.blocks.attached import NAME, attach, detach
 from senet.errors import SenetError
 from senet.kernels.explain import buffers_kept
-from senet.surgery.flat_graph import FlatGraph, read_by_tracing, unchanged
+from senet.surgery.flat_graph import FlatGraph, in_mode, read_by_tracing, unchanged
 from senet.surgery.hosts import Host
 from senet.surgery.insertion_report import InsertionReport
 from senet.surgery.kinds_of_nodes import Kinds
 from senet.surgery.optimizer_groups import OptimizerGroups, told
 from senet.surgery.recorded import read_by_running, run
-from senet.surgery.trace import in_mode
 
 
 class NewBlock(NamedTuple):

@@ -1,12 +1,13 @@
 """A model as one flat graph of layers and functions, to look for the places where SE belongs.
 
-Unlike `senet.surgery.trace` this only looks: whatever the graph leaves out cannot change what the model
-computes. So modules whose forward torch.fx cannot follow stay closed, and what is inside of them is read part
-by part.
+It is only looked at: whatever it leaves out cannot change what the model computes. So modules whose forward
+torch.fx cannot follow stay closed, and what is inside of them is read part by part.
 """
 
 from __future__ import annotations
 
+import inspect
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
@@ -22,8 +23,6 @@ from torch.nn.modules.conv import _ConvNd
 from senet.blocks.attached import attached_block, position_of
 from senet.blocks.cost import CostedModule
 from senet.blocks.squeeze_excitation import SqueezeExcitation
-from senet.surgery.conditions import joined
-from senet.surgery.trace import in_mode, place_of, required_arguments
 from senet.surgery.type_questions import answered
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -234,3 +233,46 @@ def unchanged(model: nn.Module) -> Iterator[None]:
 def _contents(attributes: dict[str, Any]) -> list[tuple[Any, Any]]:
     plain = (each for each in attributes.values() if type(each) in (list, dict, set))
     return [(each, each.copy()) for each in plain]
+
+
+def joined(*names: str) -> str:
+    """Return the qualified name of what has these names from the outside to the inside; they may be empty."""
+    return ".".join(name for name in names if name)
+
+
+@contextmanager
+def in_mode(block: nn.Module, training: bool) -> Iterator[None]:
+    """Set the mode of ``block`` and all in it, and afterwards the mode that each had."""
+    before = [(module, module.training) for module in block.modules()]
+    for module, _ in before:
+        module.training = training
+    try:
+        yield
+    finally:
+        for module, was in before:
+            module.training = was
+
+
+def required_arguments(forward: Callable[..., Any]) -> list[str]:
+    """Return the names of the positional arguments without a default, but for ``self``."""
+    parameters = list(inspect.signature(forward).parameters.values())[1:]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [each.name for each in parameters if each.kind in positional and each.default is each.empty]
+
+
+def place_of(error: Exception) -> str:
+    """Return what a forward did not do with stand-ins, and in which line."""
+    told = str(error).strip().splitlines()
+    text = told[0] if told else type(error).__name__
+    if isinstance(error, torch.fx.proxy.TraceError) and "control flow" in text:
+        text = "a branch depends on tensor values"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "/torch/" not in frame.filename and not frame.filename.startswith(_HERE)
+    ]
+    where = f" (line {frames[-1].lineno} of {frames[-1].filename.rpartition('/')[2]})" if frames else ""
+    return f"{text}{where}"
+
+
+_HERE = __file__.rpartition("/")[0]

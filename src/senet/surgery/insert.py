@@ -15,6 +15,7 @@ from senet.blocks.kinds import Kind, hidden_width, make_block, require_kind, use
 from senet.blocks.se_config import RESIDUAL_PLACEMENTS, Placement, SEConfig, Start
 from senet.blocks.squeeze_excitation import SqueezeExcitation
 from senet.checks import one_of, positive, true_or_false
+from senet.compiler.wrapped import refuse_wrapped
 from senet.errors import SenetError
 from senet.surgery.carry_out import NewBlock, carry_out
 from senet.surgery.flat_graph import FlatGraph, read_by_tracing
@@ -23,7 +24,6 @@ from senet.surgery.nothing import refuse_nothing
 from senet.surgery.optimizer_groups import OptimizerGroups
 from senet.surgery.recorded import read_by_running, read_by_trying
 from senet.surgery.sites import Candidate, SiteFinder
-from senet.surgery.wrapped import refuse_wrapped
 
 Where = str | Sequence[str] | Callable[[Site], bool]
 

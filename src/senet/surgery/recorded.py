@@ -19,9 +19,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from senet.errors import SenetError
 from senet.kernels.backends import kernels
 from senet.kernels.explain import buffers_kept
-from senet.surgery.flat_graph import FlatGraph, is_layer, joins_maps, unchanged, without_unused
+from senet.surgery.flat_graph import FlatGraph, in_mode, is_layer, joins_maps, unchanged, without_unused
 from senet.surgery.kinds_of_nodes import MOVES
-from senet.surgery.trace import in_mode
 
 
 def read_by_running(model: nn.Module, example_input: Any) -> FlatGraph:

@@ -6,8 +6,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from senet.blocks.attached import attached, detach
+from senet.compiler.wrapped import refuse_wrapped
 from senet.errors import SenetError
-from senet.surgery.wrapped import refuse_wrapped
 
 
 def remove(model: nn.Module, *, optimizer: Optimizer | None = None) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +12,6 @@ from torch.fx import Node
 from torch.nn.modules.conv import _ConvNd
 
 from senet.surgery.flat_graph import FlatGraph
-from senet.surgery.foreign_se import sounds_like_se
 from senet.surgery.insertion_report import ALREADY
 from senet.surgery.kinds_of_nodes import Kinds
 from senet.surgery.regions import Region, Regions
@@ -299,3 +299,13 @@ def _once(units: Iterable[Unit]) -> list[Unit]:
 
 def _is_within(scope: str, name: str) -> bool:
     return scope == name or scope.startswith(f"{name}.")
+
+
+def sounds_like_se(module: nn.Module) -> bool:
+    """Whether the class name says that this is a kind of SE block, and not a network of such."""
+    name = type(module).__name__
+    norms = any(isinstance(each, nn.modules.batchnorm._NormBase) for each in module.modules())
+    return bool(_SOUNDS_LIKE_SE.search(name)) and not norms
+
+
+_SOUNDS_LIKE_SE = re.compile(r"SE(?![a-z])|[Ss]queeze|[Ee]xcit")
