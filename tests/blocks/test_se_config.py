@@ -119,7 +119,7 @@ HOSTILE = [None, "x", math.nan, 1.5, 0, -1, True, 2**40, 10**400, [], torch.devi
         lambda value: senet.create_model("resnet8", features_only=True, out_indices=[value]),
         senet.squeeze_excite,
         lambda value: senet.squeeze_excite(torch.nn.Conv2d(3, 8, 3), se=value if value is not None else 3),
-        lambda value: senet.fold(value),
+        senet.fold,
         lambda value: senet.list_models(value if value != "x" else 3),
         senet.load_recipe,
         senet.collect,

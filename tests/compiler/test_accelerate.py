@@ -37,6 +37,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], dict[str, int], int]] = {
         0,
     ),
     "torchvision vgg": (small_vgg, {"bn relu": 2}, 0),
+    "senet": (lambda: senet.create_model("se_resnet8"), {"bn relu": 4, "bn se add relu": 3}, 2),
     "pytorchcv seresnet": (models.small_pytorchcv, {"bn relu": 9, "bn se add relu": 4}, 1),
 }  # fmt: skip
 

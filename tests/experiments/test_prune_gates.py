@@ -11,6 +11,7 @@ from torch.nn import functional
 import senet
 from senet.blocks.attached import attach
 from senet.blocks.squeeze_excitation import SqueezeExcitation
+from senet.errors import SenetError
 from senet.experiments.prune_gates import prune_gates
 from senet.experiments.prune_report import PruneReport
 from tests.experiments.planted import CLASSES, COUNT, gate, pairs, planted, prune, steps

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from senet.blocks.cost import Cost, CostedModule, Shape, byte_count, parameter_count
@@ -139,6 +140,8 @@ class SqueezeExcitation(CostedModule):
             SenetError: ``x`` has another number of channels, or maps without pixels.
         """
         self._check(x)
+        if torch.compiler.is_compiling():
+            return reference.scale(x, self.gates(x))
         reason = self.unfused(x)
         choice = Choice("reference", reason) if reason else choose(x, None, _SE, gate=self.config.gate)
         record((None, self, None), _SE, x, choice)
@@ -162,11 +165,6 @@ class SqueezeExcitation(CostedModule):
         else:
             z = reference.squeeze(x, self.config.squeeze)
         return reference.excitation(z, reduce, self.activation, expand, self.gate)
-
-    @property
-    def layer(self) -> Self:
-        """The block itself, for those who take other packages' blocks too; see `senet.blocks.tail`."""
-        return self
 
     def excitation(self) -> Excitation:
         """Return the two layers and what stands between and behind them, as the kernels take them."""

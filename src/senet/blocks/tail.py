@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,6 @@ from senet.blocks.attached import attached_block, has_other_hooks, position_of
 from senet.blocks.squeeze_excitation import SqueezeExcitation, has_forward_of_its_own, has_hooks
 from senet.blocks.sync_norm import CpuSyncBatchNorm, is_synchronised
 from senet.kernels.dispatch import Choice, choose, overflowed, record, run, unreadable
-from senet.kernels.excitation import Excitation
 from senet.kernels.fused import NO_BATCH_NORM, BatchNorm
 from senet.kernels.steps import Steps
 from senet.kernels.tables import Norm
@@ -28,44 +27,14 @@ NORM_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward, CpuSyncBatchNorm.
 """The forwards that normalise and do nothing else."""
 
 
-class FoldedNorm(nn.Identity):
-    """What stands where a BatchNorm was that has been folded into the convolution in front of it.
-
-    Args:
-        includes_relu: whether the convolution runs the ReLU behind the BatchNorm as well.
-    """
-
-    def __init__(self, *, includes_relu: bool) -> None:
-        super().__init__()
-        self.includes_relu = includes_relu
-
-
-class Excites(Protocol):
-    """An SE block as a tail takes it: senet's own, or another package's seen as one (`senet.surgery`)."""
-
-    @property
-    def layer(self) -> nn.Module:
-        """The block itself."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Run the block, with its hooks."""
-
-    def excitation(self) -> Excitation:
-        """Return its layers as the kernels take them."""
-
-    def unfused(self, x: Tensor) -> str:
-        """Return why no kernel weighs ``x`` as the block does, or an empty text."""
-
-
 def tail(
     y: Tensor,
-    bn: _BatchNorm | FoldedNorm | None = None,
+    bn: _BatchNorm | None = None,
     relu: nn.Module | None = None,
     *,
-    se: Excites | None = None,
+    se: SqueezeExcitation | None = None,
     shortcut: Tensor | None = None,
     relu_first: bool = False,
-    norm_forward: Callable[..., Any] | None = None,
 ) -> Tensor:
     """Return ``relu(se(bn(y)) + shortcut)``, each step where it is given, or ``se(relu(bn(y)))``.
 
@@ -78,21 +47,16 @@ def tail(
         se: the SE block.
         shortcut: added, in the shape of ``y``.
         relu_first: whether the ReLU stands before SE, as in VGG, instead of behind the sum.
-        norm_forward: the forward of ``bn``, where it is another package's that normalises in the same way.
-            It may include ``relu``, which a second time changes nothing.
 
     Returns:
         The shape, type and memory format of ``y``.
     """
+    if torch.compiler.is_compiling():
+        # A compiler sees the layers: what fuses them there is its business (`senet.compiler`).
+        return _layer_by_layer(y, bn, relu, se, shortcut, relu_first)
     host = None if se is not None else _host(bn, relu, shortcut)
     if host is not None:
         se, relu_first = host.se, host is relu or position_of(host) == "after relu"
-    if isinstance(bn, FoldedNorm):
-        relu = None if bn.includes_relu else relu
-        host = None if host is bn else host
-        bn = None
-        if relu is None and se is None and shortcut is None:
-            return y
     steps = Steps(
         bn is not None,
         se is not None,
@@ -100,7 +64,7 @@ def tail(
         relu is not None and not relu_first,
         relu is not None and relu_first,
     )
-    reason = _unlike(y, bn, relu, se, norm_forward, host)
+    reason = _unlike(y, bn, relu, se, host)
     if reason:
         choice, of_batch, excitation = Choice("reference", reason), False, None
     else:
@@ -108,7 +72,7 @@ def tail(
         excitation = None if se is None else se.excitation()
         gate = "" if excitation is None else excitation.gate
         choice = choose(y, shortcut, steps, gate=gate, of_batch=of_batch)
-    record((bn, None if se is None else se.layer, relu), steps, y, choice)
+    record((bn, se, relu), steps, y, choice)
     if choice.backend == "reference":
         # Where the block sits on one of the layers, that runs it.
         return _layer_by_layer(y, bn, relu, se if host is None else None, shortcut, relu_first)
@@ -128,7 +92,7 @@ def is_stand_in(x: object) -> bool:
 
 def paired(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
     """Yield the layers by name in order, a BatchNorm and the ReLU behind it as one, by the ReLU's name."""
-    waiting: tuple[str, _BatchNorm | FoldedNorm] | None = None
+    waiting: tuple[str, _BatchNorm] | None = None
     for name, layer in layers:
         if waiting is not None and isinstance(layer, nn.ReLU):
             yield name, partial(tail, bn=waiting[1], relu=layer)
@@ -137,7 +101,7 @@ def paired(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, Calla
         if waiting is not None:
             yield waiting[0], partial(tail, bn=waiting[1])
             waiting = None
-        if isinstance(layer, _BatchNorm | FoldedNorm):
+        if isinstance(layer, _BatchNorm):
             waiting = name, layer
         else:
             yield name, layer
@@ -168,7 +132,7 @@ def _layer_by_layer(
     y: Tensor,
     bn: _BatchNorm | None,
     relu: nn.Module | None,
-    se: Excites | None,
+    se: SqueezeExcitation | None,
     shortcut: Tensor | None,
     relu_first: bool,
 ) -> Tensor:
@@ -187,21 +151,18 @@ def _unlike(
     y: Tensor,
     bn: _BatchNorm | None,
     relu: nn.Module | None,
-    se: Excites | None,
-    norm_forward: Callable[..., Any] | None,
+    se: SqueezeExcitation | None,
     host: nn.Module | None,
 ) -> str:
     """Return what a layer does that the fused form would not, or an empty text."""
     if is_stand_in(y):
         return "torch.fx reads the network"
-    return _unlike_bn(y, bn, norm_forward, host) or _unlike_relu(relu, host) or _unlike_se(y, se)
+    return _unlike_bn(y, bn, host) or _unlike_relu(relu, host) or _unlike_se(y, se)
 
 
-def _unlike_bn(
-    y: Tensor, bn: _BatchNorm | None, norm_forward: Callable[..., Any] | None, host: nn.Module | None
-) -> str:
+def _unlike_bn(y: Tensor, bn: _BatchNorm | None, host: nn.Module | None) -> str:
     if bn is not None:
-        if type(bn).forward not in (*NORM_FORWARDS, norm_forward) or has_forward_of_its_own(bn):
+        if type(bn).forward not in NORM_FORWARDS or has_forward_of_its_own(bn):
             return f"{type(bn).__name__} is not PyTorch's BatchNorm"
         if bn.num_features != y.shape[1]:
             return "BatchNorm has another number of channels"
@@ -220,8 +181,8 @@ def _unlike_relu(relu: nn.Module | None, host: nn.Module | None) -> str:
     return ""
 
 
-def _unlike_se(y: Tensor, se: Excites | None) -> str:
-    return "" if se is None else ("SE has a hook" if has_hooks(se.layer) else se.unfused(y))
+def _unlike_se(y: Tensor, se: SqueezeExcitation | None) -> str:
+    return "" if se is None else ("SE has a hook" if has_hooks(se) else se.unfused(y))
 
 
 def _batch_norm(bn: _BatchNorm | None, of_batch: bool) -> BatchNorm:
