@@ -100,7 +100,7 @@ def test_compiles_as_one_graph(mode):
         assert torch.allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_compiled_graph_holds_the_operator_or_the_plain_formulation():
+def test_a_compiler_sees_the_layers():
     seen = {}
 
     def inspect(graph, _):
@@ -112,11 +112,9 @@ def test_the_compiled_graph_holds_the_operator_or_the_plain_formulation():
         torch._dynamo.reset()
         with kernels(mode), torch.no_grad():
             torch.compile(Unit(), fullgraph=True, backend=inspect)(x)
-    assert "senet.tail.default" in seen["always"]
-    for other in ("torch", "reference"):
-        assert not any("senet" in target for target in seen[other])
-    assert any("batch_norm" in target for target in seen["reference"])
-    assert not any("batch_norm" in target for target in seen["torch"])
+    for targets in seen.values():
+        assert not any("senet" in target for target in targets)
+        assert any("batch_norm" in target for target in targets)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -99,6 +99,7 @@ def test_every_parameter_gets_a_gradient_and_every_se_parameter_lives(name, whol
         assert model.eval()(images(spec, 1, larger)).isfinite().all()
 
 
+@pytest.mark.usefixtures("layer_by_layer")
 @pytest.mark.parametrize("name", COMPILED)
 def test_compiles_as_one_graph_also_for_training(name):
     torch._dynamo.reset()

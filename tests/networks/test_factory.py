@@ -44,14 +44,14 @@ def test_the_present_folder_stays_importable() -> None:
 
 
 def test_a_module_in_a_package_and_a_name_in_a_class() -> None:
-    Path("mine").mkdir()
-    Path("mine/__init__.py").write_text("")
-    Path("mine/more.py").write_text(
+    Path("zoo_package").mkdir()
+    Path("zoo_package/__init__.py").write_text("")
+    Path("zoo_package/more.py").write_text(
         "import nets\nclass Zoo:\n    @staticmethod\n    def small(num_classes):\n"
         "        return nets.tiny(num_classes)\n"
     )
-    assert shape_of("mine.more:Zoo.small", num_classes=4) == (4, 1)
-    assert package_version("mine.more:Zoo.small") == {}
+    assert shape_of("zoo_package.more:Zoo.small", num_classes=4) == (4, 1)
+    assert package_version("zoo_package.more:Zoo.small") == {}
     assert usual_image("nets:tiny", create_foreign("nets:tiny", num_classes=2)) is None
 
 
